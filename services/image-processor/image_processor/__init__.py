@@ -1,0 +1,1 @@
+"""Renders every variant of an uploaded picture and stores it by strategy."""

@@ -1,0 +1,1 @@
+"""The kernel every Mediabus service stands on."""

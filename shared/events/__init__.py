@@ -1,0 +1,1 @@
+"""Every event and command of the system, one module per producer."""

@@ -1,0 +1,1 @@
+"""Kafka in and out: topics, consumers with order per key, retries and dead letters."""

@@ -1,0 +1,46 @@
+"""What a handler may raise, and what the consumer makes of it."""
+
+from __future__ import annotations
+
+
+class MessageError(Exception):
+    """A message could not be handled.
+
+    `code` is a stable snake_case name that callers and dashboards may match on; `detail` is the sentence that the
+    person who sent the message reads.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+class PermanentError(MessageError):
+    """This message will never succeed: it goes to the dead-letter topic at once, without another attempt."""
+
+
+class TransientError(MessageError):
+    """This message may succeed later: it uses up one attempt and is retried with growing delays."""
+
+
+class InfrastructureUnavailable(Exception):
+    """The service's own PostgreSQL, Kafka or store is away: no attempt is used up, the consumer holds its partition.
+
+    `dependency` names what is away ("postgresql", "kafka", "s3", "disk").
+    """
+
+    def __init__(self, dependency: str, detail: str) -> None:
+        super().__init__(dependency, detail)
+        self.dependency = dependency
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.dependency} is unavailable: {self.detail}"
+
+
+class AlreadyHandled(Exception):
+    """The inbox holds this delivery already: the handler stops here and the message counts as handled."""

@@ -1,0 +1,1 @@
+"""Events leave with the state they describe: outbox table, relay."""

@@ -1,0 +1,1 @@
+"""One object store interface over local disk and S3."""
