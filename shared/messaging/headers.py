@@ -1,0 +1,37 @@
+"""Names of the Kafka headers that the kernel adds to a CloudEvent."""
+
+from __future__ import annotations
+
+ATTEMPT = "mb_attempt"
+"""Which attempt a delivery is, from 1. Absent means 1."""
+
+ORIGIN_TOPIC = "mb_origin_topic"
+ORIGIN_PARTITION = "mb_origin_partition"
+ORIGIN_OFFSET = "mb_origin_offset"
+
+ERROR_CODE = "mb_error_code"
+ERROR_DETAIL = "mb_error_detail"
+DEAD_LETTERED_AT = "mb_dead_lettered_at"
+CONSUMER = "mb_consumer"
+TRACE_ID = "mb_trace_id"
+
+REPLAY = "mb_replay"
+"""Set when a person sends a dead letter back: a new claim in the inbox, so the replay is not taken for a duplicate."""
+
+KERNEL_HEADERS = frozenset(
+    {
+        ATTEMPT,
+        ORIGIN_TOPIC,
+        ORIGIN_PARTITION,
+        ORIGIN_OFFSET,
+        ERROR_CODE,
+        ERROR_DETAIL,
+        DEAD_LETTERED_AT,
+        CONSUMER,
+        TRACE_ID,
+        REPLAY,
+    }
+)
+
+TEXT_LIMIT_CHARACTERS = 2_000
+"""Longer reasons are cut: a header is no place for a stack trace."""

@@ -1,0 +1,77 @@
+"""What happens after a failed attempt: a value, computed by a pure function."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from shared.messaging.errors import MessageError, PermanentError
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential back-off with jitter.
+
+    `attempts` counts the first one. The delay before attempt n+1 is `first_delay_seconds * factor ** (n - 1)`, at most
+    `longest_delay_seconds`, then spread by ± `jitter` so that what failed together does not come back together.
+    """
+
+    attempts: int = 3
+    first_delay_seconds: float = 2.0
+    factor: float = 2.0
+    longest_delay_seconds: float = 300.0
+    jitter: float = 0.2
+
+    def delay_seconds(self, attempt: int, spread: float) -> float:
+        """The delay after the given failed attempt (from 1); `spread` is in -1..1."""
+        delay = min(self.first_delay_seconds * self.factor ** (attempt - 1), self.longest_delay_seconds)
+        return float(delay * (1 + self.jitter * spread))
+
+
+PROCESSING_RETRIES = RetryPolicy(attempts=3, first_delay_seconds=2.0)
+S3_RETRIES = RetryPolicy(attempts=5, first_delay_seconds=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, in the words that the sender and the operator read."""
+
+    code: str
+    detail: str
+    attempt: int
+
+    @classmethod
+    def of(cls, error: BaseException, attempt: int) -> Failure:
+        if isinstance(error, MessageError):
+            return cls(error.code, error.detail, attempt)
+        return cls("unexpected_error", f"{type(error).__name__}: {error}", attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again after `delay_seconds`, as attempt number `next_attempt`."""
+
+    failure: Failure
+    next_attempt: int
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Never try again by itself; a person may replay it."""
+
+    failure: Failure
+
+
+def next_attempt(
+    error: BaseException, attempt: int, policy: RetryPolicy, *, spread: float | None = None
+) -> Retry | DeadLetter:
+    """Decide what follows a failed attempt (from 1).
+
+    An unexpected exception counts as transient: it uses up an attempt, and after the last one a person reads it.
+    """
+    failure = Failure.of(error, attempt)
+    if isinstance(error, PermanentError) or attempt >= policy.attempts:
+        return DeadLetter(failure)
+    drawn = random.uniform(-1, 1) if spread is None else spread
+    return Retry(failure, attempt + 1, policy.delay_seconds(attempt, drawn))
