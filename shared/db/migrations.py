@@ -1,0 +1,125 @@
+"""Forward-only migrations: SQL files, checksummed, applied once under an advisory lock, per service.
+
+The kernel's files (outbox, inbox) come first, then the service's own. `python -m shared.db.migrations ingest-api` applies
+what is missing with the service's role, to which its schema belongs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.db.schemas import SCHEMAS
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNEL_DIRECTORY = Path(__file__).with_name("kernel")
+_FILE_NAME = re.compile(r"^(?P<number>\d{4})_[a-z0-9_]+\.sql$")
+
+
+class MigrationError(Exception):
+    """The files and what the database says was applied don't fit together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One SQL file; `name` is its place in the order, e.g. kernel/0001_outbox_inbox."""
+
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def read_migrations(directory: Path, group: str) -> list[Migration]:
+    """The files of a folder in the order of their numbers.
+
+    Raises MigrationError for a file whose name has no number, or a number that stands twice or is skipped.
+    """
+    files = sorted(directory.glob("*.sql"))
+    for position, file in enumerate(files, start=1):
+        match = _FILE_NAME.match(file.name)
+        if match is None:
+            raise MigrationError(f"{file} must be named like 0001_what_it_does.sql")
+        if int(match["number"]) != position:
+            raise MigrationError(f"{file} has number {match['number']}, expected {position:04d}: numbers have no gaps")
+    return [Migration(f"{group}/{file.stem}", file.read_text(encoding="utf-8")) for file in files]
+
+
+def service_migrations(service: str) -> list[Migration]:
+    own = ROOT / "services" / service / "migrations"
+    return [*read_migrations(KERNEL_DIRECTORY, "kernel"), *read_migrations(own, service)]
+
+
+def pending(migrations: Sequence[Migration], applied: dict[str, str]) -> list[Migration]:
+    """What is still to be applied.
+
+    Raises MigrationError when an applied file has changed or vanished: a migration is never edited, a new one follows.
+    """
+    known = {migration.name: migration for migration in migrations}
+    for name, checksum in applied.items():
+        if name not in known:
+            raise MigrationError(f"{name} was applied but its file is gone: restore it, this program may be too old")
+        if known[name].checksum != checksum:
+            raise MigrationError(f"{name} was changed after it was applied: restore it and add a new migration")
+    return [migration for migration in migrations if migration.name not in applied]
+
+
+async def migrate(connection: asyncpg.Connection[Any], migrations: Sequence[Migration]) -> list[str]:
+    """Apply what is missing, each file with its record in one transaction, and return the names.
+
+    The lock is held across all of them, so of several replicas that start together one migrates and the others wait.
+    """
+    await connection.execute("SELECT pg_advisory_lock(hashtextextended('mediabus.migrate.' || current_schema(), 0))")
+    try:
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations ("
+            "name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        rows = await connection.fetch("SELECT name, checksum FROM schema_migrations")
+        missing = pending(migrations, {row["name"]: row["checksum"] for row in rows})
+        for migration in missing:
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)",
+                    migration.name,
+                    migration.checksum,
+                )
+        return [migration.name for migration in missing]
+    finally:
+        await connection.execute(
+            "SELECT pg_advisory_unlock(hashtextextended('mediabus.migrate.' || current_schema(), 0))"
+        )
+
+
+class MigrationSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="MEDIABUS_")
+
+    postgres_dsn: str
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m shared.db.migrations", description="Migrate one service's schema")
+    parser.add_argument("service", choices=sorted(SCHEMAS))
+    service = parser.parse_args().service
+    connection = await asyncpg.connect(MigrationSettings().postgres_dsn, timeout=10)
+    try:
+        names = await migrate(connection, service_migrations(service))
+    finally:
+        await connection.close()
+    print(f"{service}: {len(names)} migrations applied{': ' if names else ''}{', '.join(names)}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,123 @@
+"""The connection pool of a service, under its own role and schema."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from shared.db.unavailability import is_unavailable
+from shared.messaging.errors import InfrastructureUnavailable
+
+log = logging.getLogger(__name__)
+
+Connection = asyncpg.Connection
+PooledConnection = asyncpg.pool.PoolConnectionProxy
+
+ACQUIRE_SECONDS = 5.0
+STATEMENT_SECONDS = 30.0
+LONGEST_RECONNECT_SECONDS = 5.0
+
+
+async def _prepare(connection: asyncpg.Connection[Any]) -> None:
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+async def connect(dsn: str, *, application_name: str) -> asyncpg.Connection[Any]:
+    """One connection outside any pool, for LISTEN and for locks that live as long as the connection."""
+    try:
+        connection = await asyncpg.connect(
+            dsn, timeout=ACQUIRE_SECONDS, server_settings={"application_name": application_name}
+        )
+        await _prepare(connection)
+    except Exception as error:
+        if is_unavailable(error) or isinstance(error, TimeoutError | OSError):
+            raise InfrastructureUnavailable("postgresql", str(error)) from error
+        raise
+    return connection
+
+
+class Database:
+    """A bounded pool that says plainly when PostgreSQL is away.
+
+    Connections are made when first needed, so a service starts, and waits, while its database is down.
+    """
+
+    def __init__(self, dsn: str, *, application_name: str, max_connections: int = 10) -> None:
+        self.dsn = dsn
+        self.application_name = application_name
+        self._max_connections = max_connections
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._opening = asyncio.Lock()
+
+    async def _opened(self) -> asyncpg.Pool[Any]:
+        if self._pool is None:
+            async with self._opening:
+                if self._pool is None:
+                    self._pool = await asyncpg.create_pool(
+                        self.dsn,
+                        min_size=1,
+                        max_size=self._max_connections,
+                        timeout=ACQUIRE_SECONDS,
+                        command_timeout=STATEMENT_SECONDS,
+                        max_inactive_connection_lifetime=60,
+                        init=_prepare,
+                        server_settings={"application_name": self.application_name},
+                    )
+        return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PooledConnection[Any]]:
+        """A connection from the pool.
+
+        Raises InfrastructureUnavailable when PostgreSQL is away, or when no connection was free within 5 seconds, be it
+        at the start or in the middle of the block.
+        """
+        try:
+            pool = await self._opened()
+            connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
+        except Exception as error:
+            if is_unavailable(error) or isinstance(error, TimeoutError | OSError):
+                raise InfrastructureUnavailable("postgresql", str(error) or "no connection in time") from error
+            raise
+        try:
+            yield connection
+        except Exception as error:
+            if is_unavailable(error) or connection.is_closed():
+                raise InfrastructureUnavailable("postgresql", str(error)) from error
+            raise
+        finally:
+            await pool.release(connection, timeout=ACQUIRE_SECONDS)
+
+    async def ping(self) -> None:
+        """Raises InfrastructureUnavailable unless a statement runs."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async def wait_until_available(self) -> None:
+        """Return once a statement runs; backs off from 0.1 to 5 seconds, logging each time."""
+        delay_seconds = 0.1
+        while True:
+            try:
+                await self.ping()
+            except InfrastructureUnavailable as error:
+                log.warning("waiting for PostgreSQL", extra={"detail": str(error)})
+                await asyncio.sleep(delay_seconds)
+                delay_seconds = min(delay_seconds * 2, LONGEST_RECONNECT_SECONDS)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Close every connection; those still busy after 5 seconds are cut."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            await asyncio.wait_for(pool.close(), timeout=ACQUIRE_SECONDS)
+        except TimeoutError:
+            pool.terminate()

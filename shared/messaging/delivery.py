@@ -1,0 +1,33 @@
+"""One message as a handler sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.events import Envelope
+from shared.messaging import headers as names
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Where a message came from, which attempt this is, and what names it in the inbox.
+
+    `topic`, `partition` and `offset` are those of the first delivery, also on a retry or a replay.
+    """
+
+    consumer: str
+    envelope: Envelope
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    headers: Mapping[str, str]
+    payload: bytes
+    attempt: int
+
+    @property
+    def claim(self) -> str:
+        """The event's id; a replay by a person is a claim of its own."""
+        replay = self.headers.get(names.REPLAY)
+        return f"{self.envelope.id}#{replay}" if replay else str(self.envelope.id)

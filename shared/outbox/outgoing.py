@@ -1,0 +1,55 @@
+"""A message on its way out: what the outbox stores and the relay publishes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+from shared.events import Envelope, Event
+from shared.telemetry.tracing import current_traceparent, current_tracestate
+
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+CHANNEL = "outbox"
+"""NOTIFY channels are per database, so the schema's name is appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """One row of the outbox. `delay_seconds` None means at once."""
+
+    topic: str
+    key: str
+    headers: Mapping[str, str]
+    payload: bytes
+    delay_seconds: float | None = None
+
+    @classmethod
+    def of(cls, event: Event, source: str) -> OutgoingMessage:
+        return cls(event.topic.name, event.key(), Envelope.new(event, source).headers(), event.payload())
+
+
+def channel_of(schema: str) -> str:
+    return f"{CHANNEL}_{schema}"
+
+
+async def append(connection: PooledConnection[Any], messages: Sequence[OutgoingMessage], schema: str) -> None:
+    """Write messages into the outbox of the open transaction, in order, and wake the relay when it commits."""
+    traceparent, tracestate = current_traceparent(), current_tracestate()
+    await connection.execute(
+        QUERIES["append"],
+        [message.topic for message in messages],
+        [message.key for message in messages],
+        [json.dumps(dict(message.headers)) for message in messages],
+        [message.payload for message in messages],
+        [message.headers.get("traceparent", traceparent) for message in messages],
+        [message.headers.get("tracestate", tracestate) for message in messages],
+        [message.delay_seconds for message in messages],
+    )
+    # PostgreSQL delivers a NOTIFY when its transaction commits, so the relay never wakes too early.
+    await connection.execute(QUERIES["notify"], channel_of(schema))

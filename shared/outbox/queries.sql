@@ -1,0 +1,56 @@
+-- name: claim
+INSERT INTO inbox (consumer, source, claim) VALUES ($1, $2, $3)
+ON CONFLICT DO NOTHING
+RETURNING true;
+
+-- name: append
+INSERT INTO outbox (topic, key, headers, payload, traceparent, tracestate, due_at)
+SELECT topic, key, headers::jsonb, payload, traceparent, tracestate,
+       CASE WHEN delay_seconds IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => delay_seconds) END
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::float8[])
+    WITH ORDINALITY AS rows (topic, key, headers, payload, traceparent, tracestate, delay_seconds, position)
+ORDER BY position;
+
+-- name: notify
+SELECT pg_notify($1, '');
+
+-- name: unsent
+SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at
+FROM outbox
+WHERE sent_at IS NULL AND due_at IS NULL
+ORDER BY id
+LIMIT $1;
+
+-- name: due
+SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at
+FROM outbox
+WHERE sent_at IS NULL AND due_at <= clock_timestamp()
+ORDER BY due_at, id
+LIMIT $1;
+
+-- name: next_due
+SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM outbox WHERE sent_at IS NULL AND due_at IS NOT NULL;
+
+-- name: mark_sent
+UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[]);
+
+-- name: backlog
+SELECT count(*) AS unsent,
+       coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds
+FROM outbox WHERE sent_at IS NULL AND (due_at IS NULL OR due_at <= clock_timestamp());
+
+-- name: prune_outbox
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE sent_at < clock_timestamp() - make_interval(secs => $1) ORDER BY sent_at LIMIT $2
+);
+
+-- name: prune_inbox
+DELETE FROM inbox WHERE ctid IN (
+    SELECT ctid FROM inbox WHERE claimed_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+);
+
+-- name: try_lead
+SELECT pg_try_advisory_lock(hashtextextended('mediabus.relay.' || current_schema(), 0));
+
+-- name: schema
+SELECT current_schema();
