@@ -1,0 +1,42 @@
+"""Settings that every service has, read from environment variables with the prefix MEDIABUS_."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_instance() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class ServiceSettings(BaseSettings):
+    """What a process needs to find the rest of the system."""
+
+    model_config = SettingsConfigDict(env_prefix="MEDIABUS_", frozen=True)
+
+    postgres_dsn: SecretStr
+    postgres_connections: int = Field(default=10, ge=2, le=100)
+    kafka_bootstrap: str
+    media_root: Path
+    s3_endpoint: str | None = None
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "mediabus"
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(ge=1, le=65535)
+    otlp_endpoint: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    instance: str = Field(default_factory=_default_instance, description="names this process in logs, traces, Kafka")
+    drain_seconds: float = Field(default=20.0, gt=0, description="at SIGTERM: how long running work may go on")
+    kafka_session_timeout_seconds: float = Field(default=6.0, gt=0)
+    outbox_kept_seconds: float = Field(default=24 * 3600, gt=0, description="how long sent outbox rows are kept")
+    inbox_kept_seconds: float = Field(
+        default=14 * 24 * 3600, gt=0, description="how long duplicates are known; at least the topics' retention"
+    )

@@ -1,0 +1,91 @@
+"""Every metric of the system, declared once: what it means, and what to do when it moves."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# --- the job of the system -------------------------------------------------------------------------------------------
+
+media_jobs_added_total = Counter(
+    "media_jobs_added",
+    "Jobs accepted by ingest-api. Compare with media_jobs_processed_total: a growing gap is a backlog.",
+    ["entity_type", "queue_type"],
+)
+media_jobs_processed_total = Counter(
+    "media_jobs_processed",
+    "Jobs with an outcome, status success or failed. Many failures: read the dead letters.",
+    ["entity_type", "status"],
+)
+media_processing_duration_seconds = Histogram(
+    "media_processing_duration_seconds",
+    "From the start of an attempt until its outcome is committed. Rising: more pictures at once than cores, or large ones.",
+    ["entity_type"],
+    buckets=(0.5, 1, 2, 5, 10, 30),
+)
+media_queue_size = Gauge(
+    "media_queue_size",
+    "Jobs that wait or are worked on, by status waiting or active. Rising without end: add image-processor replicas.",
+    ["status"],
+)
+
+# --- messaging -------------------------------------------------------------------------------------------------------
+
+HANDLING_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+messages_handled_total = Counter(
+    "mediabus_messages_handled",
+    "Deliveries by what became of them: done, duplicate, skipped, retried, dead_lettered. "
+    "dead_lettered above zero wants a person; duplicates after a deploy or a crash are normal.",
+    ["topic", "type", "outcome"],
+)
+message_handling_seconds = Histogram(
+    "mediabus_message_handling_seconds",
+    "How long one attempt of a handler took.",
+    ["topic", "type"],
+    buckets=HANDLING_BUCKETS,
+)
+messages_in_flight = Gauge(
+    "mediabus_messages_in_flight",
+    "Messages taken from Kafka and not finished. At its limit the consumer pauses; that is back-pressure, no fault.",
+    ["topic"],
+)
+consumer_lag_messages = Gauge(
+    "mediabus_consumer_lag_messages",
+    "Messages in the partitions of this process that are not committed yet. Rising without end: add replicas.",
+    ["topic"],
+)
+consumer_held = Gauge(
+    "mediabus_consumer_held",
+    "1 while the consumer holds its partitions because a dependency is away; it goes on by itself.",
+    ["topic"],
+)
+facts_lost_total = Counter(
+    "mediabus_facts_lost",
+    "Progress facts that could not be published directly. Harmless; many of them: Kafka is slow or away.",
+    ["type"],
+)
+
+# --- outbox ----------------------------------------------------------------------------------------------------------
+
+outbox_published_total = Counter("mediabus_outbox_published", "Outbox rows published.", ["topic"])
+outbox_publish_seconds = Histogram(
+    "mediabus_outbox_publish_seconds",
+    "From the writing of an outbox row, or its due time, until Kafka acknowledged it. Rising: Kafka or the relay is slow.",
+    buckets=HANDLING_BUCKETS,
+)
+outbox_unsent = Gauge(
+    "mediabus_outbox_unsent",
+    "Outbox rows that are due and unsent, seen by the leading relay. Rising: Kafka is away; nothing is lost meanwhile.",
+)
+outbox_oldest_seconds = Gauge("mediabus_outbox_oldest_seconds", "Age of the oldest unsent outbox row that is due.")
+relay_leads = Gauge("mediabus_relay_leads", "1 in the one process per service whose relay publishes.")
+
+# --- the process -----------------------------------------------------------------------------------------------------
+
+event_loop_delay_seconds = Gauge(
+    "mediabus_event_loop_delay_seconds",
+    "How late the event loop woke from its last short sleep. Above 0.1: something blocks the loop.",
+)
+background_restarts_total = Counter(
+    "mediabus_background_restarts", "Background tasks that failed and were started again; the log says why.", ["task"]
+)
