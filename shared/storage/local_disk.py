@@ -1,0 +1,304 @@
+"""The object store on a local or shared volume: one file per object below MEDIA_ROOT, its path being its key."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from shared.storage.atomic_file import (
+    AtomicFile,
+    disk_error,
+    link_atomically,
+    record_checksum,
+    recorded_checksum,
+    sync_directory,
+)
+from shared.storage.disk_walk import walk
+from shared.storage.errors import ObjectNotFound, StoreUnavailable
+from shared.storage.keys import validated, validated_prefix
+from shared.storage.object_store import ObjectInfo, OpenObject, batched_bytes, content_type_of
+
+_T = TypeVar("_T")
+_ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+_READ_CHUNK_BYTES: Final = 256 * 1024
+_WRITE_BATCH_BYTES: Final = 1024 * 1024
+_LISTING_PAGE: Final = 1000
+_STUCK_DISK_SECONDS: Final = 30.0
+
+
+class LocalDiskStore:
+    """Objects as plain files that any tool can read.
+
+    The content type is told by the key's extension. The checksum is kept in an extended attribute where the
+    filesystem has them, bound to the file's time of change; elsewhere `stat` gives none and the database's holds.
+    Files are replaced, never written into, so a reader sees one version to its end.
+
+    All work runs in threads of its own (`threads` of them), so a slow disk neither blocks the loop nor starves
+    others of the default pool. A cancelled call waits for its thread: nothing goes on behind the caller's back.
+    """
+
+    name = "disk"
+
+    def __init__(self, root: Path, *, threads: int = 8) -> None:
+        self.root = root
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="disk")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def path_of(self, key: str) -> Path:
+        """Where the object lies, for those who read files (never write into it)."""
+        return self.root / validated(key)
+
+    async def put_bytes(
+        self, key: str, data: bytes, *, sha256: str | None = None, content_type: str | None = None
+    ) -> ObjectInfo:
+        return await self._put(key, sha256, lambda file: file.write(data))
+
+    async def put_file(
+        self, key: str, path: Path, *, sha256: str | None = None, content_type: str | None = None
+    ) -> ObjectInfo:
+        return await self._put(key, sha256, lambda file: file.copy_from(path))
+
+    async def put_stream(
+        self,
+        key: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        sha256: str | None = None,
+        content_type: str | None = None,
+    ) -> ObjectInfo:
+        target = self.path_of(key)
+        file = await self.run(target, lambda: AtomicFile(self.root, target.parent))
+        try:
+            async for batch in batched_bytes(chunks, _WRITE_BATCH_BYTES):
+                await self.run(target, lambda batch=batch: file.write(batch))  # type: ignore[misc]
+            return await self.run(target, lambda: self._publish(file, key, target, sha256))
+        finally:
+            await self.run(target, file.discard)
+
+    async def adopt(self, key: str, path: Path, *, sha256: str | None = None, keep_source: bool = False) -> ObjectInfo:
+        """Make a finished local file the object, without copying when it lies on the same filesystem.
+
+        `sha256` is believed, not computed, when it is given: its giver wrote the file and counted. Unless
+        `keep_source`, the file is gone from `path` afterwards. Raises ObjectNotFound when `path` is missing.
+        """
+        target = self.path_of(key)
+        return await self.run(path, lambda: self._adopt(key, path, target, sha256, keep_source), missing=key)
+
+    @asynccontextmanager
+    async def open(self, key: str, *, start_byte: int = 0, end_byte: int | None = None) -> AsyncIterator[OpenObject]:
+        path = self.path_of(key)
+        descriptor, info = await self.run(path, lambda: self._open(key, path), missing=key)
+        try:
+            end = info.size_bytes if end_byte is None else min(end_byte, info.size_bytes)
+            yield OpenObject(info, self._chunks(path, descriptor, start_byte, end))
+        finally:
+            os.close(descriptor)
+
+    async def stat(self, key: str) -> ObjectInfo | None:
+        path = self.path_of(key)
+        return await self.run(path, lambda: self._stat(key, path))
+
+    async def delete(self, key: str) -> None:
+        path = self.path_of(key)
+        await self.run(path, lambda: self._delete(path))
+
+    async def list(self, prefix: str = "", *, start_after: str = "") -> AsyncIterator[ObjectInfo]:
+        validated_prefix(prefix)
+        found = self._listed(prefix, start_after)
+        while page := await self.run(self.root, lambda: [*islice(found, _LISTING_PAGE)]):
+            for info in page:
+                yield info
+
+    async def list_temporary(self, prefix: str = "", *, older_than_seconds: float) -> AsyncIterator[Path]:
+        """Give the unfinished files that nobody has written to for so long: what crashes left behind."""
+        validated_prefix(prefix)
+        found = self._abandoned(prefix, time.time() - older_than_seconds)
+        while page := await self.run(self.root, lambda: [*islice(found, _LISTING_PAGE)]):
+            for path in page:
+                yield path
+
+    async def copy(self, source_key: str, target_key: str) -> ObjectInfo:
+        """Second name for the same bytes where the filesystem can, which costs no space; a copy elsewhere."""
+        source = self.path_of(source_key)
+        target = self.path_of(target_key)
+        return await self.run(source, lambda: self._copy(source, target_key, target), missing=source_key)
+
+    async def check(self) -> None:
+        await self.run(self.root, self._check)
+
+    async def run(self, path: Path, work: Callable[[], _T], *, missing: str | None = None) -> _T:
+        """Run blocking work on `path` in this store's threads.
+
+        Disk errors come out as this package's; a missing file as ObjectNotFound when its key is given in `missing`.
+        Cancelling waits for the thread, because its effect could come after the caller has cleaned up.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future], timeout=_STUCK_DISK_SECONDS)
+            if future.done() and not future.cancelled():
+                future.exception()
+            raise
+        except OSError as error:
+            if missing is not None and error.errno in _ABSENT and self.root.is_dir():
+                raise ObjectNotFound(missing, self.name) from error
+            raise disk_error(error, path) from error
+
+    async def _put(self, key: str, sha256: str | None, fill: Callable[[AtomicFile], None]) -> ObjectInfo:
+        target = self.path_of(key)
+
+        def write() -> ObjectInfo:
+            file = AtomicFile(self.root, target.parent)
+            try:
+                fill(file)
+                return self._publish(file, key, target, sha256)
+            finally:
+                file.discard()
+
+        return await self.run(target, write)
+
+    def _publish(self, file: AtomicFile, key: str, target: Path, sha256: str | None) -> ObjectInfo:
+        file.publish(target, key=key, expected_sha256=sha256)
+        return _info(key, target.lstat(), file.sha256)
+
+    def _adopt(self, key: str, path: Path, target: Path, sha256: str | None, keep_source: bool) -> ObjectInfo:
+        with path.open("rb") as file:
+            checksum = bytes.fromhex(sha256) if sha256 else hashlib.file_digest(file, "sha256").digest()
+            if recorded_checksum(path, os.fstat(file.fileno()).st_mtime_ns) != checksum.hex():
+                record_checksum(path, checksum)
+            os.fsync(file.fileno())
+        if not link_atomically(self.root, path, target):
+            self._copy_bytes(path, key, target, checksum.hex())
+        if not keep_source and path != target:
+            path.unlink(missing_ok=True)
+        return _info(key, target.lstat(), checksum.hex())
+
+    def _copy(self, source: Path, target_key: str, target: Path) -> ObjectInfo:
+        status = source.lstat()
+        checksum = recorded_checksum(source, status.st_mtime_ns)
+        if source != target and not link_atomically(self.root, source, target):
+            checksum = self._copy_bytes(source, target_key, target, checksum)
+        return _info(target_key, target.lstat(), checksum)
+
+    def _copy_bytes(self, source: Path, key: str, target: Path, sha256: str | None) -> str:
+        file = AtomicFile(self.root, target.parent)
+        try:
+            file.copy_from(source)
+            file.publish(target, key=key, expected_sha256=sha256)
+        finally:
+            file.discard()
+        return file.sha256
+
+    def _open(self, key: str, path: Path) -> tuple[int, ObjectInfo]:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(descriptor)
+            if not S_ISREG(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
+            return descriptor, _info(key, status, recorded_checksum(path, status.st_mtime_ns))
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    async def _chunks(self, path: Path, descriptor: int, start_byte: int, end_byte: int) -> AsyncIterator[bytes]:
+        at = start_byte
+        while at < end_byte:
+            length = min(_READ_CHUNK_BYTES, end_byte - at)
+            chunk = await self.run(path, lambda length=length, at=at: os.pread(descriptor, length, at))  # type: ignore[misc]
+            if not chunk:
+                raise StoreUnavailable("disk", f"{path} ended at byte {at}, before byte {end_byte}: it was cut")
+            at += len(chunk)
+            yield chunk
+
+    def _stat(self, key: str, path: Path) -> ObjectInfo | None:
+        try:
+            status = path.lstat()
+        except OSError as error:
+            if error.errno in _ABSENT and self._root_is_there():
+                return None
+            raise
+        if not S_ISREG(status.st_mode):
+            return None
+        return _info(key, status, recorded_checksum(path, status.st_mtime_ns))
+
+    def _delete(self, path: Path) -> None:
+        try:
+            path.unlink()
+        except OSError as error:
+            if error.errno in _ABSENT and self._root_is_there():
+                return
+            raise
+        sync_directory(path.parent)
+        self._remove_empty_folders(path.parent)
+
+    def _remove_empty_folders(self, folder: Path) -> None:
+        """Remove the folders that a deletion left empty, except the first below the root: those are for ever."""
+        while folder != self.root and folder.parent != self.root:
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY}:
+                    return
+                raise
+            folder = folder.parent
+
+    def _root_is_there(self) -> bool:
+        """A missing root is an outage, not an empty store: a listing of nothing would look like the loss of all."""
+        if not self.root.is_dir():
+            raise StoreUnavailable("disk", f"the folder {self.root} is missing; is its volume mounted?")
+        return True
+
+    def _check(self) -> None:
+        self._root_is_there()
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
+
+    def _listed(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        self._root_is_there()
+        for key, entry in walk(self.root, prefix, start_after):
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # removed since its folder was read
+            yield _info(key, status, recorded_checksum(entry.path, status.st_mtime_ns))
+
+    def _abandoned(self, prefix: str, written_before: float) -> Iterator[Path]:
+        self._root_is_there()
+        for _, entry in walk(self.root, prefix, temporary=True):
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if status.st_mtime < written_before:
+                yield Path(entry.path)
+
+
+def _info(key: str, status: os.stat_result, sha256: str | None) -> ObjectInfo:
+    return ObjectInfo(
+        key=key,
+        size_bytes=status.st_size,
+        etag=f"{status.st_mtime_ns:x}-{status.st_size:x}",
+        modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
+        sha256=sha256,
+        content_type=content_type_of(key),
+    )
