@@ -1,0 +1,86 @@
+"""Every way a picture can fail here, each with a stable code and a sentence for the person who uploaded it."""
+
+from __future__ import annotations
+
+from shared.messaging.errors import PermanentError, TransientError
+
+SUPPORTED_TYPES = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and HEIC"
+
+
+def unsupported() -> PermanentError:
+    return PermanentError(
+        "image_unsupported", f"This file is not a picture of a type that can be read. Upload one of {SUPPORTED_TYPES}."
+    )
+
+
+def empty() -> PermanentError:
+    return PermanentError("image_empty", "This file has no bytes in it. Upload the picture again.")
+
+
+def truncated() -> PermanentError:
+    return PermanentError(
+        "image_truncated",
+        "The end of this picture is missing, as after a broken transfer. Upload the whole file again.",
+    )
+
+
+def corrupt(reason: str) -> PermanentError:
+    return PermanentError(
+        "image_corrupt",
+        f"This picture is damaged and cannot be read ({reason}). Open it in an editor, save it anew and upload that.",
+    )
+
+
+def too_many_pixels(found: str, limit_px: int) -> PermanentError:
+    return PermanentError(
+        "image_too_many_pixels",
+        f"This picture has {found}; at most {limit_px / 1e6:g} megapixels are accepted. Upload a smaller version.",
+    )
+
+
+def time_limit(limit_seconds: float) -> PermanentError:
+    return PermanentError(
+        "image_time_limit",
+        f"This picture took longer than {limit_seconds:g} seconds and was stopped. Upload a simpler version.",
+    )
+
+
+def memory_limit(limit_bytes: int) -> PermanentError:
+    return PermanentError(
+        "image_memory_limit",
+        f"This picture needs more than {limit_bytes / 2**20:.0f} MiB of memory to process. Upload a smaller version.",
+    )
+
+
+def starved(limit_seconds: float, cpu_seconds: float) -> TransientError:
+    return TransientError(
+        "render_starved",
+        f"The picture was not done after {limit_seconds:g} seconds, but got only {cpu_seconds:.1f} seconds of CPU: "
+        "the machine is overloaded. It is tried again.",
+    )
+
+
+def worker_died(how: str) -> TransientError:
+    return TransientError(
+        "render_worker_died", f"The process that rendered the picture died ({how}). It is tried again."
+    )
+
+
+def input_output(detail: str) -> TransientError:
+    return TransientError(
+        "render_io", f"A file of the picture could not be read or written ({detail}). It is tried again."
+    )
+
+
+def unforeseen(summary: str) -> TransientError:
+    return TransientError("render_failed", f"Rendering the picture failed ({summary}). It is tried again.")
+
+
+def no_worker(waited_seconds: float) -> TransientError:
+    return TransientError(
+        "render_pool_busy", f"No process was free to render the picture within {waited_seconds:g} s. It is tried again."
+    )
+
+
+def pool_closed() -> TransientError:
+    return TransientError("render_pool_closed", "The service is stopping. The picture is tried again.")

@@ -1,0 +1,370 @@
+"""A bounded pool of processes that render pictures, used from asyncio.
+
+Why not a library: the pool has to survive the death of any worker at any moment, also an idle one (pebble gives up the
+whole pool then; `concurrent.futures` always does), stop one job without touching the others, and never fork a process
+that already runs threads and an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from image_processor import errors
+from image_processor.render_worker import FRAME
+from image_processor.rendering import RenderJob, Rendition
+from shared.messaging.errors import InfrastructureUnavailable, MessageError, PermanentError
+
+_log = logging.getLogger(__name__)
+
+_START_DEADLINE_SECONDS: Final = 60.0
+_REAP_DEADLINE_SECONDS: Final = 10.0
+_RESPAWN_BACKOFF_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+_STARVED_BELOW: Final = 0.5
+_LARGEST_ANSWER_BYTES: Final = 4 * 2**20
+_PASSED_ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
+_DISK_FULL: Final = ("ENOSPC", "EDQUOT", "EROFS")
+
+
+@dataclass(frozen=True, slots=True)
+class RenderPoolSettings:
+    """`time_limit_seconds` is the wall time of one picture, `wait_limit_seconds` that of waiting for a free worker.
+
+    `memory_limit_bytes` is per worker, its libraries' data included. `niceness` is added to the parent's own. A worker
+    is replaced after `pictures_per_worker` pictures (0: never).
+    """
+
+    workers: int = len(os.sched_getaffinity(0))
+    time_limit_seconds: float = 60.0
+    wait_limit_seconds: float = 600.0
+    memory_limit_bytes: int = 1536 * 2**20
+    niceness: int = 5
+    pictures_per_worker: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"a render pool needs at least 1 worker, not {self.workers}")
+
+
+class _InputOutput(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    errno_name: str
+    detail: str
+
+
+class _Refused(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    code: str
+    detail: str
+
+
+class _Bug(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    summary: str
+    traceback: str
+
+
+class _Answer(BaseModel):
+    """What a worker may say; anything else it sends is refused here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rendition: Rendition | None = None
+    refused: _Refused | None = None
+    out_of_memory: bool = False
+    input_output: _InputOutput | None = None
+    bug: _Bug | None = None
+
+
+class _Worker:
+    """One worker process and the socket to it."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.process = process
+        self.pictures = 0
+        self.usable = True
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, settings: RenderPoolSettings) -> Self:
+        """Start a process and wait until it is warm. Raises TransientError where it does not get there."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = (theirs.fileno(), os.getpid(), settings.memory_limit_bytes, settings.niceness)
+            # The worker dies with the *thread* that starts it, so this must be the event loop's own thread. Its own
+            # process group keeps a Ctrl-C in the terminal from it, and it stays in the session, where nice counts.
+            process = subprocess.Popen(  # noqa: ASYNC220 - a few ms, at start and when a worker died
+                [sys.executable, "-m", "image_processor.render_worker", *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,
+                env=_bare_environment(),
+            )
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LARGEST_ANSWER_BYTES)
+        except BaseException:
+            ours.close()
+            process.kill()
+            process.wait()
+            raise
+        worker = cls(process, reader, writer)
+        try:
+            async with asyncio.timeout(_START_DEADLINE_SECONDS):
+                await worker._receive()
+        except BaseException as error:
+            worker.kill()
+            how = await worker.reap()
+            if isinstance(error, TimeoutError | asyncio.IncompleteReadError | ConnectionError):
+                raise errors.worker_died(f"while starting, {how}") from error
+            raise
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    async def ask(self, job: RenderJob) -> _Answer:
+        """Have one picture rendered. Raises IncompleteReadError or ConnectionError when the process dies."""
+        self.pictures += 1
+        payload = pickle.dumps(job)
+        self._writer.write(FRAME.pack(len(payload)) + payload)
+        await self._writer.drain()
+        return _Answer.model_validate_json(await self._receive())
+
+    def cpu_seconds(self) -> float:
+        """User and system time the process has used; 0 when it is gone."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Let the process end by itself: a closed socket is its sign to go."""
+        self.usable = False
+        self._writer.close()
+
+    async def reap(self) -> str:
+        """Wait for the process to be gone; how it ended, in words."""
+        try:
+            async with asyncio.timeout(_REAP_DEADLINE_SECONDS):
+                while self.process.poll() is None:  # noqa: ASYNC110 - nothing else tells of its end
+                    await asyncio.sleep(0.002)
+        except TimeoutError:
+            self.process.kill()
+            return f"process {self.process.pid} did not end within {_REAP_DEADLINE_SECONDS:g} s"
+        code = self.process.returncode
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    async def _receive(self) -> bytes:
+        (length,) = FRAME.unpack(await self._reader.readexactly(FRAME.size))
+        if length > _LARGEST_ANSWER_BYTES:
+            raise ConnectionError(f"the worker announced an answer of {length} bytes")
+        return await self._reader.readexactly(length)
+
+
+class RenderPool:
+    """Renders pictures in `settings.workers` processes; use it as `async with RenderPool(settings) as pool`.
+
+    Callers beyond the number of workers wait in the order they came; bound their number where they come from.
+    """
+
+    def __init__(self, settings: RenderPoolSettings) -> None:
+        self._settings = settings
+        # None in the queue says that the pool is closed; whoever takes it puts it back for the next.
+        self._idle: asyncio.LifoQueue[_Worker | None] = asyncio.LifoQueue()
+        self._workers: set[_Worker] = set()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._waiting = 0
+        self._active = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def waiting(self) -> int:
+        """Pictures waiting for a worker."""
+        return self._waiting
+
+    @property
+    def active(self) -> int:
+        """Pictures being rendered."""
+        return self._active
+
+    @property
+    def worker_pids(self) -> frozenset[int]:
+        """The processes that live; fewer than `settings.workers` while one is being replaced."""
+        return frozenset(worker.process.pid for worker in self._workers if worker.alive)
+
+    async def __aenter__(self) -> Self:
+        starts = (_Worker.start(self._settings) for _ in range(self._settings.workers))
+        results = await asyncio.gather(*starts, return_exceptions=True)
+        self._workers = {result for result in results if isinstance(result, _Worker)}
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            await self.close(deadline_seconds=0)
+            raise failures[0]
+        for worker in self._workers:
+            self._idle.put_nowait(worker)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close(deadline_seconds=self._settings.time_limit_seconds if error is None else 0)
+
+    async def close(self, deadline_seconds: float) -> None:
+        """Take no more pictures, finish those that run, and end every process; those past the deadline are killed."""
+        self._closing = True
+        self._idle.put_nowait(None)
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                await self._quiet.wait()
+        except TimeoutError:
+            _log.warning("killing %d renders that did not end within %g s", self._active, deadline_seconds)
+        for task in self._replacing:
+            task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
+        for worker in self._workers:
+            worker.kill()
+        await asyncio.gather(*(worker.reap() for worker in self._workers))
+        self._workers.clear()
+
+    async def render(self, job: RenderJob, on_started: Callable[[], None] | None = None) -> Rendition:
+        """Render one picture; `on_started` is called when a worker takes it.
+
+        Raises PermanentError (a bad picture, or one beyond the time or memory limit), TransientError (the worker died,
+        the machine was overloaded, a file could not be read) or InfrastructureUnavailable (the disk is full).
+        Cancelling it kills the worker that renders. After any of these `job.output_dir` may hold some of the files.
+        """
+        async with self._worker() as worker:
+            if on_started is not None:
+                on_started()
+            answer = await self._ask(worker, job)
+            if answer.out_of_memory:
+                worker.dismiss()
+        return self._rendition(answer)
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncIterator[_Worker]:
+        worker = await self._free_worker()
+        self._active += 1
+        self._quiet.clear()
+        try:
+            yield worker
+        finally:
+            if worker.usable and not self._worn_out(worker):
+                self._idle.put_nowait(worker)
+            else:
+                self._replace(worker)
+            self._active -= 1
+            if self._active == 0:
+                self._quiet.set()
+
+    async def _free_worker(self) -> _Worker:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.wait_limit_seconds):
+                while True:
+                    worker = await self._idle.get()
+                    if worker is None or self._closing:
+                        self._idle.put_nowait(None)
+                        raise errors.pool_closed()
+                    if worker.alive:
+                        return worker
+                    self._replace(worker)  # it died while idle, so no picture is lost by it
+        except TimeoutError:
+            raise errors.no_worker(self._settings.wait_limit_seconds) from None
+        finally:
+            self._waiting -= 1
+
+    async def _ask(self, worker: _Worker, job: RenderJob) -> _Answer:
+        limit_seconds = self._settings.time_limit_seconds
+        cpu_before_seconds = worker.cpu_seconds()
+        try:
+            async with asyncio.timeout(limit_seconds):
+                return await worker.ask(job)
+        except TimeoutError:
+            cpu_seconds = worker.cpu_seconds() - cpu_before_seconds
+            worker.kill()
+            if cpu_seconds < limit_seconds * _STARVED_BELOW:
+                raise errors.starved(limit_seconds, cpu_seconds) from None
+            raise errors.time_limit(limit_seconds) from None
+        except (asyncio.IncompleteReadError, ConnectionError, ValidationError) as error:
+            worker.kill()
+            raise errors.worker_died(await worker.reap()) from error
+        except asyncio.CancelledError:
+            worker.kill()
+            raise
+
+    def _rendition(self, answer: _Answer) -> Rendition:
+        if answer.rendition is not None:
+            return answer.rendition
+        if answer.refused is not None:
+            raise PermanentError(answer.refused.code, answer.refused.detail)
+        if answer.out_of_memory:
+            raise errors.memory_limit(self._settings.memory_limit_bytes)
+        if answer.input_output is not None:
+            if answer.input_output.errno_name in _DISK_FULL:
+                raise InfrastructureUnavailable("disk", answer.input_output.detail)
+            raise errors.input_output(answer.input_output.detail)
+        if answer.bug is not None:
+            _log.error("rendering failed in a way that was not foreseen\n%s", answer.bug.traceback)
+            raise errors.unforeseen(answer.bug.summary)
+        raise errors.worker_died("it sent an empty answer")
+
+    def _worn_out(self, worker: _Worker) -> bool:
+        return 0 < self._settings.pictures_per_worker <= worker.pictures
+
+    def _replace(self, worker: _Worker) -> None:
+        worker.dismiss()
+        if self._closing:
+            return
+        task = asyncio.create_task(self._respawn(worker))
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _respawn(self, old: _Worker) -> None:
+        _log.info("replacing render worker %d after %d pictures: %s", old.process.pid, old.pictures, await old.reap())
+        self._workers.discard(old)
+        for backoff_seconds in chain(_RESPAWN_BACKOFF_SECONDS, repeat(_RESPAWN_BACKOFF_SECONDS[-1])):
+            try:
+                worker = await _Worker.start(self._settings)
+            except (OSError, MessageError) as error:
+                _log.error("no render worker could be started, trying again in %g s: %s", backoff_seconds, error)
+                await asyncio.sleep(backoff_seconds)
+            else:
+                self._workers.add(worker)
+                self._idle.put_nowait(worker)
+                return
+
+
+def _bare_environment() -> dict[str, str]:
+    """No secret of the service reaches a process that decodes strangers' bytes."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ENVIRONMENT or name.startswith(("PYTHON", "MALLOC_", "PILLOW_"))
+    }

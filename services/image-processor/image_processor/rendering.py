@@ -1,0 +1,216 @@
+"""One picture file in, its variants out: the work of one worker process."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from image_processor.decoding import REDUCING_GAP, open_picture
+from image_processor.variants import PictureFormat, PlannedVariant, VariantSpec, plan
+
+DEFAULT_PIXEL_LIMIT_PX: Final = 100_000_000
+PLACEHOLDER_SIDE_PX: Final = 20
+_WEBP_METHOD: Final = 4
+_AVIF_SPEED: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class RenderJob:
+    """What a worker is told: `output_dir` exists, belongs to this job alone and is removed by the caller.
+
+    With `sync_files` every variant is on the disk, not only in memory, when the job is done; leave it off where the
+    storing step writes its own synced copy.
+    """
+
+    source_path: Path
+    output_dir: Path
+    variants: tuple[VariantSpec, ...]
+    pixel_limit_px: int = DEFAULT_PIXEL_LIMIT_PX
+    sync_files: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePicture:
+    """The uploaded picture as it was found; width and height are those of the upright picture."""
+
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedVariant:
+    """One variant in the output directory. Variants of one size share a file (see `variants.plan`)."""
+
+    name: str
+    file_name: str
+    mime_type: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSpan:
+    """A step of the work by the wall clock, in nanoseconds since 1970, for the parent's trace."""
+
+    name: str
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """What came of one picture. `variants` are largest first; `placeholder` is a data URI of about 200 characters."""
+
+    source: SourcePicture
+    variants: tuple[RenderedVariant, ...]
+    placeholder: str
+    spans: tuple[RenderSpan, ...]
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def render_seconds(self) -> float:
+        return (self.spans[-1].end_ns - self.spans[0].start_ns) / 1e9
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    spans: list[RenderSpan] = field(default_factory=list)
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        start_ns = time.time_ns()
+        yield
+        self.spans.append(RenderSpan(name, start_ns, time.time_ns()))
+
+
+def render(job: RenderJob) -> Rendition:
+    """Write every variant of the picture into the job's output directory.
+
+    Doing it twice gives the same bytes under the same names. Raises PermanentError for a picture that can never be
+    rendered; MemoryError and OSError pass as they are.
+    """
+    stopwatch = _Stopwatch()
+    cpu_before_seconds = time.process_time()
+    with stopwatch.measure("hash"), job.source_path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = file.tell()
+    with open_picture(job.source_path, job.pixel_limit_px) as picture:
+        planned = plan(job.variants, picture.width_px, picture.height_px)
+        source = SourcePicture(picture.type.value, size_bytes, sha256, picture.width_px, picture.height_px)
+        with stopwatch.measure("decode"):
+            image = picture.pixels(planned[0].width_px, planned[0].height_px)
+    rendered: dict[str, RenderedVariant] = {}
+    for variant in planned:
+        if variant.shares_file:
+            rendered[variant.name] = _under_other_name(variant, rendered)
+            continue
+        with stopwatch.measure(f"resize {variant.name}"):
+            image = _shrunk(image, variant.width_px, variant.height_px)
+        with stopwatch.measure(f"encode {variant.name}"):
+            rendered[variant.name] = _write(variant, encode(image, variant.format, variant.quality), job)
+    with stopwatch.measure("placeholder"):
+        placeholder = _placeholder(image)
+    return Rendition(
+        source=source,
+        variants=tuple(rendered.values()),
+        placeholder=placeholder,
+        spans=tuple(stopwatch.spans),
+        cpu_seconds=time.process_time() - cpu_before_seconds,
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def encode(image: Image.Image, picture_format: PictureFormat, quality: int) -> bytes:
+    """Encode pixels without any metadata. JPEG has no alpha: there the picture is laid on white.
+
+    Raises MemoryError where an encoder says so in its own words.
+    """
+    buffer = io.BytesIO()
+    try:
+        _save(image, buffer, picture_format, quality)
+    except (OSError, RuntimeError, ValueError) as error:
+        if "memory" in str(error).lower():
+            raise MemoryError(str(error)) from error
+        raise
+    return buffer.getvalue()
+
+
+def _save(image: Image.Image, buffer: io.BytesIO, picture_format: PictureFormat, quality: int) -> None:
+    match picture_format:
+        case PictureFormat.WEBP:
+            image.save(buffer, "WEBP", quality=quality, method=_WEBP_METHOD)
+        case PictureFormat.AVIF:
+            image.save(buffer, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1)
+        case PictureFormat.JPEG:
+            _on_white(image).save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    background = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(background, image).convert("RGB")
+
+
+def _shrunk(image: Image.Image, width_px: int, height_px: int) -> Image.Image:
+    if image.size == (width_px, height_px):
+        return image
+    return image.resize((width_px, height_px), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+
+
+def _placeholder(image: Image.Image) -> str:
+    """A picture of at most 20 px a side as a data URI, to be shown blurred while the real one loads."""
+    scale = min(1.0, PLACEHOLDER_SIDE_PX / max(image.size))
+    tiny = _shrunk(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    data = base64.b64encode(encode(tiny, PictureFormat.WEBP, quality=40)).decode("ascii")
+    return f"data:{PictureFormat.WEBP.mime_type};base64,{data}"
+
+
+def _under_other_name(variant: PlannedVariant, rendered: dict[str, RenderedVariant]) -> RenderedVariant:
+    shared = next(other for other in rendered.values() if other.file_name == variant.file_name)
+    return RenderedVariant(
+        name=variant.name,
+        file_name=shared.file_name,
+        mime_type=shared.mime_type,
+        width_px=shared.width_px,
+        height_px=shared.height_px,
+        size_bytes=shared.size_bytes,
+        sha256=shared.sha256,
+    )
+
+
+def _write(variant: PlannedVariant, content: bytes, job: RenderJob) -> RenderedVariant:
+    path = job.output_dir / variant.file_name
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        if job.sync_files:
+            file.flush()
+            os.fsync(file.fileno())
+    part.rename(path)
+    return RenderedVariant(
+        name=variant.name,
+        file_name=variant.file_name,
+        mime_type=variant.format.mime_type,
+        width_px=variant.width_px,
+        height_px=variant.height_px,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
