@@ -1,7 +1,7 @@
 """Forward-only migrations: SQL files, checksummed, applied once under an advisory lock, per service.
 
-The kernel's files (outbox, inbox) come first, then the service's own. `python -m shared.db.migrations ingest-api` applies
-what is missing with the service's role, to which its schema belongs.
+The kernel's files (outbox, inbox) come first, then the service's own. `python -m shared.db.migrations ingest-api`
+applies what is missing with the service's role, to which its schema belongs.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ async def _provision_one(connection: asyncpg.Connection[Any], database: str, sch
     exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
     verb = "ALTER" if exists else "CREATE"
     await connection.execute(
-        f'{verb} ROLE "{role}" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT CONNECTION LIMIT 60 PASSWORD {quoted}'
+        f'{verb} ROLE "{role}" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT '
+        f"CONNECTION LIMIT 60 PASSWORD {quoted}"
     )
     await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO "{role}"')
     await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}" AUTHORIZATION "{role}"')

@@ -25,6 +25,7 @@ class Delivery:
     headers: Mapping[str, str]
     payload: bytes
     attempt: int
+    postponed: int = 0
 
     @property
     def claim(self) -> str:

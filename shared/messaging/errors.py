@@ -27,10 +27,17 @@ class TransientError(MessageError):
     """This message may succeed later: it uses up one attempt and is retried with growing delays."""
 
 
-class InfrastructureUnavailable(Exception):
-    """The service's own PostgreSQL, Kafka or store is away: no attempt is used up, the consumer holds its partition.
+class Postponed(MessageError):
+    """Something that only some messages need is away, e.g. the bucket: try again later without using up an attempt.
 
-    `dependency` names what is away ("postgresql", "kafka", "s3", "disk").
+    Other messages of the partition go on; see InfrastructureUnavailable for what stops them all.
+    """
+
+
+class InfrastructureUnavailable(Exception):
+    """Without this the service can handle nothing: no attempt is used up and the consumer holds its partition.
+
+    `dependency` names what is away ("postgresql", "kafka", "disk").
     """
 
     def __init__(self, dependency: str, detail: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 ATTEMPT = "mb_attempt"
 """Which attempt a delivery is, from 1. Absent means 1."""
 
+POSTPONED = "mb_postponed"
+"""How often a delivery was postponed without using up an attempt. Absent means 0."""
+
 ORIGIN_TOPIC = "mb_origin_topic"
 ORIGIN_PARTITION = "mb_origin_partition"
 ORIGIN_OFFSET = "mb_origin_offset"
@@ -21,6 +24,7 @@ REPLAY = "mb_replay"
 KERNEL_HEADERS = frozenset(
     {
         ATTEMPT,
+        POSTPONED,
         ORIGIN_TOPIC,
         ORIGIN_PARTITION,
         ORIGIN_OFFSET,

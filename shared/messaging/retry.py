@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from shared.messaging.errors import MessageError, PermanentError
+from shared.messaging.errors import MessageError, PermanentError, Postponed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +57,37 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Postpone:
+    """Try again after `delay_seconds` as the same attempt; `postponed` counts how often that happened."""
+
+    failure: Failure
+    postponed: int
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """Never try again by itself; a person may replay it."""
 
     failure: Failure
 
 
+Decision = Retry | Postpone | DeadLetter
+
+POSTPONEMENT = RetryPolicy(first_delay_seconds=2.0, longest_delay_seconds=60.0)
+
+
 def next_attempt(
-    error: BaseException, attempt: int, policy: RetryPolicy, *, spread: float | None = None
-) -> Retry | DeadLetter:
-    """Decide what follows a failed attempt (from 1).
+    error: BaseException, attempt: int, policy: RetryPolicy, *, postponed: int = 0, spread: float | None = None
+) -> Decision:
+    """Decide what follows a failed attempt (from 1) that was postponed `postponed` times.
 
     An unexpected exception counts as transient: it uses up an attempt, and after the last one a person reads it.
     """
     failure = Failure.of(error, attempt)
+    drawn = random.uniform(-1, 1) if spread is None else spread
+    if isinstance(error, Postponed):
+        return Postpone(failure, postponed + 1, POSTPONEMENT.delay_seconds(postponed + 1, drawn))
     if isinstance(error, PermanentError) or attempt >= policy.attempts:
         return DeadLetter(failure)
-    drawn = random.uniform(-1, 1) if spread is None else spread
     return Retry(failure, attempt + 1, policy.delay_seconds(attempt, drawn))

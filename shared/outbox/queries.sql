@@ -15,18 +15,17 @@ ORDER BY position;
 SELECT pg_notify($1, '');
 
 -- name: unsent
-SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at
-FROM outbox
-WHERE sent_at IS NULL AND due_at IS NULL
-ORDER BY id
-LIMIT $1;
-
--- name: due
-SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at
-FROM outbox
-WHERE sent_at IS NULL AND due_at <= clock_timestamp()
-ORDER BY due_at, id
-LIMIT $1;
+(SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at AS ready_at
+ FROM outbox
+ WHERE sent_at IS NULL AND due_at IS NULL
+ ORDER BY id
+ LIMIT $1)
+UNION ALL
+(SELECT id, topic, key, headers, payload, traceparent, tracestate, due_at
+ FROM outbox
+ WHERE sent_at IS NULL AND due_at <= clock_timestamp()
+ ORDER BY due_at, id
+ LIMIT $1);
 
 -- name: next_due
 SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM outbox WHERE sent_at IS NULL AND due_at IS NOT NULL;

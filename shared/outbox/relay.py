@@ -53,7 +53,7 @@ class _Row:
     payload: bytes
     traceparent: str | None
     tracestate: str | None
-    created_at: datetime
+    ready_at: datetime
 
 
 class Relay:
@@ -96,7 +96,8 @@ class Relay:
         try:
             schema = await connection.fetchval(QUERIES["schema"])
             await connection.add_listener(channel_of(schema), lambda *_: self._wake.set())
-            while not await connection.fetchval(QUERIES["try_lead"]):
+            # Asked again and again: a statement that waits for the lock would hold back vacuum all the while.
+            while not await connection.fetchval(QUERIES["try_lead"]):  # noqa: ASYNC110
                 await asyncio.sleep(self._settings.poll_seconds)
             metrics.relay_leads.set(1)
             log.info("relay leads", extra={"schema": schema})
@@ -120,7 +121,6 @@ class Relay:
 
     async def _read(self, connection: asyncpg.Connection[Any]) -> list[_Row]:
         records = await connection.fetch(QUERIES["unsent"], self._settings.batch_rows)
-        records += await connection.fetch(QUERIES["due"], self._settings.batch_rows)
         return [_Row(**record) for record in records]
 
     async def _wait(self, connection: asyncpg.Connection[Any]) -> None:
@@ -171,7 +171,7 @@ class Relay:
             async with asyncio.timeout(self._settings.publish_seconds):
                 await self._send(topic=row.topic, key=row.key.encode(), value=row.payload, headers=headers)
         metrics.outbox_published_total.labels(row.topic).inc()
-        metrics.outbox_publish_seconds.observe(max((datetime.now(UTC) - row.created_at).total_seconds(), 0.0))
+        metrics.outbox_publish_seconds.observe(max((datetime.now(UTC) - row.ready_at).total_seconds(), 0.0))
 
     async def _housekeeping(self, connection: asyncpg.Connection[Any]) -> None:
         if time.monotonic() - self._pruned_at < self._settings.prune_every_seconds:

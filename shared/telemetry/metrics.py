@@ -18,7 +18,7 @@ media_jobs_processed_total = Counter(
 )
 media_processing_duration_seconds = Histogram(
     "media_processing_duration_seconds",
-    "From the start of an attempt until its outcome is committed. Rising: more pictures at once than cores, or large ones.",
+    "From the start of an attempt until its outcome is committed. Rising: more pictures than cores, or large ones.",
     ["entity_type"],
     buckets=(0.5, 1, 2, 5, 10, 30),
 )
@@ -70,7 +70,7 @@ facts_lost_total = Counter(
 outbox_published_total = Counter("mediabus_outbox_published", "Outbox rows published.", ["topic"])
 outbox_publish_seconds = Histogram(
     "mediabus_outbox_publish_seconds",
-    "From the writing of an outbox row, or its due time, until Kafka acknowledged it. Rising: Kafka or the relay is slow.",
+    "From the writing of an outbox row, or its due time, until Kafka has it. Rising: Kafka or the relay is slow.",
     buckets=HANDLING_BUCKETS,
 )
 outbox_unsent = Gauge(

@@ -1,0 +1,176 @@
+"""Handlers by topic, and the FastStream broker that feeds them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import Event
+from shared.messaging.delivery import Delivery
+from shared.messaging.dispatcher import Dispatcher, FailureEvents, Handler, HandlerFunction
+from shared.messaging.incoming import Record
+from shared.messaging.retry import PROCESSING_RETRIES, RetryPolicy
+from shared.messaging.subscription import Subscription
+from shared.messaging.topics import Topic, retry_topic
+from shared.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=Event)
+LONGEST_RECONNECT_SECONDS = 5.0
+REQUEST_TIMEOUT_MS = 15_000
+REBALANCE_MARGIN_SECONDS = 10.0
+
+
+class Consumer:
+    """What one service consumes: one subscription per topic, and one for its own delayed retries.
+
+    Every subscriber takes raw bytes with manual acknowledgement; validation, retries and commits are the kernel's, so a
+    malformed message becomes a dead letter and nothing is committed before it took effect.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        unit_of_work: UnitOfWork,
+        broker: KafkaBroker,
+        *,
+        drain_seconds: float,
+        session_timeout_seconds: float,
+    ) -> None:
+        self._service = service
+        self._unit_of_work = unit_of_work
+        self._broker = broker
+        self._drain_seconds = drain_seconds
+        self._session_timeout_seconds = session_timeout_seconds
+        self._handlers: dict[str, Handler] = {}
+        self._subscriptions: list[Subscription] = []
+        self._committers: list[asyncio.Task[None]] = []
+        self.connected = False
+
+    def on(
+        self,
+        event_type: type[E],
+        *,
+        retry: RetryPolicy = PROCESSING_RETRIES,
+        on_failure: FailureEvents | None = None,
+        concurrency: int = 8,
+        deadline_seconds: float = 30.0,
+    ) -> Callable[[Callable[[E, Delivery], Awaitable[None]]], Callable[[E, Delivery], Awaitable[None]]]:
+        """Register the decorated function for one type of message.
+
+        `concurrency` bounds how many messages of the topic run at once (the largest of its handlers counts); messages
+        of one key never run at once. After `deadline_seconds` an attempt is cancelled and counts as failed.
+        """
+
+        def register(function: Callable[[E, Delivery], Awaitable[None]]) -> Callable[[E, Delivery], Awaitable[None]]:
+            name = event_type.event_type
+            if name in self._handlers:
+                raise ValueError(f"{self._service} handles {name} twice; one type has one handler")
+            handler_function: HandlerFunction = function
+            self._handlers[name] = Handler(
+                event_type, handler_function, retry, on_failure, concurrency, deadline_seconds
+            )
+            return function
+
+        return register
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return self._handlers
+
+    def subscribe(self) -> None:
+        """Declare the subscribers on the broker; called once, when all handlers are registered."""
+        dispatcher = Dispatcher(self._service, self._unit_of_work, self._handlers)
+        topics = {handler.topic.name: handler.topic for handler in self._handlers.values()}
+        if topics:
+            own_retries = retry_topic(self._service)
+            topics[own_retries.name] = own_retries
+        for topic in topics.values():
+            handlers = [h for h in self._handlers.values() if h.topic == topic or topic.kind == "retry"]
+            self._subscribe_one(topic, handlers, dispatcher)
+
+    def _subscribe_one(self, topic: Topic, handlers: list[Handler], dispatcher: Dispatcher) -> None:
+        longest_seconds = max(handler.deadline_seconds for handler in handlers)
+        subscription = Subscription(
+            topic,
+            dispatcher.dispatch,
+            concurrency=max(handler.concurrency for handler in handlers),
+            drain_seconds=self._drain_seconds,
+            stuck_after_seconds=longest_seconds + 30.0,
+        )
+        session_ms = int(self._session_timeout_seconds * 1000)
+        subscriber = self._broker.subscriber(
+            topic.name,
+            group_id=f"{self._service}.{topic.name}",
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_leave_as_bytes,
+            listener=subscription,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=max(session_ms // 6, 100),
+            # Revoking waits for running work, so the group must wait longer than the drain takes.
+            rebalance_timeout_ms=int((self._drain_seconds + REBALANCE_MARGIN_SECONDS) * 1000),
+            fetch_max_wait_ms=500,
+            title=topic.name,
+            description=f"{self._service}: " + ", ".join(sorted(h.event_type.event_type for h in handlers)),
+        )
+
+        async def take(message: KafkaMessage) -> None:
+            # never a batch: the subscriber is declared without one
+            await subscription.take(cast(Record, message.raw_message))
+
+        take.__name__ = f"take_{topic.name.replace('.', '_').replace('-', '_')}"
+        subscriber(take)
+        self._subscriptions.append(subscription)
+        subscription.bind(lambda: subscriber.consumer)
+
+    async def start(self) -> None:
+        """Connect and begin to consume; keeps trying while Kafka is away."""
+        delay_seconds = 0.2
+        while True:
+            try:
+                await self._broker.start()
+            except (KafkaError, OSError) as error:
+                log.warning("waiting for Kafka", extra={"detail": repr(error)})
+                with suppress(KafkaError, OSError):
+                    await self._broker.stop()
+                await asyncio.sleep(delay_seconds)
+                delay_seconds = min(delay_seconds * 2, LONGEST_RECONNECT_SECONDS)
+            else:
+                break
+        self._committers = [asyncio.create_task(s.commit_loop()) for s in self._subscriptions]
+        self.connected = True
+        log.info("consuming", extra={"topics": [s.topic.name for s in self._subscriptions]})
+
+    async def drain(self) -> None:
+        """Take no more messages, finish and commit what runs."""
+        await asyncio.gather(*(subscription.drain() for subscription in self._subscriptions))
+        for committer in self._committers:
+            committer.cancel()
+        await asyncio.gather(*self._committers, return_exceptions=True)
+
+    @property
+    def ready(self) -> bool:
+        """Connected; which partitions are assigned is the group's affair, a spare replica has none and is ready too."""
+        return self.connected
+
+    def stuck(self) -> list[str]:
+        return [reason for subscription in self._subscriptions if (reason := subscription.stuck())]
+
+    def state(self) -> list[dict[str, Any]]:
+        for subscription in self._subscriptions:
+            metrics.consumer_lag_messages.labels(subscription.topic.name).set(subscription.lag_messages())
+        return [subscription.state() for subscription in self._subscriptions]
+
+
+async def _leave_as_bytes(message: KafkaMessage) -> bytes:
+    return message.body if isinstance(message.body, bytes) else b""

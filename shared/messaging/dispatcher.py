@@ -1,0 +1,169 @@
+"""From a delivery to its handler, and from the handler's outcome to what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from opentelemetry.trace import SpanKind
+
+from shared.db.unit_of_work import UnitOfWork, claim
+from shared.events import Event
+from shared.messaging.delivery import Delivery
+from shared.messaging.errors import (
+    AlreadyHandled,
+    InfrastructureUnavailable,
+    MessageError,
+    PermanentError,
+    TransientError,
+)
+from shared.messaging.failures import claim_suffix, follow_up
+from shared.messaging.incoming import Record, read_delivery, read_event
+from shared.messaging.retry import DeadLetter, Decision, Postpone, Retry, RetryPolicy, next_attempt
+from shared.messaging.topics import Topic
+from shared.outbox.outgoing import OutgoingMessage, append
+from shared.telemetry import metrics
+from shared.telemetry.tracing import span
+
+log = logging.getLogger(__name__)
+
+Outcome = Literal["done", "duplicate", "skipped", "retried", "postponed", "dead_lettered"]
+HandlerFunction = Callable[[Any, Delivery], Awaitable[None]]
+FailureEvents = Callable[[Any, Decision], Sequence[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What a service does with one type of message.
+
+    `on_failure` is a pure function from the event and the decision to the events that tell of it; they are published in
+    the transaction that schedules the retry or writes the dead letter.
+    """
+
+    event_type: type[Event]
+    function: HandlerFunction
+    retry: RetryPolicy
+    on_failure: FailureEvents | None
+    concurrency: int
+    deadline_seconds: float
+
+    @property
+    def topic(self) -> Topic:
+        return self.event_type.topic
+
+
+class Dispatcher:
+    """Handles one record at a time; nothing is acknowledged here, the caller does that when `dispatch` has returned.
+
+    Raises only InfrastructureUnavailable: then nothing took effect, and the caller tries the same record again.
+    """
+
+    def __init__(self, service: str, unit_of_work: UnitOfWork, handlers: Mapping[str, Handler]) -> None:
+        self._service = service
+        self._unit_of_work = unit_of_work
+        self._handlers = handlers
+
+    async def dispatch(self, record: Record, topic: Topic) -> Outcome:
+        delivery, problem = read_delivery(record, self._service)
+        started_at = time.perf_counter()
+        with span(
+            f"process {delivery.envelope.type}",
+            SpanKind.CONSUMER,
+            {
+                "messaging.system": "kafka",
+                "messaging.destination.name": record.topic,
+                "messaging.kafka.offset": record.offset,
+                "messaging.message.id": str(delivery.envelope.id),
+                "mediabus.attempt": delivery.attempt,
+            },
+            parent_headers=delivery.headers,
+        ):
+            outcome = await self._handle(delivery, problem, topic)
+        metrics.messages_handled_total.labels(record.topic, delivery.envelope.type, outcome).inc()
+        if outcome != "skipped":
+            metrics.message_handling_seconds.labels(record.topic, delivery.envelope.type).observe(
+                time.perf_counter() - started_at
+            )
+        return outcome
+
+    async def _handle(self, delivery: Delivery, problem: PermanentError | None, topic: Topic) -> Outcome:
+        if problem is not None:
+            return await self._fail(delivery, None, None, problem)
+        handler = self._handlers.get(delivery.envelope.type)
+        if handler is None:
+            if topic.kind == "events":
+                return "skipped"
+            unknown = PermanentError(
+                "type_unknown",
+                f"{self._service} has no handler for {delivery.envelope.type} on {delivery.topic}; "
+                f"it knows {', '.join(sorted(self._handlers))}",
+            )
+            return await self._fail(delivery, None, None, unknown)
+        event: Event | None = None
+        try:
+            event = read_event(delivery, handler.event_type)
+            await self._call(handler, event, delivery)
+        except AlreadyHandled:
+            return "duplicate"
+        except InfrastructureUnavailable:
+            raise
+        except Exception as error:
+            return await self._fail(delivery, handler, event, error)
+        return "done"
+
+    async def _call(self, handler: Handler, event: Event, delivery: Delivery) -> None:
+        try:
+            async with asyncio.timeout(handler.deadline_seconds) as deadline:
+                await handler.function(event, delivery)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise TransientError("handler_deadline", f"not done within {handler.deadline_seconds:g} seconds") from error
+
+    async def _fail(
+        self, delivery: Delivery, handler: Handler | None, event: Event | None, error: Exception
+    ) -> Outcome:
+        policy = handler.retry if handler else RetryPolicy()
+        decision = next_attempt(error, delivery.attempt, policy, postponed=delivery.postponed)
+        events: Sequence[Event] = ()
+        if handler is not None and handler.on_failure is not None and event is not None:
+            events = handler.on_failure(event, decision)
+        outcome = await self._record(delivery, decision, events)
+        log.log(
+            logging.ERROR if isinstance(decision, DeadLetter) else logging.WARNING,
+            "message failed",
+            extra={
+                "outcome": outcome,
+                "type": delivery.envelope.type,
+                "event_id": str(delivery.envelope.id),
+                "topic": delivery.topic,
+                "offset": delivery.offset,
+                "attempt": delivery.attempt,
+                "code": decision.failure.code,
+                "detail": decision.failure.detail,
+                "delay_seconds": getattr(decision, "delay_seconds", None),
+            },
+            exc_info=None if isinstance(error, MessageError) else error,
+        )
+        return outcome
+
+    async def _record(self, delivery: Delivery, decision: Decision, events: Sequence[Event]) -> Outcome:
+        """Write the follow-up and what tells of it in one transaction, once however often the message is delivered."""
+        work = self._unit_of_work
+        async with work.database.connection() as connection, connection.transaction():
+            if not await claim(connection, delivery, claim_suffix(decision)):
+                return "duplicate"
+            outgoing = [follow_up(delivery, decision, self._service)]
+            outgoing += [OutgoingMessage.of(event, work.source) for event in events]
+            await append(connection, outgoing, work.schema)
+        match decision:
+            case Retry():
+                return "retried"
+            case Postpone():
+                return "postponed"
+            case DeadLetter():
+                return "dead_lettered"

@@ -1,0 +1,234 @@
+"""One topic of one service: takes messages, keeps order per key, commits what is done, holds when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from shared.messaging.errors import InfrastructureUnavailable
+from shared.messaging.incoming import Record
+from shared.messaging.lanes import KeyedLanes
+from shared.messaging.offsets import OffsetLedger
+from shared.messaging.topics import Topic
+from shared.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+COMMIT_EVERY_SECONDS = 0.1
+LONGEST_HOLD_SECONDS = 5.0
+QUEUED_PER_SLOT = 4
+"""How many messages wait per running one: enough to keep the slots busy, few enough to hand back at a rebalance."""
+
+
+class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Feeds records to `handle` and owns the commit position of every assigned partition.
+
+    `handle` may raise only InfrastructureUnavailable; the record is then tried again after a growing pause while its
+    partition is held. On revoke and at shutdown running work is finished within `drain_seconds` and committed; what was
+    only queued is handed back uncommitted.
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        handle: Callable[[Record, Topic], Awaitable[object]],
+        *,
+        concurrency: int,
+        drain_seconds: float,
+        stuck_after_seconds: float,
+    ) -> None:
+        self.topic = topic
+        self._handle = handle
+        self._concurrency = concurrency
+        self._most_pending = concurrency * (1 + QUEUED_PER_SLOT)
+        self._drain_seconds = drain_seconds
+        self._stuck_after_seconds = stuck_after_seconds
+        self._find_consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
+        self._lanes = KeyedLanes(concurrency, self._crashed)
+        self._ledgers: dict[TopicPartition, OffsetLedger] = {}
+        self._generation = 0
+        self._to_commit = asyncio.Event()
+        self._draining = False
+        self._holding = 0
+        self._progress_at = time.monotonic()
+        self._waiting_since: float | None = None
+        self._committing = asyncio.Lock()
+
+    # --- taking --------------------------------------------------------------------------------------------------
+
+    def bind(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
+        """Tell where the Kafka client is found; it exists only while the broker is started."""
+        self._find_consumer = consumer
+
+    @property
+    def _consumer(self) -> AIOKafkaConsumer | None:
+        return self._find_consumer()
+
+    async def take(self, record: Record) -> None:
+        """Queue one record; returns at once so that the poll loop, and with it the group membership, stays alive."""
+        partition = TopicPartition(record.topic, record.partition)
+        ledger = self._ledgers.get(partition)
+        if ledger is None or self._draining:
+            return
+        ledger.take(record.offset)
+        generation = self._generation
+        key = record.key if record.key is not None else (record.partition, record.offset)
+        if self._lanes.pending == 0:
+            self._progress_at = time.monotonic()
+        self._lanes.add(key, lambda: self._work(record, ledger, generation))
+        metrics.messages_in_flight.labels(self.topic.name).set(self._lanes.pending)
+        if self._lanes.pending >= self._most_pending:
+            self._pause()
+
+    async def _work(self, record: Record, ledger: OffsetLedger, generation: int) -> None:
+        delay_seconds = 0.1
+        while generation == self._generation and not self._draining:
+            try:
+                await self._handle(record, self.topic)
+            except InfrastructureUnavailable as error:
+                await self._hold(error, delay_seconds)
+                delay_seconds = min(delay_seconds * 2, LONGEST_HOLD_SECONDS)
+                continue
+            ledger.finish(record.offset)
+            self._progress_at = time.monotonic()
+            self._to_commit.set()
+            break
+        if self._lanes.pending <= self._concurrency + 1:
+            self._resume()
+        metrics.messages_in_flight.labels(self.topic.name).set(self._lanes.pending - 1)
+
+    async def _hold(self, error: InfrastructureUnavailable, delay_seconds: float) -> None:
+        self._holding += 1
+        metrics.consumer_held.labels(self.topic.name).set(1)
+        log.warning("holding the partition", extra={"topic": self.topic.name, "detail": str(error)})
+        try:
+            await asyncio.sleep(delay_seconds)
+        finally:
+            self._holding -= 1
+            if not self._holding:
+                metrics.consumer_held.labels(self.topic.name).set(0)
+
+    def _crashed(self, error: BaseException) -> None:
+        # The offset stays uncommitted, so the message comes again after a restart; liveness fails until then.
+        log.critical("the consumer kernel failed", extra={"topic": self.topic.name}, exc_info=error)
+
+    def _pause(self) -> None:
+        consumer = self._consumer
+        if consumer is not None and self._ledgers:
+            consumer.pause(*(set(self._ledgers) & consumer.assignment()))
+
+    def _resume(self) -> None:
+        consumer = self._consumer
+        if consumer is not None and not self._draining:
+            paused = set(self._ledgers) & set(consumer.paused())
+            if paused:
+                consumer.resume(*paused)
+
+    # --- committing ----------------------------------------------------------------------------------------------
+
+    async def commit_loop(self) -> None:
+        """Commit what is done and contiguous, coalesced; ends only by cancellation."""
+        while True:
+            await self._to_commit.wait()
+            await asyncio.sleep(COMMIT_EVERY_SECONDS)
+            self._to_commit.clear()
+            await self._commit()
+
+    async def _commit(self) -> None:
+        async with self._committing:
+            offsets = {
+                partition: position
+                for partition, ledger in self._ledgers.items()
+                if (position := ledger.to_commit()) is not None
+            }
+            consumer = self._consumer
+            if not offsets or consumer is None:
+                return
+            try:
+                await consumer.commit(offsets)
+            except (KafkaError, IllegalStateError) as error:
+                # Not lost: the position stays to be committed, and after a rebalance the inbox knows what was done.
+                log.warning("could not commit", extra={"topic": self.topic.name, "detail": repr(error)})
+                self._to_commit.set()
+                await asyncio.sleep(COMMIT_EVERY_SECONDS)
+                return
+            for partition, position in offsets.items():
+                if partition in self._ledgers:
+                    self._ledgers[partition].committed(position)
+
+    # --- rebalance and shutdown ----------------------------------------------------------------------------------
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Finish what runs, hand back what waits, commit: the next owner starts where this one ended."""
+        await self._let_go()
+        self._ledgers = {}
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._ledgers = {partition: OffsetLedger() for partition in assigned}
+        self._progress_at = time.monotonic()
+
+    async def drain(self) -> None:
+        """Take no more, finish what runs, commit. The consumer may be stopped afterwards."""
+        self._draining = True
+        self._pause()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        # Queued work sees that its generation is over and ends without being done, so its offset stays uncommitted.
+        self._generation += 1
+        if not await self._lanes.drained(self._drain_seconds):
+            log.warning("work was still running at the drain deadline", extra={"topic": self.topic.name})
+            await self._lanes.cancel()
+        await self._commit()
+
+    # --- being watched -------------------------------------------------------------------------------------------
+
+    def lag_messages(self) -> int:
+        """Messages of the assigned partitions that are not done, as far as fetch answers tell."""
+        consumer = self._consumer
+        if consumer is None:
+            return 0
+        lag = 0
+        for partition in set(self._ledgers) & consumer.assignment():
+            ledger = self._ledgers[partition]
+            end = consumer.highwater(partition)
+            position = ledger.position
+            if end is not None and position is not None:
+                lag += max(end - position, 0)
+        return lag
+
+    def stuck(self) -> str | None:
+        """Why this subscription makes no progress, or None. Waiting for a dependency is not being stuck."""
+        now = time.monotonic()
+        if self._holding or not (self._lanes.pending or self.lag_messages()):
+            self._waiting_since = None
+            return None
+        if self._waiting_since is None:
+            self._waiting_since = now
+        idle_seconds = now - max(self._progress_at, self._waiting_since)
+        if idle_seconds <= self._stuck_after_seconds:
+            return None
+        return (
+            f"{self.topic.name}: {self._lanes.pending} messages taken, lag {self.lag_messages()}, "
+            f"none finished for {idle_seconds:.0f} s"
+        )
+
+    @property
+    def assigned(self) -> bool:
+        return bool(self._ledgers)
+
+    def state(self) -> dict[str, Any]:
+        """For the readiness page."""
+        return {
+            "topic": self.topic.name,
+            "partitions": sorted(partition.partition for partition in self._ledgers),
+            "pending": self._lanes.pending,
+            "held": self._holding > 0,
+            "lag": self.lag_messages(),
+        }

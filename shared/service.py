@@ -1,0 +1,216 @@
+"""One process of one service: what starts, in which order, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+from faststream.kafka import KafkaBroker
+from faststream.specification import AsyncAPI
+
+from shared.db.pool import Database
+from shared.db.schemas import SCHEMAS
+from shared.db.unit_of_work import UnitOfWork
+from shared.messaging.asyncapi import document, page
+from shared.messaging.consumer import REQUEST_TIMEOUT_MS, Consumer
+from shared.messaging.publisher import Publisher
+from shared.outbox.relay import Relay, RelaySettings
+from shared.settings import ServiceSettings
+from shared.telemetry import metrics
+from shared.telemetry.health import Health
+from shared.telemetry.http import AsgiApp, operations_app
+from shared.telemetry.logging import start_logging
+from shared.telemetry.tracing import SHUTDOWN_MILLIS, start_tracing
+
+log = logging.getLogger(__name__)
+
+LONGEST_RESTART_SECONDS = 10.0
+
+Background = Callable[[], Awaitable[None]]
+
+
+class Service:
+    """The kernel of a service, made once in its `app.py`.
+
+    Nothing connects before `run`. The process serves HTTP at once and waits for PostgreSQL and Kafka in the background,
+    so that it starts, and says what it waits for, while they are away.
+    """
+
+    def __init__(self, name: str, settings: ServiceSettings) -> None:
+        self.name = name
+        self.settings = settings
+        start_logging(name, settings.instance, settings.log_level)
+        self._tracing = start_tracing(name, settings.instance, settings.otlp_endpoint)
+        dsn = settings.postgres_dsn.get_secret_value()
+        self.database = Database(dsn, application_name=name, max_connections=settings.postgres_connections)
+        self.unit_of_work = UnitOfWork(self.database, source=f"/mediabus/{name}", schema=SCHEMAS[name])
+        self.broker = KafkaBroker(
+            settings.kafka_bootstrap,
+            client_id=f"{name}-{settings.instance}",
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            allow_auto_create_topics=False,
+            apply_types=False,
+            graceful_timeout=settings.drain_seconds,
+            logger=logging.getLogger("faststream"),
+        )
+        self.publisher = Publisher(self.broker, self.unit_of_work.source)
+        self.consumer = Consumer(
+            name,
+            self.unit_of_work,
+            self.broker,
+            drain_seconds=settings.drain_seconds,
+            session_timeout_seconds=settings.kafka_session_timeout_seconds,
+        )
+        self.relay = Relay(
+            dsn,
+            self.publisher.send,
+            RelaySettings(
+                outbox_kept_seconds=settings.outbox_kept_seconds, inbox_kept_seconds=settings.inbox_kept_seconds
+            ),
+            application_name=name,
+        )
+        self.health = Health(
+            stuck=[self.consumer.stuck],
+            checks={"postgresql": self.database.ping, "kafka": self._ping_kafka},
+            details=self.consumer.state,
+        )
+        self._backgrounds: list[tuple[str, Background]] = []
+        self._starters: list[Background] = []
+        self._stoppers: list[Background] = []
+
+    # --- wiring ---------------------------------------------------------------------------------------------------
+
+    def background(self, task: Background, name: str | None = None) -> None:
+        """Run a function for as long as the process lives; when it fails it is logged and started again."""
+        self._backgrounds.append((name or str(getattr(task, "__qualname__", repr(task))), task))
+
+    def on_start(self, function: Background) -> None:
+        """Await a function before HTTP is served and anything is consumed."""
+        self._starters.append(function)
+
+    def on_stop(self, function: Background) -> None:
+        """Await a function after the last handler and request have ended; the last registered goes first."""
+        self._stoppers.append(function)
+
+    def operations(self) -> AsgiApp:
+        """The operator's pages as an ASGI application."""
+        spec = AsyncAPI(self.broker, title=self.name, version="0.1.0")
+        return operations_app(
+            self.health,
+            lambda: document(spec, self.consumer.handlers.values()),
+            lambda: page(spec, self.consumer.handlers.values()),
+        )
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def run(self, http_app: AsgiApp | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then stop in order; returns when everything has ended."""
+        self.consumer.subscribe()
+        uvicorn_config = uvicorn.Config(
+            http_app or self.operations(),
+            host=self.settings.http_host,
+            port=self.settings.http_port,
+            loop="uvloop",
+            http="auto",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(self.settings.drain_seconds),
+            backlog=4096,
+        )
+        with asyncio.Runner(loop_factory=uvicorn_config.get_loop_factory()) as runner:
+            runner.run(self._live(uvicorn_config))
+
+    async def _live(self, uvicorn_config: uvicorn.Config) -> None:
+        server = _Server(uvicorn_config)
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, stopping.set)
+        for starter in self._starters:
+            await starter()
+        serving = asyncio.create_task(server.serve())
+        tasks = [
+            asyncio.create_task(self._keep_running(name, task))
+            for name, task in [
+                ("loop watch", self.health.watch_loop),
+                ("relay", self._relay_when_connected),
+                *self._backgrounds,
+            ]
+        ]
+        consuming = asyncio.create_task(self._consume())
+        stop_wanted = asyncio.create_task(stopping.wait())
+        await asyncio.wait({stop_wanted, serving}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping")
+        await self._stop(server, serving, consuming, tasks)
+        stop_wanted.cancel()
+        log.info("stopped")
+
+    async def _consume(self) -> None:
+        await self.database.wait_until_available()
+        await self.consumer.start()
+
+    async def _relay_when_connected(self) -> None:
+        while not self.consumer.connected:  # noqa: ASYNC110 -- start-up only, and it may take minutes
+            await asyncio.sleep(0.05)
+        await self.relay.run()
+
+    async def _stop(
+        self,
+        server: uvicorn.Server,
+        serving: asyncio.Task[None],
+        consuming: asyncio.Task[None],
+        tasks: list[asyncio.Task[None]],
+    ) -> None:
+        """Requests and handlers first, then the relay, then connections.
+
+        What the outbox still holds is published by the relay that leads next.
+        """
+        self.health.draining = True
+        server.should_exit = True
+        consuming.cancel()
+        await asyncio.gather(serving, self.consumer.drain(), return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(consuming, *tasks, return_exceptions=True)
+        for stopper in reversed(self._stoppers):
+            await stopper()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_seconds):
+                await self.broker.stop()
+        await self.database.close()
+        await asyncio.to_thread(self._tracing.force_flush, SHUTDOWN_MILLIS)
+        self._tracing.shutdown()
+
+    async def _keep_running(self, name: str, task: Background) -> None:
+        delay_seconds = 0.2
+        while True:
+            try:
+                await task()
+            except Exception:
+                metrics.background_restarts_total.labels(name).inc()
+                log.exception("background task failed, starting it again", extra={"task": name})
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(delay_seconds * 2, LONGEST_RESTART_SECONDS)
+
+    async def _ping_kafka(self) -> None:
+        if not self.consumer.ready:
+            raise ConnectionError("not connected yet")
+        if not await self.broker.ping(timeout=1.5):
+            raise ConnectionError("no answer from Kafka")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: one order of stopping holds for HTTP and Kafka."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
