@@ -18,7 +18,6 @@ from deploy.local.ports import free_port
 from deploy.local.processes import ProcessSpec, base_environment, run_to_end
 from deploy.local.server import EmbeddedServer
 
-REGION = "us-east-1"
 _VOLUME = "mediabus"
 
 
@@ -46,6 +45,7 @@ class ObjectStoreServer(EmbeddedServer):
         access_key: str,
         secret_key: str,
         *,
+        region: str = "us-east-1",
         metrics_port: int | None = None,
         environment: Mapping[str, str] | None = None,
         log_path: Path | None = None,
@@ -53,6 +53,7 @@ class ObjectStoreServer(EmbeddedServer):
         super().__init__(data_folder, port, log_path)
         self.access_key = access_key
         self.secret_key = secret_key
+        self.region = region
         self._metrics_port = metrics_port if metrics_port is not None else free_port(taken=[port])
         self._environment = dict(environment or {})
 
@@ -84,7 +85,7 @@ class ObjectStoreServer(EmbeddedServer):
         return get_session().create_client(
             "s3",
             endpoint_url=self.endpoint,
-            region_name=REGION,
+            region_name=self.region,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             config=config,
@@ -120,7 +121,7 @@ class ObjectStoreServer(EmbeddedServer):
                 **base_environment(),
                 "MINIO_ROOT_USER": self.access_key,
                 "MINIO_ROOT_PASSWORD": self.secret_key,
-                "MINIO_REGION_NAME": REGION,
+                "MINIO_REGION_NAME": self.region,
                 **self._environment,
             },
             working_folder=self.data_folder,

@@ -89,6 +89,15 @@ class PostgresServer(EmbeddedServer):
         """The address of a database for the superuser."""
         return self.dsn(ADMIN_USER, self.admin_password, database)
 
+    async def create_database(self, database: str) -> None:
+        """Create the database unless it is there."""
+        connection = await asyncpg.connect(self.admin_dsn(), timeout=10, ssl=False)
+        try:
+            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
+                await connection.execute(f'CREATE DATABASE "{database}"')
+        finally:
+            await connection.close(timeout=5)
+
     def _prepare(self) -> None:
         self._identity = choose_identity(binaries_folder() / "postgres", self.data_folder)
         if not self.cluster_folder.exists():

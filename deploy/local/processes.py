@@ -25,6 +25,7 @@ _MARK_NAME = "MEDIABUS_PROCESS_MARK"
 _POLL_SECONDS = 0.02
 _LOG_LIMIT_BYTES = 8 * 1024 * 1024
 _KILL_TIMEOUT_SECONDS = 10.0
+_TAIL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -341,13 +342,13 @@ def bound_log(path: Path, limit_bytes: int = _LOG_LIMIT_BYTES) -> None:
             os.truncate(path, 0)
 
 
-def tail(path: Path, count: int) -> list[str]:
-    """The last lines of a log; none when there is no log."""
+def tail(path: Path, count: int, end_byte: int | None = None) -> list[str]:
+    """The last lines of a log, or of its part before `end_byte`; none when there is no log."""
     try:
         with path.open("rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - 64 * 1024))
-            return log.read().decode(errors="replace").splitlines()[-count:]
+            end = log.seek(0, os.SEEK_END) if end_byte is None else end_byte
+            begin = log.seek(max(0, end - _TAIL_BYTES))
+            return log.read(end - begin).decode(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         return []
 

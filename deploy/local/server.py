@@ -49,6 +49,15 @@ class EmbeddedServer(ABC):
 
     async def start(self, timeout_seconds: float = 60.0) -> None:
         """Start the server and wait until it answers; StackError with the end of its log when it does not."""
+        await self.launch()
+        try:
+            await self.wait_ready(timeout_seconds)
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def launch(self) -> None:
+        """Start the server without waiting until it answers."""
         if self.running:
             raise StackError(f"{self.name} runs already with pid {self.pid}")
         self.data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,11 +70,6 @@ class EmbeddedServer(ABC):
             self._process.start(kept_descriptors=(self._lock.descriptor,))
         finally:
             self._lock.release()
-        try:
-            await self.wait_ready(timeout_seconds)
-        except BaseException:
-            await self.kill()
-            raise
 
     async def wait_ready(self, timeout_seconds: float = 60.0) -> None:
         """Wait until the server answers a real request."""

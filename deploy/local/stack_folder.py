@@ -1,0 +1,96 @@
+"""What lies where in the folder of one stack, and who may work in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import proc
+from deploy.local.errors import StackError
+from deploy.local.processes import write_private
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class StackFolder:
+    """Paths of one stack; two stacks in two folders share nothing but the cache of downloads."""
+
+    root: Path
+
+    @classmethod
+    def configured(cls) -> StackFolder:
+        """MEDIABUS_STACK_DIR, or `.mediabus` in the repository."""
+        return cls(Path(os.environ.get("MEDIABUS_STACK_DIR") or REPOSITORY / ".mediabus").resolve())
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets.json"
+
+    @property
+    def role_passwords(self) -> Path:
+        return self.root / "role-passwords.json"
+
+    @property
+    def ports(self) -> Path:
+        return self.root / "ports.json"
+
+    @property
+    def stack_file(self) -> Path:
+        return self.root / "stack.json"
+
+    @property
+    def media(self) -> Path:
+        return self.root / "media"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def data(self, name: str) -> Path:
+        """Where a part keeps its files and the record of its process."""
+        return self.root / "data" / name
+
+    @property
+    def _supervisor_record(self) -> Path:
+        return self.root / "supervisor.json"
+
+    @contextlib.contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Hold the folder for one supervisor; StackError when another one holds it.
+
+        The kernel lets go of the lock when the holder dies, however it dies.
+        """
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.root / "supervisor.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StackError(
+                    f"a stack runs already in {self.root} (supervisor pid {self.supervisor_pid()}): stop it with "
+                    "`make stack-stop`, or name another folder with MEDIABUS_STACK_DIR"
+                ) from None
+            ticks = proc.start_time_ticks(os.getpid())
+            write_private(self._supervisor_record, json.dumps({"pid": os.getpid(), "startTimeTicks": ticks}))
+            try:
+                yield
+            finally:
+                self._supervisor_record.unlink(missing_ok=True)
+
+    def supervisor_pid(self) -> int | None:
+        """The pid of the living supervisor, None when there is none."""
+        try:
+            record = json.loads(self._supervisor_record.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        pid = int(record["pid"])
+        ticks = proc.start_time_ticks(pid)
+        return pid if ticks is not None and ticks == record["startTimeTicks"] else None

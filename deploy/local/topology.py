@@ -1,0 +1,195 @@
+"""The whole stack in one list: servers, the steps that prepare them, and the services with their settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from deploy.local.stack_folder import StackFolder
+from deploy.local.stack_secrets import StackSecrets
+from shared.db.schemas import SCHEMAS, role_of
+
+DATABASE = "mediabus"
+BUCKET = "mediabus"
+REGION = "us-east-1"
+
+POSTGRES = "postgres"
+KAFKA = "kafka"
+OBJECT_STORE = "object-store"
+JAEGER = "jaeger"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where everything of one running stack is: folder, ports by part, secrets."""
+
+    folder: StackFolder
+    ports: Mapping[str, int]
+    secrets: StackSecrets
+    otlp_endpoint: str | None = None
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return f"127.0.0.1:{self.ports[KAFKA]}"
+
+    @property
+    def s3_endpoint(self) -> str:
+        return self.url(OBJECT_STORE)
+
+    def url(self, part: str) -> str:
+        return f"http://127.0.0.1:{self.ports[part]}"
+
+    def dsn(self, user: str, password: str) -> str:
+        """The address of the database; our passwords need no quoting."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.ports[POSTGRES]}/{DATABASE}"
+
+    def admin_dsn(self) -> str:
+        return self.dsn("postgres", self.secrets.postgres_admin_password)
+
+    def service_dsn(self, service: str) -> str:
+        schema = SCHEMAS[service]
+        return self.dsn(role_of(schema), self.secrets.role_passwords[schema])
+
+
+Environment = Callable[[Site], Mapping[str, str]]
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    """A command of our own Python."""
+    return (sys.executable, *arguments)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that prepares something at every start and must end with exit code 0.
+
+    It runs as soon as the servers and steps named in `after` are there, beside the others.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Environment
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program that serves /health/ready on the port of its name and runs until it is told to stop.
+
+    Services of a higher `stage` stop before those of a lower one. A `niceness` above 0 leaves the processor to those
+    that somebody waits for.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Environment
+    stage: int = 1
+    niceness: int = 0
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The parts of a stack in the order of their start; they stop the other way round."""
+
+    servers: tuple[str, ...]
+    steps: tuple[Step, ...]
+    services: tuple[Service, ...]
+
+    def port_names(self) -> list[str]:
+        """Every port the stack needs, by name."""
+        further = {
+            KAFKA: ["kafka-controller"],
+            OBJECT_STORE: ["object-store-metrics"],
+            JAEGER: ["jaeger-otlp", "jaeger-otlp-grpc", "jaeger-query-grpc", "jaeger-admin"],
+        }
+        servers = [name for server in self.servers for name in (server, *further.get(server, []))]
+        return servers + [service.name for service in self.services]
+
+
+def _provisioning(site: Site) -> dict[str, str]:
+    return {
+        "MEDIABUS_ADMIN_DSN": site.admin_dsn(),
+        "MEDIABUS_ROLE_PASSWORDS_FILE": str(site.folder.role_passwords),
+    }
+
+
+def _database_of(service: str) -> Environment:
+    return lambda site: {"MEDIABUS_POSTGRES_DSN": site.service_dsn(service)}
+
+
+def _service(service: str) -> Environment:
+    def environment(site: Site) -> dict[str, str]:
+        variables = {
+            "MEDIABUS_POSTGRES_DSN": site.service_dsn(service),
+            "MEDIABUS_KAFKA_BOOTSTRAP": site.kafka_bootstrap,
+            "MEDIABUS_MEDIA_ROOT": str(site.folder.media),
+            "MEDIABUS_S3_ENDPOINT": site.s3_endpoint,
+            "MEDIABUS_S3_REGION": REGION,
+            "MEDIABUS_S3_BUCKET": BUCKET,
+            "MEDIABUS_S3_ACCESS_KEY": site.secrets.s3_access_key,
+            "MEDIABUS_S3_SECRET_KEY": site.secrets.s3_secret_key,
+            "MEDIABUS_HTTP_HOST": "127.0.0.1",
+            "MEDIABUS_HTTP_PORT": str(site.ports[service]),
+        }
+        if site.otlp_endpoint is not None:
+            variables["MEDIABUS_OTLP_ENDPOINT"] = site.otlp_endpoint
+        return variables
+
+    return environment
+
+
+def _ingest_api(site: Site) -> dict[str, str]:
+    return {
+        **_service("ingest-api")(site),
+        "MEDIABUS_SIGNING_KEY": site.secrets.signing_key,
+        "MEDIABUS_WEBHOOK_TOKEN": site.secrets.webhook_token,
+    }
+
+
+def _first_superadmin(site: Site) -> dict[str, str]:
+    return {
+        **_ingest_api(site),
+        "MEDIABUS_SUPERADMIN_EMAIL": site.secrets.superadmin_email,
+        "MEDIABUS_SUPERADMIN_PASSWORD": site.secrets.superadmin_password,
+    }
+
+
+def _migrations(service: str) -> Step:
+    return Step(
+        name=f"migrate-{service}",
+        command=python("-m", "shared.db.migrations", service),
+        environment=_database_of(service),
+        after=("provision",),
+    )
+
+
+SERVICES = (
+    # Rendering takes every processor it can get; niced, it leaves the API its share.
+    Service("image-processor", python("-m", "image_processor.app"), _service("image-processor"), stage=1, niceness=10),
+    Service("ingest-api", python("-m", "ingest_api.app"), _ingest_api, stage=2),
+)
+
+STEPS = (
+    Step("provision", python("-m", "shared.db.provision"), _provisioning, after=(POSTGRES,)),
+    *(_migrations(service.name) for service in SERVICES),
+    Step(
+        "create-topics",
+        python("-m", "shared.messaging.topics", "create"),
+        lambda site: {"MEDIABUS_KAFKA_BOOTSTRAP": site.kafka_bootstrap},
+        after=(KAFKA,),
+    ),
+    Step(
+        "first-superadmin",
+        python("-m", "ingest_api.bootstrap_superadmin"),
+        _first_superadmin,
+        after=("migrate-ingest-api",),
+    ),
+)
+
+
+def configured_topology() -> Topology:
+    """All of Mediabus; with Jaeger when MEDIABUS_JAEGER_BINARY names its program."""
+    tracing = (JAEGER,) if os.environ.get("MEDIABUS_JAEGER_BINARY") else ()
+    return Topology(servers=(POSTGRES, KAFKA, OBJECT_STORE, *tracing), steps=STEPS, services=SERVICES)
