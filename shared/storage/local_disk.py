@@ -75,7 +75,7 @@ class LocalDiskStore:
     async def put_file(
         self, key: str, path: Path, *, sha256: str | None = None, content_type: str | None = None
     ) -> ObjectInfo:
-        return await self._put(key, sha256, lambda file: file.copy_from(path))
+        return await self._put(key, sha256, lambda file: file.copy_from(path), source=path)
 
     async def put_stream(
         self,
@@ -164,7 +164,9 @@ class LocalDiskStore:
                 raise ObjectNotFound(missing, self.name) from error
             raise disk_error(error, path) from error
 
-    async def _put(self, key: str, sha256: str | None, fill: Callable[[AtomicFile], None]) -> ObjectInfo:
+    async def _put(
+        self, key: str, sha256: str | None, fill: Callable[[AtomicFile], None], source: Path | None = None
+    ) -> ObjectInfo:
         target = self.path_of(key)
 
         def write() -> ObjectInfo:
@@ -175,7 +177,7 @@ class LocalDiskStore:
             finally:
                 file.discard()
 
-        return await self.run(target, write)
+        return await self.run(target, write, missing=str(source) if source else None)
 
     def _publish(self, file: AtomicFile, key: str, target: Path, sha256: str | None) -> ObjectInfo:
         file.publish(target, key=key, expected_sha256=sha256)

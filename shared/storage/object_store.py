@@ -10,17 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
+from shared.picture_types import PictureType
+
 OCTET_STREAM: Final = "application/octet-stream"
-_CONTENT_TYPES: Final = {
-    "avif": "image/avif",
-    "bmp": "image/bmp",
-    "gif": "image/gif",
-    "heic": "image/heic",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "png": "image/png",
-    "tiff": "image/tiff",
-    "webp": "image/webp",
+_CONTENT_TYPES: Final = {picture.extension: picture.value for picture in PictureType} | {
+    "jpeg": PictureType.JPEG.value,
+    "tiff": PictureType.TIFF.value,
     "zip": "application/zip",
 }
 
@@ -83,7 +78,10 @@ class ObjectStore(Protocol):
     async def put_file(
         self, key: str, path: Path, *, sha256: str | None = None, content_type: str | None = None
     ) -> ObjectInfo:
-        """Store a copy of a local file in bounded memory. The file must not change meanwhile."""
+        """Store a copy of a local file in bounded memory. The file must not change meanwhile.
+
+        Raises ObjectNotFound when it is missing.
+        """
         ...
 
     async def put_stream(
