@@ -113,7 +113,7 @@ class Consumer:
             group_id=f"{self._service}.{topic.name}",
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
-            decoder=_leave_as_bytes,
+            decoder=_leave_undecoded,
             listener=subscription,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=max(session_ms // 6, 100),
@@ -124,9 +124,9 @@ class Consumer:
             description=f"{self._service}: " + ", ".join(sorted(h.event_type.event_type for h in handlers)),
         )
 
-        async def take(message: KafkaMessage) -> None:
-            # never a batch: the subscriber is declared without one
-            await subscription.take(cast(Record, message.raw_message))
+        # Any: FastStream makes a pydantic model of the signature for its document, and a protocol fits none.
+        async def take(record: Any) -> None:
+            subscription.take(record)
 
         take.__name__ = f"take_{topic.name.replace('.', '_').replace('-', '_')}"
         subscriber(take)
@@ -172,5 +172,6 @@ class Consumer:
         return [subscription.state() for subscription in self._subscriptions]
 
 
-async def _leave_as_bytes(message: KafkaMessage) -> bytes:
-    return message.body if isinstance(message.body, bytes) else b""
+async def _leave_undecoded(message: KafkaMessage) -> Record:
+    # Never a batch: the subscribers are declared without one.
+    return cast(Record, message.raw_message)

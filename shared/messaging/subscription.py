@@ -58,6 +58,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._holding = 0
         self._progress_at = time.monotonic()
         self._waiting_since: float | None = None
+        self._crash: str | None = None
         self._committing = asyncio.Lock()
 
     # --- taking --------------------------------------------------------------------------------------------------
@@ -70,8 +71,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     def _consumer(self) -> AIOKafkaConsumer | None:
         return self._find_consumer()
 
-    async def take(self, record: Record) -> None:
-        """Queue one record; returns at once so that the poll loop, and with it the group membership, stays alive."""
+    def take(self, record: Record) -> None:
+        """Queue one record; returns at once so that the poll loop, and with it the group membership, stays alive.
+
+        Never raises: FastStream would log the exception and read on, past a message that nobody has.
+        """
+        try:
+            self._take(record)
+        except Exception as error:
+            self._crashed(error)
+
+    def _take(self, record: Record) -> None:
         partition = TopicPartition(record.topic, record.partition)
         ledger = self._ledgers.get(partition)
         if ledger is None or self._draining:
@@ -115,7 +125,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 metrics.consumer_held.labels(self.topic.name).set(0)
 
     def _crashed(self, error: BaseException) -> None:
-        # The offset stays uncommitted, so the message comes again after a restart; liveness fails until then.
+        # The offset stays uncommitted, so the message comes again after the restart that failing liveness asks for.
+        self._crash = f"{self.topic.name}: the consumer kernel failed with {error!r}"
         log.critical("the consumer kernel failed", extra={"topic": self.topic.name}, exc_info=error)
 
     def _pause(self) -> None:
@@ -205,6 +216,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def stuck(self) -> str | None:
         """Why this subscription makes no progress, or None. Waiting for a dependency is not being stuck."""
+        if self._crash:
+            return self._crash
         now = time.monotonic()
         if self._holding or not (self._lanes.pending or self.lag_messages()):
             self._waiting_since = None

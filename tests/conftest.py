@@ -1,0 +1,61 @@
+"""The real servers that tests run against: started when first asked for, one of each per test run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
+from deploy.local.ports import free_port
+from deploy.local.postgres import PostgresServer
+from shared.messaging.topics import ensure_topics
+from shared.telemetry.tracing import start_tracing
+from shared.testing.databases import TestDatabase, TestDatabases
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracing() -> None:
+    """Spans are made in tests as in a service, and exported nowhere."""
+    start_tracing("tests", "tests", None)
+
+
+@pytest.fixture(scope="session")
+async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresServer]:
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"), free_port())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"), free_port())
+    await server.start()
+    await ensure_topics(server.bootstrap)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ObjectStoreServer]:
+    server = ObjectStoreServer(tmp_path_factory.mktemp("object-store"), free_port(), "test-access", "test-secret-key")
+    await server.start()
+    await server.create_bucket("mediabus")
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def databases(postgres_server: PostgresServer) -> TestDatabases:
+    """Makes databases that are provisioned and migrated for every service."""
+    return await TestDatabases.prepare(postgres_server.admin_dsn)
+
+
+@pytest.fixture
+async def database(databases: TestDatabases) -> AsyncIterator[TestDatabase]:
+    """A database of its own for one test."""
+    made = await databases.create()
+    yield made
+    await databases.drop(made)
