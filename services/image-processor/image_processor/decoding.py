@@ -17,12 +17,15 @@ import pi_heif
 from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, UnidentifiedImageError
 
 from image_processor import errors
+from image_processor.resizing import resized
 from shared.picture_types import SNIFF_BYTES, PictureType, sniff
 
 # One picture uses one core: the pool has as many workers as there are cores, and threads inside a codec would only
 # compete with the other workers.
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+# Pillow's own limit is one for all and only warns at first; ours comes with the job and is checked from the header.
+Image.MAX_IMAGE_PIXELS = None
 
 _DECODERS: Final = {
     PictureType.JPEG: "JPEG",
@@ -58,8 +61,6 @@ _DECODER_FAILURES: Final = (
     struct.error,
     zlib.error,
 )
-REDUCING_GAP: Final = 3.0
-"""A shrink by much more than this many times averages whole pixels first; the result cannot be told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,12 @@ class OpenPicture:
                 self.image.draft(None, stored_size)
             self.image.load()
         icc_profile = self.image.info.get("icc_profile")
-        image = _eight_bit(self.image)
-        if image.size != stored_size:
-            image = image.resize(stored_size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
-        image = _without_idle_alpha(_to_srgb(image, icc_profile))
+        if self.type is PictureType.JPEG and self.image.mode == "CMYK" and "adobe" not in self.image.info:
+            # Pillow takes every CMYK JPEG for Adobe's inverted kind, also one without Adobe's mark.
+            image = ImageChops.invert(self.image)
+        else:
+            image = _eight_bit(self.image)
+        image = _without_idle_alpha(_to_srgb(resized(image, *stored_size), icc_profile))
         if (step := _TRANSPOSE.get(self.orientation)) is not None:
             image = image.transpose(step)
         image.info = {}
@@ -114,7 +117,7 @@ def open_picture(path: Path, pixel_limit_px: int) -> Iterator[OpenPicture]:
         if picture_type is None:
             raise errors.unsupported()
         file.seek(0)
-        with _decoder_failures(picture_type, file), _pixel_limit(pixel_limit_px):
+        with _decoder_failures(picture_type, file), _canvas_limit(picture_type, pixel_limit_px):
             image = Image.open(file, formats=[_DECODERS[picture_type]])
         with image:
             width_px, height_px = image.size
@@ -136,18 +139,18 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _pixel_limit(limit_px: int) -> Iterator[None]:
-    """Have Pillow refuse at about our limit where a format takes memory for its canvas while opening (WebP)."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = (limit_px + 1) // 2  # it warns above this and refuses above twice this
+def _canvas_limit(picture_type: PictureType, limit_px: int) -> Iterator[None]:
+    """Keep the limit while opening WebP, where Pillow takes the memory of the whole canvas before we see its size."""
+    if picture_type is not PictureType.WEBP:
+        yield
+        return
+    Image.MAX_IMAGE_PIXELS = (limit_px + 1) // 2  # it refuses above twice this
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
+        yield
     except Image.DecompressionBombError:
         raise errors.too_many_pixels("too many pixels", limit_px) from None
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS = None
 
 
 @contextmanager

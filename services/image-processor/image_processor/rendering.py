@@ -16,12 +16,13 @@ from typing import Final
 
 from PIL import Image
 
-from image_processor.decoding import REDUCING_GAP, open_picture
+from image_processor.decoding import open_picture
+from image_processor.resizing import resized
 from image_processor.variants import PictureFormat, PlannedVariant, VariantSpec, plan
 
 DEFAULT_PIXEL_LIMIT_PX: Final = 100_000_000
 PLACEHOLDER_SIDE_PX: Final = 20
-_WEBP_METHOD: Final = 4
+DEFAULT_WEBP_EFFORT: Final = 4
 _AVIF_SPEED: Final = 6
 
 
@@ -29,6 +30,7 @@ _AVIF_SPEED: Final = 6
 class RenderJob:
     """What a worker is told: `output_dir` exists, belongs to this job alone and is removed by the caller.
 
+    `webp_effort` is 0 (fast) to 6 (small): 2 takes half the time of 4 and gives files about 4 % larger.
     With `sync_files` every variant is on the disk, not only in memory, when the job is done; leave it off where the
     storing step writes its own synced copy.
     """
@@ -37,6 +39,7 @@ class RenderJob:
     output_dir: Path
     variants: tuple[VariantSpec, ...]
     pixel_limit_px: int = DEFAULT_PIXEL_LIMIT_PX
+    webp_effort: int = DEFAULT_WEBP_EFFORT
     sync_files: bool = False
 
 
@@ -122,9 +125,11 @@ def render(job: RenderJob) -> Rendition:
             rendered[variant.name] = _under_other_name(variant, rendered)
             continue
         with stopwatch.measure(f"resize {variant.name}"):
-            image = _shrunk(image, variant.width_px, variant.height_px)
+            image = resized(image, variant.width_px, variant.height_px)
         with stopwatch.measure(f"encode {variant.name}"):
-            rendered[variant.name] = _write(variant, encode(image, variant.format, variant.quality), job)
+            rendered[variant.name] = _write(
+                variant, encode(image, variant.format, variant.quality, job.webp_effort), job
+            )
     with stopwatch.measure("placeholder"):
         placeholder = _placeholder(image)
     return Rendition(
@@ -137,14 +142,16 @@ def render(job: RenderJob) -> Rendition:
     )
 
 
-def encode(image: Image.Image, picture_format: PictureFormat, quality: int) -> bytes:
+def encode(
+    image: Image.Image, picture_format: PictureFormat, quality: int, webp_effort: int = DEFAULT_WEBP_EFFORT
+) -> bytes:
     """Encode pixels without any metadata. JPEG has no alpha: there the picture is laid on white.
 
     Raises MemoryError where an encoder says so in its own words.
     """
     buffer = io.BytesIO()
     try:
-        _save(image, buffer, picture_format, quality)
+        _save(image, buffer, picture_format, quality, webp_effort)
     except (OSError, RuntimeError, ValueError) as error:
         if "memory" in str(error).lower():
             raise MemoryError(str(error)) from error
@@ -152,10 +159,12 @@ def encode(image: Image.Image, picture_format: PictureFormat, quality: int) -> b
     return buffer.getvalue()
 
 
-def _save(image: Image.Image, buffer: io.BytesIO, picture_format: PictureFormat, quality: int) -> None:
+def _save(
+    image: Image.Image, buffer: io.BytesIO, picture_format: PictureFormat, quality: int, webp_effort: int
+) -> None:
     match picture_format:
         case PictureFormat.WEBP:
-            image.save(buffer, "WEBP", quality=quality, method=_WEBP_METHOD)
+            image.save(buffer, "WEBP", quality=quality, method=webp_effort)
         case PictureFormat.AVIF:
             image.save(buffer, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1)
         case PictureFormat.JPEG:
@@ -169,16 +178,10 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(background, image).convert("RGB")
 
 
-def _shrunk(image: Image.Image, width_px: int, height_px: int) -> Image.Image:
-    if image.size == (width_px, height_px):
-        return image
-    return image.resize((width_px, height_px), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
-
-
 def _placeholder(image: Image.Image) -> str:
     """A picture of at most 20 px a side as a data URI, to be shown blurred while the real one loads."""
     scale = min(1.0, PLACEHOLDER_SIDE_PX / max(image.size))
-    tiny = _shrunk(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    tiny = resized(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     data = base64.b64encode(encode(tiny, PictureFormat.WEBP, quality=40)).decode("ascii")
     return f"data:{PictureFormat.WEBP.mime_type};base64,{data}"
 
