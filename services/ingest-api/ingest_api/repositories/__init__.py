@@ -1,0 +1,1 @@
+"""The tables of ingest-api, each set behind one class."""

@@ -1,0 +1,194 @@
+"""Accounts, sessions, API keys, tickets and attempts to sign in, as PostgreSQL holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ingest_api.accounts import ApiKey, ApiKeyText, Principal, Role, StoredCredentials, User, secret_hash
+from ingest_api.rate_limit import LoginAttempt
+from ingest_api.sessions import SessionPolicy
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+
+QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "accounts.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPrincipal:
+    """A principal and for how long what was read stays true; `untouched` says that its use is yet to be noted."""
+
+    principal: Principal
+    seconds_left: float
+    untouched: bool
+
+
+class AccountRepository:
+    """Works on the connection it is given; whoever gives it decides about the transaction."""
+
+    def __init__(self, connection: PooledConnection[Any] | asyncpg.Connection[Any]) -> None:
+        self._connection = connection
+
+    # accounts
+
+    async def credentials(self, email: str) -> StoredCredentials | None:
+        row = await self._connection.fetchrow(QUERIES["user_credentials"], email)
+        return None if row is None else StoredCredentials(_user(row), row["password_hash"])
+
+    async def user(self, user_id: UUID) -> User | None:
+        row = await self._connection.fetchrow(QUERIES["user"], user_id)
+        return None if row is None else _user(row)
+
+    async def users(self, after: UUID | None, limit: int) -> list[User]:
+        """Newest first."""
+        return [_user(row) for row in await self._connection.fetch(QUERIES["list_users"], after, limit)]
+
+    async def add_user(self, user_id: UUID, email: str, role: Role, password_hash: str) -> User | None:
+        """The new account, or None if the address is taken."""
+        row = await self._connection.fetchrow(QUERIES["add_user"], user_id, email, role, password_hash)
+        return None if row is None else _user(row)
+
+    async def change_user(
+        self, user_id: UUID, *, email: str | None, role: Role | None, password_hash: str | None
+    ) -> User | None:
+        """Change what is not None; None if there is no such account. Raises EmailTaken."""
+        try:
+            row = await self._connection.fetchrow(QUERIES["change_user"], user_id, email, role, password_hash)
+        except asyncpg.UniqueViolationError as error:
+            raise EmailTaken(email) from error
+        return None if row is None else _user(row)
+
+    async def remove_user(self, user_id: UUID) -> bool:
+        """Remove an account with its sessions, API keys and tickets; whether there was one."""
+        return bool(await self._connection.fetchval(QUERIES["remove_user"], user_id))
+
+    async def lock_superadmins(self) -> set[UUID]:
+        """The superadmins, none of whom changes before this transaction ends."""
+        return {row["id"] for row in await self._connection.fetch(QUERIES["lock_superadmins"])}
+
+    async def lock_first_superadmin(self) -> str | None:
+        """A superadmin's address if there is one; two that ask at once go one after the other."""
+        await self._connection.execute(QUERIES["lock_first_superadmin"])
+        email: str | None = await self._connection.fetchval(QUERIES["any_superadmin"])
+        return email
+
+    # sessions and tickets
+
+    async def add_session(
+        self, token: str, credentials: StoredCredentials, policy: SessionPolicy, *, new_hash: str | None
+    ) -> bool:
+        """Begin a session; False if the account or its password changed since the credentials were read.
+
+        Runs in a transaction. `new_hash` replaces the hash that the password was checked against.
+        """
+        user_id, known_hash = credentials.user.id, credentials.password_hash
+        begun = await self._connection.fetchval(
+            QUERIES["add_session"], secret_hash(token), user_id, known_hash, policy.lifetime_seconds
+        )
+        if not begun:
+            return False
+        if new_hash is not None:
+            await self._connection.execute(QUERIES["replace_password_hash"], user_id, known_hash, new_hash)
+        await self._connection.execute(QUERIES["end_oldest_sessions"], user_id, policy.kept_per_account)
+        return True
+
+    async def find_session(self, token: str, policy: SessionPolicy) -> FoundPrincipal | None:
+        row = await self._connection.fetchrow(
+            QUERIES["session_principal"], secret_hash(token), policy.idle_seconds, policy.touch_seconds
+        )
+        if row is None:
+            return None
+        principal = Principal(row["user_id"], row["email"], Role(row["role"]), "session")
+        return FoundPrincipal(principal, row["seconds_left"], row["untouched"])
+
+    async def touch_session(self, token: str) -> None:
+        await self._connection.execute(QUERIES["touch_session"], secret_hash(token))
+
+    async def end_session(self, token: str) -> None:
+        await self._connection.execute(QUERIES["end_session"], secret_hash(token))
+
+    async def end_sessions_of(self, user_id: UUID) -> None:
+        """End every session and ticket of an account; runs after the change that calls for it, in its transaction."""
+        await self._connection.execute(QUERIES["end_sessions_of"], user_id)
+        await self._connection.execute(QUERIES["end_tickets_of"], user_id)
+
+    async def add_ticket(self, token: str, principal: Principal, lifetime_seconds: float) -> None:
+        await self._connection.execute(
+            QUERIES["add_ticket"], secret_hash(token), principal.user_id, principal.role, lifetime_seconds
+        )
+
+    async def use_ticket(self, token: str) -> Principal | None:
+        """Whose ticket it was; nobody can use it again."""
+        row = await self._connection.fetchrow(QUERIES["use_ticket"], secret_hash(token))
+        if row is None:
+            return None
+        role = Role(row["role"]).at_most(Role(row["user_role"]))
+        return Principal(row["user_id"], row["email"], role, "ticket")
+
+    # API keys
+
+    async def add_api_key(
+        self, key: ApiKeyText, *, name: str, role: Role, created_by: UUID, expires_at: datetime | None
+    ) -> None:
+        await self._connection.execute(
+            QUERIES["add_api_key"], key.id, secret_hash(key.secret), name, role, created_by, expires_at
+        )
+
+    async def api_keys(self, after: UUID | None, created_by: UUID | None, limit: int) -> list[ApiKey]:
+        """Newest first; of everyone without `created_by`."""
+        rows = await self._connection.fetch(QUERIES["list_api_keys"], after, created_by, limit)
+        return [ApiKey(**{**row, "role": Role(row["role"])}) for row in rows]
+
+    async def remove_api_key(self, key_id: UUID, created_by: UUID | None) -> bool:
+        """Whether there was such a key, of that maker if one is given."""
+        return bool(await self._connection.fetchval(QUERIES["remove_api_key"], key_id, created_by))
+
+    async def find_api_key(self, key_id: UUID) -> tuple[FoundPrincipal, bytes] | None:
+        """Whom the key acts for, and the hash that its secret must have."""
+        row = await self._connection.fetchrow(QUERIES["api_key_principal"], key_id)
+        if row is None:
+            return None
+        role = Role(row["role"]).at_most(Role(row["user_role"]))
+        principal = Principal(row["user_id"], row["email"], role, "api_key")
+        seconds_left = float("inf") if row["seconds_left"] is None else row["seconds_left"]
+        return FoundPrincipal(principal, seconds_left, row["untouched"]), row["secret_hash"]
+
+    async def touch_api_key(self, key_id: UUID) -> None:
+        await self._connection.execute(QUERIES["touch_api_key"], key_id)
+
+    # attempts to sign in
+
+    async def record_attempt(self, email: str, address: str) -> int:
+        attempt_id: int = await self._connection.fetchval(QUERIES["record_attempt"], email, address)
+        return attempt_id
+
+    async def recent_attempts(self, email: str, address: str, window_seconds: float, rows: int) -> list[LoginAttempt]:
+        """The newest attempts for the account or from the address."""
+        found = await self._connection.fetch(QUERIES["recent_attempts"], email, address, window_seconds, rows)
+        return [LoginAttempt(**row) for row in found]
+
+    async def remove_attempt(self, attempt_id: int) -> None:
+        await self._connection.execute(QUERIES["remove_attempt"], attempt_id)
+
+    async def forgive_attempts(self, email: str, address: str) -> None:
+        """Forget the attempts for the account from the address: its owner has signed in there."""
+        await self._connection.execute(QUERIES["forgive_attempts"], email, address)
+
+    async def prune(self, *, window_seconds: float, idle_seconds: float) -> None:
+        """Remove attempts that no longer count, sessions and tickets that have ended."""
+        await self._connection.execute(QUERIES["prune_attempts"], window_seconds)
+        await self._connection.execute(QUERIES["prune_sessions"], idle_seconds)
+        await self._connection.execute(QUERIES["prune_tickets"])
+
+
+class EmailTaken(Exception):
+    """Another account has this e-mail address."""
+
+
+def _user(row: asyncpg.Record) -> User:
+    return User(row["id"], row["email"], Role(row["role"]), row["created_at"], row["updated_at"])
