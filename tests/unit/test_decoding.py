@@ -246,7 +246,15 @@ def test_a_webp_bomb_is_refused_before_its_canvas_is_made(tmp_path: Path) -> Non
     canvas = struct.pack("<I", 16_382)[:3] * 2
     chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
     content = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
-    assert refused(content, tmp_path).code == "image_too_many_pixels"
+    assert "16383 x 16383 pixels" in refused(content, tmp_path).detail
+
+
+@pytest.mark.parametrize("options", [{"quality": 80}, {"lossless": True}, {"exif": Image.Exif().tobytes()}])
+def test_the_pixel_limit_of_webp_is_exact(options: dict[str, object], tmp_path: Path) -> None:
+    content = pictures.encoded(Image.new("RGB", (103, 57), "teal"), "WEBP", **options)
+    assert "103 x 57 pixels" in refused(content, tmp_path, limit_px=103 * 57 - 1).detail
+    with open_picture(tmp_path / "source", 103 * 57) as picture:
+        assert (picture.width_px, picture.height_px) == (103, 57)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -48,6 +49,7 @@ _TRANSPOSE: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
+_DECODER_BYTES_PER_PIXEL: Final = 12
 _DECODER_FAILURES: Final = (
     EOFError,
     IndexError,
@@ -83,7 +85,7 @@ class OpenPicture:
         Raises PermanentError where the bytes behind the header are damaged or missing.
         """
         stored_size = (height_px, width_px) if self.orientation in _SIDEWAYS else (width_px, height_px)
-        with _decoder_failures(self.type, self.file):
+        with _decoder_failures(self.type, self.file, self.width_px * self.height_px):
             if self.type is PictureType.JPEG:
                 # A box of the picture's own aspect lets the decoder skip the detail that the largest variant would
                 # throw away; a square box would make it decode a landscape picture at full size.
@@ -117,17 +119,38 @@ def open_picture(path: Path, pixel_limit_px: int) -> Iterator[OpenPicture]:
         if picture_type is None:
             raise errors.unsupported()
         file.seek(0)
-        with _decoder_failures(picture_type, file), _canvas_limit(picture_type, pixel_limit_px):
+        # Pillow takes the memory of a whole WebP canvas before it tells its size, so we read that size ourselves.
+        canvas_px = _webp_canvas_px(head) if picture_type is PictureType.WEBP else (0, 0)
+        _check_limit(canvas_px, pixel_limit_px)
+        with _decoder_failures(picture_type, file, math.prod(canvas_px)):
             image = Image.open(file, formats=[_DECODERS[picture_type]])
         with image:
+            _check_limit(image.size, pixel_limit_px)
             width_px, height_px = image.size
-            if width_px * height_px > pixel_limit_px:
-                raise errors.too_many_pixels(f"{width_px} x {height_px} pixels", pixel_limit_px)
             # Pillow's TIFF reader turns the picture upright by itself and reports the turned size.
             orientation = 1 if picture_type is PictureType.TIFF else _orientation(image)
             if orientation in _SIDEWAYS:
                 width_px, height_px = height_px, width_px
             yield OpenPicture(image, file, picture_type, width_px, height_px, orientation)
+
+
+def _check_limit(size_px: tuple[int, int], limit_px: int) -> None:
+    width_px, height_px = size_px
+    if width_px * height_px > limit_px:
+        raise errors.too_many_pixels(f"{width_px} x {height_px} pixels", limit_px)
+
+
+def _webp_canvas_px(head: bytes) -> tuple[int, int]:
+    """Width and height of a WebP by its first bytes; (0, 0) where they make no sense, which the decoder will say."""
+    match head[12:16]:
+        case b"VP8X":
+            return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+        case b"VP8 ":
+            return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+        case b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return 0, 0
 
 
 def _orientation(image: Image.Image) -> int:
@@ -139,23 +162,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _canvas_limit(picture_type: PictureType, limit_px: int) -> Iterator[None]:
-    """Keep the limit while opening WebP, where Pillow takes the memory of the whole canvas before we see its size."""
-    if picture_type is not PictureType.WEBP:
-        yield
-        return
-    Image.MAX_IMAGE_PIXELS = (limit_px + 1) // 2  # it refuses above twice this
-    try:
-        yield
-    except Image.DecompressionBombError:
-        raise errors.too_many_pixels("too many pixels", limit_px) from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = None
+def _decoder_failures(picture_type: PictureType, file: io.BufferedReader, size_px: int) -> Iterator[None]:
+    """Turn what decoders raise about bad bytes into PermanentError; real I/O errors and MemoryError pass.
 
-
-@contextmanager
-def _decoder_failures(picture_type: PictureType, file: io.BufferedReader) -> Iterator[None]:
-    """Turn what decoders raise about bad bytes into PermanentError; real I/O errors and MemoryError pass."""
+    `size_px` is the number of pixels that were to be decoded, 0 for none.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what decoders warn about is either an error below or harmless
@@ -163,11 +174,20 @@ def _decoder_failures(picture_type: PictureType, file: io.BufferedReader) -> Ite
     except _DECODER_FAILURES as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        if "memory" in str(error).lower():
+        if "memory" in str(error).lower() or not _can_allocate(size_px * _DECODER_BYTES_PER_PIXEL):
             raise MemoryError(str(error)) from error
         if _ends_early(picture_type, file) or "truncated" in str(error):
             raise errors.truncated() from error
         raise errors.corrupt(_reason(error)) from error
+
+
+def _can_allocate(wanted_bytes: int) -> bool:
+    """Some decoders say "damaged" where memory was refused to them; asking for it again tells the two apart."""
+    try:
+        bytearray(wanted_bytes)
+    except MemoryError:
+        return False
+    return True
 
 
 def _reason(error: Exception) -> str:

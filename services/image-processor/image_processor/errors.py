@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.messaging.errors import PermanentError, TransientError
+from shared.messaging.errors import PermanentError, Postponed, TransientError
 
 SUPPORTED_TYPES = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and HEIC"
 
@@ -76,11 +76,11 @@ def unforeseen(summary: str) -> TransientError:
     return TransientError("render_failed", f"Rendering the picture failed ({summary}). It is tried again.")
 
 
-def no_worker(waited_seconds: float) -> TransientError:
-    return TransientError(
+def no_worker(waited_seconds: float) -> Postponed:
+    return Postponed(
         "render_pool_busy", f"No process was free to render the picture within {waited_seconds:g} s. It is tried again."
     )
 
 
-def pool_closed() -> TransientError:
-    return TransientError("render_pool_closed", "The service is stopping. The picture is tried again.")
+def pool_closed() -> Postponed:
+    return Postponed("render_pool_closed", "The service is stopping. The picture is tried again.")

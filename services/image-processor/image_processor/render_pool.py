@@ -147,12 +147,20 @@ class _Worker:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    async def ask(self, job: RenderJob) -> _Answer:
-        """Have one picture rendered. Raises IncompleteReadError or ConnectionError when the process dies."""
-        self.pictures += 1
+    async def give(self, job: RenderJob) -> bool:
+        """Give it one picture to render; false when it does not take it, because it died while idle."""
         payload = pickle.dumps(job)
-        self._writer.write(FRAME.pack(len(payload)) + payload)
-        await self._writer.drain()
+        try:
+            self._writer.write(FRAME.pack(len(payload)) + payload)
+            await self._writer.drain()
+            await self._receive()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return False
+        self.pictures += 1
+        return True
+
+    async def answer(self) -> _Answer:
+        """What came of the picture. Raises IncompleteReadError or ConnectionError when the process dies."""
         return _Answer.model_validate_json(await self._receive())
 
     def cpu_seconds(self) -> float:
@@ -259,19 +267,21 @@ class RenderPool:
         self._workers.clear()
 
     async def render(self, job: RenderJob, on_started: Callable[[], None] | None = None) -> Rendition:
-        """Render one picture; `on_started` is called when a worker takes it.
+        """Render one picture; `on_started` is called once, when a worker takes it.
 
         Raises PermanentError (a bad picture, or one beyond the time or memory limit), TransientError (the worker died,
-        the machine was overloaded, a file could not be read) or InfrastructureUnavailable (the disk is full).
+        the machine was overloaded, a file could not be read), Postponed (the pool is closed, or no worker got free in
+        time) or InfrastructureUnavailable (the disk is full).
         Cancelling it kills the worker that renders. After any of these `job.output_dir` may hold some of the files.
         """
-        async with self._worker() as worker:
-            if on_started is not None:
-                on_started()
-            answer = await self._ask(worker, job)
-            if answer.out_of_memory:
-                worker.dismiss()
-        return self._rendition(answer)
+        for _ in range(self._settings.workers + 1):
+            async with self._worker() as worker:
+                answer = await self._ask(worker, job, on_started)
+                if answer is None or answer.out_of_memory:
+                    worker.kill()
+            if answer is not None:
+                return self._rendition(answer)
+        raise errors.worker_died("one after another before taking the picture")
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[_Worker]:
@@ -300,18 +310,23 @@ class RenderPool:
                         raise errors.pool_closed()
                     if worker.alive:
                         return worker
-                    self._replace(worker)  # it died while idle, so no picture is lost by it
+                    self._replace(worker)
         except TimeoutError:
             raise errors.no_worker(self._settings.wait_limit_seconds) from None
         finally:
             self._waiting -= 1
 
-    async def _ask(self, worker: _Worker, job: RenderJob) -> _Answer:
+    async def _ask(self, worker: _Worker, job: RenderJob, on_started: Callable[[], None] | None) -> _Answer | None:
+        """None when the worker turns out to have died while idle: nothing happened to the picture yet."""
         limit_seconds = self._settings.time_limit_seconds
         cpu_before_seconds = worker.cpu_seconds()
         try:
             async with asyncio.timeout(limit_seconds):
-                return await worker.ask(job)
+                if not await worker.give(job):
+                    return None
+                if on_started is not None:
+                    on_started()
+                return await worker.answer()
         except TimeoutError:
             cpu_seconds = worker.cpu_seconds() - cpu_before_seconds
             worker.kill()

@@ -36,7 +36,7 @@ _KILL_ME_FIRST: Final = "500"
 
 
 def main(socket_fd: int, parent_pid: int, memory_limit_bytes: int, niceness: int) -> None:
-    """Prepare, say so with an empty frame, then answer each job in the order of arrival."""
+    """Prepare and say so with an empty frame; then for each job say so when it is taken, and answer it."""
     _bind_to_parent(parent_pid)
     os.nice(niceness)
     with socket.socket(fileno=socket_fd) as connection:
@@ -44,6 +44,7 @@ def main(socket_fd: int, parent_pid: int, memory_limit_bytes: int, niceness: int
         _limit_memory(memory_limit_bytes)
         _send(connection, {})
         while (frame := _receive(connection)) is not None:
+            _send(connection, {})
             _send(connection, _answer(pickle.loads(frame)))
 
 
