@@ -40,8 +40,8 @@ bootstrap:
 		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-		echo "error: Python 3.11 or newer is needed and neither $(or $(PYTHON),python3.11 nor python3) is one;" \
-			"install it, or name it with PYTHON=" >&2; \
+		echo "error: Python 3.11 or newer is needed, and $(or $(PYTHON),python3) is not one: install it, or name" \
+			"it with PYTHON=/path/to/python" >&2; \
 		exit 1; \
 	fi; \
 	if ! $$python -m venv --clear $(VENV); then \

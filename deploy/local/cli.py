@@ -103,9 +103,13 @@ def _start(folder: StackFolder, module: str) -> None:
         )
     lines = follow({"": log_path}, first_lines=1000)
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
-    while not folder.stack_file.exists() and supervisor.poll() is None and time.monotonic() < deadline:
-        _print_waiting(lines)
-        time.sleep(_POLL_SECONDS)
+    try:
+        while not folder.stack_file.exists() and supervisor.poll() is None and time.monotonic() < deadline:
+            _print_waiting(lines)
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        raise
     _print_waiting(lines)
     if not folder.stack_file.exists():
         supervisor.terminate()

@@ -22,7 +22,7 @@ def choose_identity(program: Path, data_folder: Path) -> Identity:
     if os.geteuid() != 0:
         return OURSELVES
     refusals: list[str] = []
-    for identity in _unprivileged_identities():
+    for identity in unprivileged_identities():
         try:
             _try(identity, program, data_folder)
         except StackError as error:
@@ -42,7 +42,8 @@ def give_to(identity: Identity, path: Path) -> None:
             os.chown(member, identity.owner_uid, identity.owner_gid, follow_symlinks=False)
 
 
-def _unprivileged_identities() -> Iterator[Identity]:
+def unprivileged_identities() -> Iterator[Identity]:
+    """Ways for root to run a program as somebody without its privileges, the preferred one first."""
     # In a user namespace root's processes see themselves as another user and have no privileges, and all files stay
     # root's. The id must have a name, because initdb looks its name up.
     accounts = sorted((entry for entry in pwd.getpwall() if entry.pw_uid > 0), key=lambda entry: entry.pw_uid)

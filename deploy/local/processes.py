@@ -157,6 +157,8 @@ class ManagedProcess:
         record = {
             "pid": self._popen.pid,
             "startTimeTicks": proc.start_time_ticks(self._popen.pid),
+            "parentPid": os.getpid(),
+            "parentStartTimeTicks": proc.start_time_ticks(os.getpid()),
             "bootId": proc.boot_id(),
             "program": Path(self.spec.command[0]).name,
             "mark": self._mark,
@@ -165,14 +167,29 @@ class ManagedProcess:
 
 
 async def end_recorded(record_path: Path, timeout_seconds: float = 5.0) -> bool:
-    """End what a record names if it still runs, gently and then by force; True when there was something to end.
+    """End what an unclean death left running, gently and then by force; True when there was something to end.
 
     A process counts only if its start time and its program match, so a stranger that got the pid is left alone.
+    StackError when the program runs and whoever started it lives: then nothing was left behind, it is in use.
     """
-    members = _recorded_processes(_read_record(record_path))
+    record = _read_record(record_path)
+    leader = _living(record, "pid", "startTimeTicks")
+    parent = _living(record, "parentPid", "parentStartTimeTicks")
+    if leader is not None and parent is not None:
+        raise StackError(
+            f"{record_path.parent} is in use: {record['program']} runs there with pid {leader}, started by "
+            f"pid {parent}; stop that one, or use another folder"
+        )
+    members = _recorded_processes(record)
     await _end_processes(members, signal.SIGTERM, timeout_seconds)
     _remove(record_path)
     return bool(members)
+
+
+def _living(record: dict[str, object], pid_name: str, ticks_name: str) -> int | None:
+    """The recorded pid, if the process that had it then has it still."""
+    pid, ticks = record.get(pid_name), record.get(ticks_name)
+    return pid if isinstance(pid, int) and ticks is not None and proc.start_time_ticks(pid) == ticks else None
 
 
 def _read_record(path: Path) -> dict[str, object]:
@@ -189,12 +206,10 @@ def _remove(path: Path) -> None:
 
 
 def _recorded_processes(record: dict[str, object]) -> list[int]:
-    pid, started = record.get("pid"), record.get("startTimeTicks")
     members = _marked(str(record.get("mark", "")))
-    if isinstance(pid, int) and started is not None and proc.start_time_ticks(pid) == started:
-        names = {Path(argument).name for argument in proc.command_line(pid)}
-        if record.get("program") in names:
-            members += [pid, *proc.descendants(pid)]
+    leader = _living(record, "pid", "startTimeTicks")
+    if leader is not None and record.get("program") in {Path(part).name for part in proc.command_line(leader)}:
+        members += [leader, *proc.descendants(leader)]
     return sorted(set(members) - {os.getpid()})
 
 

@@ -1,0 +1,113 @@
+"""The supervisor over dummy services: order, restarts, ports, and what is left of one that was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.dummy_stack import STOP_JOURNAL
+from tests.integration.stack_commands import StackCommands, gone, until
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[StackCommands]:
+    commands = StackCommands(tmp_path / "stack", servers="none")
+    yield commands
+    commands.stop()
+
+
+def test_runs_once_per_folder_and_side_by_side_in_two(stack: StackCommands, tmp_path: Path) -> None:
+    other = StackCommands(tmp_path / "other", servers="none")
+    stack.start()
+    try:
+        refused = stack.run("up")
+        assert refused.returncode == 1
+        assert f"a stack runs already in {stack.folder.root}" in refused.stderr
+        assert "MEDIABUS_STACK_DIR" in refused.stderr
+        other.start()
+        assert stack.ask("front")["pid"] == stack.service_pid("front")
+        assert other.ask("front")["pid"] == other.service_pid("front")
+        assert set(stack.facts()["services"]) == {"front", "worker"}
+    finally:
+        other.stop()
+    assert stack.ask("front") is not None
+    assert stack.run("status").returncode == 0
+    assert other.run("status").returncode == 3
+
+
+def test_background_services_yield_to_those_in_front_within_one_session(stack: StackCommands) -> None:
+    stack.start()
+    front, worker = stack.ask("front"), stack.ask("worker")
+    assert front["nice"] == os.nice(0)
+    assert worker["nice"] == min(19, os.nice(0) + 7)
+    # Niceness counts only between members of one session where the kernel groups processes by session.
+    assert front["session"] == worker["session"] == stack.folder.supervisor_pid()
+
+
+def test_stops_in_order_and_takes_the_stack_file_away(stack: StackCommands) -> None:
+    stack.start()
+    assert stack.folder.stack_file.stat().st_mode & 0o777 == 0o600
+    pids = stack.recorded_pids()
+    stack.stop()
+    stops = [line.split()[0] for line in (stack.folder.root / STOP_JOURNAL).read_text().splitlines()]
+    assert stops == ["front", "worker"]
+    assert not stack.folder.stack_file.exists()
+    assert gone(pids)
+
+
+def test_starts_a_crashed_service_again_after_growing_delays_and_shows_its_last_words(stack: StackCommands) -> None:
+    stack.start()
+    for _ in range(2):
+        pid = stack.service_pid("worker")
+        stack.ask("worker", "/crash")
+        until(lambda pid=pid: stack.service_pid("worker") != pid, "a new pid in stack.json")  # type: ignore[misc]
+        until(lambda: stack.ask("worker") is not None, "the worker answers again")
+    journal = "\n".join(stack.journal())
+    assert re.findall(r"worker ended with exit code 3; starting it again in ([\d.]+) s", journal) == ["0.5", "1"]
+    assert "    the last words of a service" in journal
+    assert "worker is ready again" in journal
+    assert stack.ask("worker")["pid"] == stack.service_pid("worker")
+
+
+def test_remembers_its_ports_and_leaves_one_that_a_stranger_took(stack: StackCommands) -> None:
+    stack.start()
+    first = json.loads(stack.folder.ports.read_text())
+    stack.stop()
+    with socket.create_server(("127.0.0.1", first["worker"])):
+        stack.start()
+        second = json.loads(stack.folder.ports.read_text())
+        assert second["front"] == first["front"]
+        assert second["worker"] != first["worker"]
+        assert stack.ask("worker") is not None
+
+
+def test_starts_again_after_its_supervisor_was_killed(stack: StackCommands) -> None:
+    stack.start()
+    pids = stack.recorded_pids()
+    supervisor = stack.folder.supervisor_pid()
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
+    until(lambda: gone(pids), "the services die with their supervisor")
+    assert stack.run("status").returncode == 3
+    assert stack.folder.stack_file.exists()
+    stack.start()
+    assert stack.ask("front")["pid"] == stack.service_pid("front")
+
+
+def test_wipes_its_own_folder_and_no_other(stack: StackCommands, tmp_path: Path) -> None:
+    stack.start()
+    assert stack.run("wipe", "--yes").returncode == 0
+    assert not stack.folder.root.exists()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "letter.txt").write_text("keep me")
+    refused = StackCommands(precious, servers="none").run("wipe", "--yes")
+    assert refused.returncode == 1
+    assert (precious / "letter.txt").exists()

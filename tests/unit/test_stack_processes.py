@@ -1,0 +1,165 @@
+"""Processes of the stack: what is ended, what is left alone, what stays bounded. Real processes, no servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from deploy.local import proc
+from deploy.local.errors import StackError
+from deploy.local.log_following import follow
+from deploy.local.ports import free_port, is_free, remembered_ports
+from deploy.local.processes import FolderLock, ManagedProcess, ProcessSpec, bound_log, end_recorded, tail
+from shared.testing.waiting import eventually
+
+SLEEPING = (sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)")
+STUBBORN = (
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+)
+PARENT_OF_ONE = (
+    sys.executable,
+    "-c",
+    "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
+    " start_new_session=True); print(child.pid, flush=True); child.wait()",
+)
+
+
+def spec(folder: Path, command: tuple[str, ...], stop_timeout_seconds: float = 5.0) -> ProcessSpec:
+    return ProcessSpec(
+        name="program",
+        command=command,
+        log_path=folder / "program.log",
+        record_path=folder / "process.json",
+        environment={},
+        working_folder=folder,
+        stop_timeout_seconds=stop_timeout_seconds,
+    )
+
+
+async def started(folder: Path, command: tuple[str, ...], stop_timeout_seconds: float = 5.0) -> ManagedProcess:
+    process = ManagedProcess(spec(folder, command, stop_timeout_seconds))
+    process.start()
+
+    async def speaks() -> bool:
+        return bool(process.last_log_lines())
+
+    await eventually(speaks, why="the program speaks")
+    return process
+
+
+async def test_stops_with_its_signal_and_forgets_the_record(tmp_path: Path) -> None:
+    process = await started(tmp_path, SLEEPING)
+    assert await process.stop() == -signal.SIGTERM
+    assert not (tmp_path / "process.json").exists()
+
+
+async def test_kills_what_does_not_stop_in_time(tmp_path: Path) -> None:
+    process = await started(tmp_path, STUBBORN, stop_timeout_seconds=0.2)
+    assert await process.stop() == -signal.SIGKILL
+
+
+async def test_ends_what_a_crashed_program_left_behind(tmp_path: Path) -> None:
+    process = await started(tmp_path, PARENT_OF_ONE)
+    child = int(process.last_log_lines()[0])
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+    assert proc.start_time_ticks(child) is not None
+    await process.stop()
+    assert proc.start_time_ticks(child) is None
+
+
+async def test_refuses_a_folder_whose_program_runs_under_a_living_parent(tmp_path: Path) -> None:
+    process = await started(tmp_path, SLEEPING)
+    with pytest.raises(StackError, match=f"in use: python.* runs there with pid {process.pid}"):
+        await end_recorded(tmp_path / "process.json")
+    assert process.running
+    await process.stop()
+
+
+async def test_ends_the_program_of_a_dead_parent_and_leaves_a_stranger_with_its_pid_alone(tmp_path: Path) -> None:
+    record_path = tmp_path / "process.json"
+    process = await started(tmp_path, SLEEPING)
+    record = json.loads(record_path.read_text())
+
+    orphan = {**record, "parentStartTimeTicks": record["parentStartTimeTicks"] + 1}
+    stranger = {**orphan, "startTimeTicks": record["startTimeTicks"] + 1, "mark": "another"}
+    record_path.write_text(json.dumps(stranger))
+    assert not await end_recorded(record_path)
+    assert process.running
+
+    record_path.write_text(json.dumps(orphan))
+    assert await end_recorded(record_path)
+    assert await process.wait() == -signal.SIGTERM
+
+
+async def test_a_program_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import asyncio, os, sys
+        from pathlib import Path
+        from tests.unit.test_stack_processes import SLEEPING, started
+        process = asyncio.run(started(Path(sys.argv[1]), SLEEPING))
+        print(process.pid, flush=True)
+        os._exit(0)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)  # noqa: ASYNC221
+    pid = int(done.stdout)
+
+    async def gone() -> bool:
+        return proc.start_time_ticks(pid) is None
+
+    await eventually(gone, why="the program is gone")
+
+
+async def test_a_folder_is_locked_for_one(tmp_path: Path) -> None:
+    first, second = FolderLock(tmp_path), FolderLock(tmp_path)
+    await first.acquire(timeout_seconds=1)
+    with pytest.raises(StackError, match="in use by another server"):
+        await second.acquire(timeout_seconds=0)
+    first.release()
+    await second.acquire(timeout_seconds=1)
+    second.release()
+
+
+def test_ports_are_remembered_and_free(tmp_path: Path) -> None:
+    path = tmp_path / "ports.json"
+    first = remembered_ports(path, ["one", "two"])
+    assert remembered_ports(path, ["two", "three"])["two"] == first["two"]
+    assert remembered_ports(path, ["one"])["one"] == first["one"]
+    assert all(is_free(port) for port in first.values())
+    assert free_port(taken=first.values()) not in first.values()
+
+
+def test_a_log_and_its_predecessor_stay_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "some.log"
+    path.write_text("old\n" * 100)
+    bound_log(path, limit_bytes=1000)
+    assert len(path.read_text()) == 400
+    bound_log(path, limit_bytes=100)
+    assert path.read_text() == ""
+    assert tail(tmp_path / "some.log.1", 1) == ["old"]
+
+
+def test_following_shows_what_is_there_then_what_is_added_and_survives_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "some.log"
+    path.write_text("one\ntwo\n")
+    lines = follow({"some": path}, first_lines=1)
+    assert next(lines) == "some | two"
+    assert next(lines) is None
+    with path.open("a") as log:
+        log.write("three\nunfinis")
+    assert next(lines) == "some | three"
+    assert next(lines) is None
+    path.write_text("new\n")
+    assert next(lines) == "some | new"
