@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 
 import uvicorn
 from faststream.kafka import KafkaBroker
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 LONGEST_RESTART_SECONDS = 10.0
 
 Background = Callable[[], Awaitable[None]]
+Wire = Callable[[AsyncExitStack], Awaitable[AsgiApp | None]]
 
 
 class Service:
@@ -81,22 +82,12 @@ class Service:
             details=self.consumer.state,
         )
         self._backgrounds: list[tuple[str, Background]] = []
-        self._starters: list[Background] = []
-        self._stoppers: list[Background] = []
 
     # --- wiring ---------------------------------------------------------------------------------------------------
 
     def background(self, task: Background, name: str | None = None) -> None:
         """Run a function for as long as the process lives; when it fails it is logged and started again."""
         self._backgrounds.append((name or str(getattr(task, "__qualname__", repr(task))), task))
-
-    def on_start(self, function: Background) -> None:
-        """Await a function before HTTP is served and anything is consumed."""
-        self._starters.append(function)
-
-    def on_stop(self, function: Background) -> None:
-        """Await a function after the last handler and request have ended; the last registered goes first."""
-        self._stoppers.append(function)
 
     def operations(self) -> AsgiApp:
         """The operator's pages as an ASGI application."""
@@ -109,11 +100,20 @@ class Service:
 
     # --- life -----------------------------------------------------------------------------------------------------
 
-    def run(self, http_app: AsgiApp | None = None) -> None:
-        """Serve until SIGTERM or SIGINT, then stop in order; returns when everything has ended."""
-        self.consumer.subscribe()
-        uvicorn_config = uvicorn.Config(
-            http_app or self.operations(),
+    def run(self, wire: Wire) -> None:
+        """Serve until SIGTERM or SIGINT, then stop in order; returns when everything has ended.
+
+        `wire` runs first, inside the loop: it opens what the service owns on the stack (closed again after the last
+        handler and request), registers handlers and background tasks, and returns the HTTP application, or None for
+        the operator's pages alone.
+        """
+        loop_factory = uvicorn.Config(self.operations(), loop="uvloop").get_loop_factory()
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(self._live(wire))
+
+    def _server(self, http_app: AsgiApp) -> uvicorn.Server:
+        config = uvicorn.Config(
+            http_app,
             host=self.settings.http_host,
             port=self.settings.http_port,
             loop="uvloop",
@@ -126,17 +126,20 @@ class Service:
             timeout_graceful_shutdown=int(self.settings.drain_seconds),
             backlog=4096,
         )
-        with asyncio.Runner(loop_factory=uvicorn_config.get_loop_factory()) as runner:
-            runner.run(self._live(uvicorn_config))
+        return _Server(config)
 
-    async def _live(self, uvicorn_config: uvicorn.Config) -> None:
-        server = _Server(uvicorn_config)
+    async def _live(self, wire: Wire) -> None:
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopping.set)
-        for starter in self._starters:
-            await starter()
+        async with AsyncExitStack() as stack:
+            server = self._server(await wire(stack) or self.operations())
+            self.consumer.subscribe()
+            await self._serve(server, stopping)
+        await self._close()
+
+    async def _serve(self, server: uvicorn.Server, stopping: asyncio.Event) -> None:
         serving = asyncio.create_task(server.serve())
         tasks = [
             asyncio.create_task(self._keep_running(name, task))
@@ -152,7 +155,6 @@ class Service:
         log.info("stopping")
         await self._stop(server, serving, consuming, tasks)
         stop_wanted.cancel()
-        log.info("stopped")
 
     async def _consume(self) -> None:
         await self.database.wait_until_available()
@@ -170,7 +172,7 @@ class Service:
         consuming: asyncio.Task[None],
         tasks: list[asyncio.Task[None]],
     ) -> None:
-        """Requests and handlers first, then the relay, then connections.
+        """Requests and handlers first, then the relay and the rest.
 
         What the outbox still holds is published by the relay that leads next.
         """
@@ -181,14 +183,15 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(consuming, *tasks, return_exceptions=True)
-        for stopper in reversed(self._stoppers):
-            await stopper()
+
+    async def _close(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_seconds):
                 await self.broker.stop()
         await self.database.close()
         await asyncio.to_thread(self._tracing.force_flush, SHUTDOWN_MILLIS)
         self._tracing.shutdown()
+        log.info("stopped")
 
     async def _keep_running(self, name: str, task: Background) -> None:
         delay_seconds = 0.2

@@ -24,6 +24,10 @@ class ServiceSettings(BaseSettings):
     postgres_connections: int = Field(default=10, ge=2, le=100)
     kafka_bootstrap: str
     media_root: Path
+    staging_store: Literal["local", "bucket"] = Field(
+        default="local",
+        description="where uploads wait: under media_root (one machine or a shared volume) or in the bucket",
+    )
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
     s3_bucket: str = "mediabus"

@@ -57,6 +57,15 @@ class UnitOfWork:
             if transaction.outgoing:
                 await append(connection, transaction.outgoing, self.schema)
 
+    async def is_handled(self, delivery: Delivery) -> bool:
+        """Whether the inbox holds the delivery: a cheap look before costly work, no replacement for the claim."""
+        async with self.database.connection() as connection:
+            return bool(
+                await connection.fetchval(
+                    QUERIES["is_claimed"], delivery.consumer, delivery.envelope.source, delivery.claim
+                )
+            )
+
 
 async def claim(connection: PooledConnection[Any], delivery: Delivery, suffix: str = "") -> bool:
     """Whether this transaction is the first to claim the delivery."""

@@ -17,7 +17,7 @@ from shared.events import Event
 from shared.messaging.delivery import Delivery
 from shared.messaging.dispatcher import Dispatcher, FailureEvents, Handler, HandlerFunction
 from shared.messaging.incoming import Record
-from shared.messaging.retry import PROCESSING_RETRIES, RetryPolicy
+from shared.messaging.retry import PROCESSING_RETRIES, Decision, RetryPolicy
 from shared.messaging.subscription import Subscription
 from shared.messaging.topics import Topic, retry_topic
 from shared.telemetry import metrics
@@ -62,6 +62,7 @@ class Consumer:
         *,
         retry: RetryPolicy = PROCESSING_RETRIES,
         on_failure: FailureEvents | None = None,
+        observe_failure: Callable[[E, Decision], None] | None = None,
         concurrency: int = 8,
         deadline_seconds: float = 30.0,
     ) -> Callable[[Callable[[E, Delivery], Awaitable[None]]], Callable[[E, Delivery], Awaitable[None]]]:
@@ -77,7 +78,7 @@ class Consumer:
                 raise ValueError(f"{self._service} handles {name} twice; one type has one handler")
             handler_function: HandlerFunction = function
             self._handlers[name] = Handler(
-                event_type, handler_function, retry, on_failure, concurrency, deadline_seconds
+                event_type, handler_function, retry, on_failure, observe_failure, concurrency, deadline_seconds
             )
             return function
 

@@ -41,13 +41,15 @@ class Handler:
     """What a service does with one type of message.
 
     `on_failure` is a pure function from the event and the decision to the events that tell of it; they are published in
-    the transaction that schedules the retry or writes the dead letter.
+    the transaction that schedules the retry or writes the dead letter. `observe_failure` is called once when that has
+    committed, to count it.
     """
 
     event_type: type[Event]
     function: HandlerFunction
     retry: RetryPolicy
     on_failure: FailureEvents | None
+    observe_failure: Callable[[Any, Decision], None] | None
     concurrency: int
     deadline_seconds: float
 
@@ -133,6 +135,8 @@ class Dispatcher:
         if handler is not None and handler.on_failure is not None and event is not None:
             events = handler.on_failure(event, decision)
         outcome = await self._record(delivery, decision, events)
+        if handler is not None and handler.observe_failure is not None and outcome != "duplicate" and event is not None:
+            handler.observe_failure(event, decision)
         log.log(
             logging.ERROR if isinstance(decision, DeadLetter) else logging.WARNING,
             "message failed",

@@ -3,6 +3,9 @@ INSERT INTO inbox (consumer, source, claim) VALUES ($1, $2, $3)
 ON CONFLICT DO NOTHING
 RETURNING true;
 
+-- name: is_claimed
+SELECT true FROM inbox WHERE consumer = $1 AND source = $2 AND claim = $3;
+
 -- name: append
 INSERT INTO outbox (topic, key, headers, payload, traceparent, tracestate, due_at)
 SELECT topic, key, headers::jsonb, payload, traceparent, tracestate,

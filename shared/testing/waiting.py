@@ -16,9 +16,10 @@ async def eventually(
     every_seconds: float = 0.02,
     why: str = "",
 ) -> Any:
-    """Return the condition's first truthy value, awaited if it is awaitable; AssertionError with its last value at the deadline.
+    """Return the condition's first truthy value, awaited if it is awaitable.
 
-    An AssertionError raised by the condition counts as "not yet" and is shown at the deadline.
+    Raises AssertionError with the last value at the deadline. An AssertionError raised by the condition counts as "not
+    yet" and is shown then.
     """
     deadline = time.monotonic() + within_seconds
     last: object = None

@@ -1,0 +1,44 @@
+"""Composition root of image-processor."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from image_processor.handlers import register
+from image_processor.imaging import Imaging
+from image_processor.render_pool import RenderPool
+from image_processor.settings import ImageProcessorSettings
+from image_processor.staging_removal import StagingRemoval
+from image_processor.storing import Storing
+from shared.service import Service
+from shared.storage.stores import open_stores
+
+
+async def wire(service: Service, settings: ImageProcessorSettings, stack: AsyncExitStack) -> None:
+    """Open what the process owns, in order, and register the handlers; `stack` closes it in reverse."""
+    stores = await stack.enter_async_context(open_stores(settings))
+    pool = await stack.enter_async_context(RenderPool(settings.render_pool()))
+    imaging = Imaging(
+        pool,
+        stores.staging,
+        stores.disk,
+        Storing(stores.disk, stores.bucket),
+        service.publisher,
+        variants=settings.variants,
+        pixel_limit_px=settings.pixel_limit_px,
+        webp_effort=settings.webp_effort,
+        keep_original=settings.keep_original,
+    )
+    removal = StagingRemoval(stores.staging, service.database, sweep_seconds=settings.staging_sweep_seconds)
+    register(service.consumer, imaging, service.unit_of_work, removal, settings)
+    service.background(removal.sweep, "staging sweep")
+
+
+def main() -> None:
+    settings = ImageProcessorSettings()
+    service = Service("image-processor", settings)
+    service.run(lambda stack: wire(service, settings, stack))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Kafka in: one function per message type."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from image_processor.imaging import Imaging, copy_to_bucket
+from image_processor.repository import ImageRepository
+from image_processor.settings import ImageProcessorSettings
+from image_processor.staging_removal import StagingRemoval
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import Event, ImageFailedV1, ImageRetryScheduledV1, ProcessImageV1
+from shared.messaging.consumer import Consumer
+from shared.messaging.delivery import Delivery
+from shared.messaging.errors import AlreadyHandled
+from shared.messaging.retry import PROCESSING_RETRIES, DeadLetter, Decision
+from shared.telemetry import metrics
+
+
+def register(
+    consumer: Consumer,
+    imaging: Imaging,
+    unit_of_work: UnitOfWork,
+    removal: StagingRemoval,
+    settings: ImageProcessorSettings,
+) -> None:
+    """Tell the consumer what this service handles."""
+
+    @consumer.on(
+        ProcessImageV1,
+        retry=PROCESSING_RETRIES,
+        on_failure=tell_of_failure,
+        observe_failure=count_failure,
+        concurrency=settings.concurrency,
+        deadline_seconds=settings.deadline_seconds,
+    )
+    async def process_image(command: ProcessImageV1, delivery: Delivery) -> None:
+        """Render every variant of one upload.
+
+        Redelivery is harmless: object keys are deterministic and the inbox claim commits with the result.
+        """
+        started_at = time.perf_counter()
+        if await unit_of_work.is_handled(delivery):
+            raise AlreadyHandled
+        image = await imaging.render(command, delivery.attempt)
+        async with unit_of_work.begin(delivery) as transaction:
+            await ImageRepository(transaction.connection).record(
+                image, attempt=delivery.attempt, staging_key=command.staging_key
+            )
+            transaction.publish(image)
+            if copy := copy_to_bucket(command, image):
+                transaction.publish(copy)
+        metrics.media_jobs_processed_total.labels(command.entity_type, "success").inc()
+        metrics.media_processing_duration_seconds.labels(command.entity_type).observe(time.perf_counter() - started_at)
+        await removal.remove(command.staging_key)
+
+
+def tell_of_failure(command: ProcessImageV1, decision: Decision) -> Sequence[Event]:
+    """The fact that follows a failed attempt: another one is due, or the picture is given up."""
+    failure = decision.failure
+    now = datetime.now(UTC)
+    if isinstance(decision, DeadLetter):
+        return [
+            ImageFailedV1(
+                job_id=command.job_id,
+                media_id=command.media_id,
+                revision=command.revision,
+                code=failure.code,
+                detail=failure.detail,
+                attempts=failure.attempt,
+                failed_at=now,
+            )
+        ]
+    return [
+        ImageRetryScheduledV1(
+            job_id=command.job_id,
+            media_id=command.media_id,
+            revision=command.revision,
+            code=failure.code,
+            detail=failure.detail,
+            attempts=failure.attempt,
+            next_attempt_at=now + timedelta(seconds=decision.delay_seconds),
+        )
+    ]
+
+
+def count_failure(command: ProcessImageV1, decision: Decision) -> None:
+    if isinstance(decision, DeadLetter):
+        metrics.media_jobs_processed_total.labels(command.entity_type, "failed").inc()

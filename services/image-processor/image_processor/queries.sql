@@ -1,0 +1,19 @@
+-- name: record_image
+INSERT INTO images (media_id, revision, job_id, files, on_disk, in_bucket, width_px, height_px, attempt, render_seconds)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (media_id, revision) DO UPDATE
+SET job_id = excluded.job_id, files = excluded.files, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket,
+    width_px = excluded.width_px, height_px = excluded.height_px, attempt = excluded.attempt,
+    render_seconds = excluded.render_seconds, recorded_at = clock_timestamp();
+
+-- name: note_removal
+INSERT INTO staging_removals (staging_key) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: removals_left
+SELECT staging_key FROM staging_removals
+WHERE noted_at < clock_timestamp() - make_interval(secs => $1)
+ORDER BY noted_at
+LIMIT $2;
+
+-- name: forget_removal
+DELETE FROM staging_removals WHERE staging_key = $1;

@@ -1,0 +1,45 @@
+"""What image-processor keeps in PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+from shared.events import ImageProcessedV1
+
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+
+class ImageRepository:
+    """The only reader and writer of this service's tables, inside the caller's transaction."""
+
+    def __init__(self, connection: PooledConnection[Any]) -> None:
+        self._connection = connection
+
+    async def record(self, image: ImageProcessedV1, *, attempt: int, staging_key: str) -> None:
+        """Record a rendered picture and that its staged upload may go."""
+        files = [image.original, *image.variants] if image.original else [*image.variants]
+        await self._connection.execute(
+            QUERIES["record_image"],
+            image.media_id,
+            image.revision,
+            image.job_id,
+            [file.model_dump(mode="json") for file in files],
+            image.on_disk,
+            image.in_bucket,
+            image.width_px,
+            image.height_px,
+            attempt,
+            image.render_seconds,
+        )
+        await self._connection.execute(QUERIES["note_removal"], staging_key)
+
+    async def removals_left(self, *, older_than_seconds: float, limit: int) -> list[str]:
+        """Staged uploads that should be gone by now, oldest first."""
+        rows = await self._connection.fetch(QUERIES["removals_left"], older_than_seconds, limit)
+        return [row["staging_key"] for row in rows]
+
+    async def forget_removal(self, staging_key: str) -> None:
+        await self._connection.execute(QUERIES["forget_removal"], staging_key)

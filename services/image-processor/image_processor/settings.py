@@ -1,0 +1,45 @@
+"""Settings of image-processor, on top of those that every service has."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field
+
+from image_processor.render_pool import RenderPoolSettings
+from image_processor.rendering import DEFAULT_PIXEL_LIMIT_PX
+from image_processor.variants import VariantSpec
+from shared.settings import ServiceSettings
+
+MEBIBYTE = 2**20
+
+
+class ImageProcessorSettings(ServiceSettings):
+    """How many pictures at once, and what one picture may cost."""
+
+    concurrency: int = Field(default=10, ge=1, description="pictures in hand at once; rendering is bound by workers")
+    render_workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
+    render_seconds: float = Field(default=60.0, gt=0, description="wall time of one picture, then it is refused")
+    render_memory_mebibytes: int = Field(default=1536, ge=256, description="per worker, then the picture is refused")
+    render_niceness: int = Field(default=5, ge=0, le=19, description="added to the process's own")
+    variants: dict[str, tuple[VariantSpec, ...]] = Field(
+        default_factory=dict, description="by entity type, as JSON; types that are not named get the defaults"
+    )
+    pixel_limit_px: int = Field(default=DEFAULT_PIXEL_LIMIT_PX, ge=1, description="larger pictures are refused")
+    webp_effort: int = Field(default=4, ge=0, le=6)
+    keep_original: bool = Field(default=True, description="store the uploaded file beside its variants")
+    staging_sweep_seconds: float = Field(default=60.0, gt=0)
+
+    @property
+    def deadline_seconds(self) -> float:
+        """Of one attempt: waiting for a worker behind the other pictures in hand, rendering, storing."""
+        rounds = -(-self.concurrency // self.render_workers)
+        return self.render_seconds * (rounds + 1) + 60.0
+
+    def render_pool(self) -> RenderPoolSettings:
+        return RenderPoolSettings(
+            workers=self.render_workers,
+            time_limit_seconds=self.render_seconds,
+            memory_limit_bytes=self.render_memory_mebibytes * MEBIBYTE,
+            niceness=self.render_niceness,
+        )
