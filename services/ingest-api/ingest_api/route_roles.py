@@ -1,0 +1,56 @@
+"""Every route with the role it asks for, in one place; a test compares it with what the application registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from litestar import Litestar
+from litestar.handlers import BaseRouteHandler
+from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
+
+from ingest_api.accounts import Role
+from ingest_api.authentication import require
+
+SIGN_IN_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        ("POST", "/api/auth/login"): None,
+        ("POST", "/api/auth/logout"): None,
+        ("GET", "/api/auth/me"): Role.GUEST,
+        ("POST", "/api/auth/ticket"): Role.PHOTOGRAPHER,
+        ("POST", "/api/admin/users"): Role.SUPERADMIN,
+        ("GET", "/api/admin/users"): Role.SUPERADMIN,
+        ("GET", "/api/admin/users/{user_id}"): Role.SUPERADMIN,
+        ("PATCH", "/api/admin/users/{user_id}"): Role.SUPERADMIN,
+        ("DELETE", "/api/admin/users/{user_id}"): Role.SUPERADMIN,
+        ("POST", "/api/admin/api-keys"): Role.ADMIN,
+        ("GET", "/api/admin/api-keys"): Role.ADMIN,
+        ("DELETE", "/api/admin/api-keys/{key_id}"): Role.ADMIN,
+        ("GET", "/docs"): None,
+        ("GET", "/docs/openapi.json"): None,
+    }
+)
+"""Method and path to the lowest role that is admitted; None admits everyone."""
+
+
+def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:
+    """What the application really asks for: the highest role among a route's guards.
+
+    WebSocket routes have the method WEBSOCKET, mounted ASGI applications ASGI.
+    """
+    found: dict[tuple[str, str], Role | None] = {}
+    for route in app.routes:
+        for method, handler in _handlers(route):
+            found[method, route.path_format] = _role(handler)
+    return found
+
+
+def _handlers(route: HTTPRoute | WebSocketRoute | ASGIRoute) -> Iterable[tuple[str, BaseRouteHandler]]:
+    if isinstance(route, HTTPRoute):
+        return [(str(method), entry[0]) for method, entry in route.route_handler_map.items() if method != "OPTIONS"]
+    return [("WEBSOCKET" if isinstance(route, WebSocketRoute) else "ASGI", route.route_handler)]
+
+
+def _role(handler: BaseRouteHandler) -> Role | None:
+    roles = [guard.role for guard in handler.resolve_guards() if isinstance(guard, require)]
+    return max(roles, key=lambda role: sum(role.includes(other) for other in Role), default=None)
