@@ -22,6 +22,8 @@ from deploy.local.processes import base_environment, run_to_end, tail
 
 CONFIGURATION = Path(__file__).with_name("kafka")
 _LOWEST_JAVA = 17
+_FIRST_JAVA_WITH_AOT_CACHE = 25
+_CLUSTER_ID = "mediabus-embedded-kaf"
 _MAVEN_TIMEOUT_SECONDS = 300.0
 _TRAINING_TIMEOUT_SECONDS = 60.0
 _MAVEN_HINT = "Maven is missing, which fetches Apache Kafka: install it, for example with `sudo apt-get install maven`"
@@ -52,9 +54,19 @@ class Broker:
         command += [f"-Dlog4j2.configurationFile={(CONFIGURATION / 'log4j2.xml').as_uri()}", *flags]
         return [*command, "-cp", ":".join(map(str, self.jars)), main_class, *arguments]
 
+    def training(self, archive: Path) -> tuple[str, ...]:
+        """The flags that make a run write its archive when it ends."""
+        if self.java.release >= _FIRST_JAVA_WITH_AOT_CACHE:
+            return (f"-XX:AOTCacheOutput={archive}",)
+        return (f"-XX:ArchiveClassesAtExit={archive}",)
+
     def archived(self) -> tuple[str, ...]:
-        """The flags that load classes from the archive; a JVM that cannot use it goes on without."""
-        return (f"-XX:SharedArchiveFile={self.archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
+        """The flags that load classes from the archive, if there is one; a JVM that cannot use it goes on without."""
+        if not self.archive.exists() or self.archive.stat().st_size == 0:
+            return ()
+        if self.java.release >= _FIRST_JAVA_WITH_AOT_CACHE:
+            return (f"-XX:AOTCache={self.archive}", "-Xlog:aot*=off")
+        return (f"-XX:SharedArchiveFile={self.archive}", "-Xlog:cds*=off")
 
 
 def ensure_broker(cache: Path) -> Broker:
@@ -156,7 +168,7 @@ def _archive_classes(broker: Broker, home: Path) -> None:
         properties = write_properties(folder, port, free_port(taken=[port]), {})
         format_storage(broker, properties)
         unfinished = folder / "classes.jsa"
-        command = broker.command("kafka.Kafka", str(properties), flags=(f"-XX:ArchiveClassesAtExit={unfinished}",))
+        command = broker.command("kafka.Kafka", str(properties), flags=broker.training(unfinished))
         log = folder / "broker.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -169,8 +181,8 @@ def _archive_classes(broker: Broker, home: Path) -> None:
         finally:
             process.kill()
             process.wait()
-        if not unfinished.exists():
-            raise StackError("the broker left no archive of its classes:\n" + "\n".join(tail(log, 15)))
+        # A Java that makes no archive leaves an empty one, so that it is not asked again at every start.
+        unfinished.touch()
         unfinished.rename(broker.archive)
 
 
@@ -204,7 +216,6 @@ def write_properties(folder: Path, port: int, controller_port: int, settings: di
 
 def format_storage(broker: Broker, properties: Path) -> None:
     """Prepare the log folder for its first use; does nothing to one that was prepared."""
-    flags = broker.archived() if broker.archive.exists() else ()
-    arguments = ("format", "--ignore-formatted", "-t", "mediabus-embedded-kafka"[:22], "-c", str(properties))
-    command = broker.command("kafka.tools.StorageTool", *arguments, flags=flags)
+    arguments = ("format", "--ignore-formatted", "-t", _CLUSTER_ID, "-c", str(properties))
+    command = broker.command("kafka.tools.StorageTool", *arguments, flags=broker.archived())
     run_to_end(command, name="formatting Kafka's log folder", environment=base_environment(), timeout_seconds=60)
