@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -137,12 +138,21 @@ def _fetch_jars(home: Path, folder: Path, sums: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory(dir=home, prefix="fetch-") as temporary:
         fetched = Path(temporary) / "jars"
         command = [maven, "-q", "-B", "-C", "-ntp", "-f", str(CONFIGURATION / "pom.xml")]
-        command += ["dependency:copy-dependencies", f"-Djars={fetched}"]
+        command += ["dependency:copy-dependencies", f"-Djars={fetched}", *_maven_repository(home)]
         # Maven's own settings and proxies come from the environment.
         run_to_end(command, name="Maven", environment=os.environ, timeout_seconds=_MAVEN_TIMEOUT_SECONDS)
         verify(fetched, sums)
         # The rename makes the folder appear whole and checked.
         fetched.rename(folder)
+
+
+def _maven_repository(home: Path) -> list[str]:
+    """Maven's own cache, unless it could not write it: Java asks the password file for the home, containers may not."""
+    try:
+        account_home = pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        account_home = ""
+    return [] if os.access(account_home, os.W_OK) else [f"-Dmaven.repo.local={home.parent / 'maven'}"]
 
 
 def _find_maven() -> str:

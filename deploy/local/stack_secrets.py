@@ -37,7 +37,7 @@ def load_secrets(path: Path, schemas: Iterable[str]) -> StackSecrets:
         s3_access_key=known.get("s3_access_key") or f"mediabus{secrets.token_hex(6)}",
         s3_secret_key=known.get("s3_secret_key") or _random(),
         webhook_token=known.get("webhook_token") or _random(),
-        signing_key=known.get("signing_key") or _random(),
+        signing_key=known.get("signing_key") or secrets.token_urlsafe(48),
         superadmin_email=known.get("superadmin_email") or SUPERADMIN_EMAIL,
         superadmin_password=known.get("superadmin_password") or _random(),
     )
