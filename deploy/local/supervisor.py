@@ -129,6 +129,8 @@ class Supervisor:
 
     async def _prepare_ground(self) -> None:
         """Start the servers and run the steps, each as soon as what it needs is there."""
+        if self._topology.servers:
+            self._report(f"starting {', '.join(self._topology.servers)}; the first start of all also fetches Kafka")
         async with asyncio.TaskGroup() as group:
             tasks: dict[str, asyncio.Task[None]] = {}
             for server in self._topology.servers:

@@ -150,7 +150,7 @@ def _ingest_api(site: Site) -> dict[str, str]:
 
 def _first_superadmin(site: Site) -> dict[str, str]:
     return {
-        **_ingest_api(site),
+        **_database_of("ingest-api")(site),
         "MEDIABUS_SUPERADMIN_EMAIL": site.secrets.superadmin_email,
         "MEDIABUS_SUPERADMIN_PASSWORD": site.secrets.superadmin_password,
     }
