@@ -29,6 +29,7 @@ def follow_up(delivery: Delivery, decision: Decision, service: str) -> OutgoingM
     if trace_id:
         headers[names.TRACE_ID] = trace_id
     delay_seconds: float | None = None
+    key = (delivery.key or b"").decode("utf-8", "replace")
     match decision:
         case Retry():
             topic = retry_topic(service).name
@@ -44,7 +45,8 @@ def follow_up(delivery: Delivery, decision: Decision, service: str) -> OutgoingM
             topic = dead_letter_topic(service).name
             headers[names.ATTEMPT] = str(decision.failure.attempt)
             headers[names.DEAD_LETTERED_AT] = datetime.now(UTC).isoformat()
-    key = (delivery.key or b"").decode("utf-8", "replace")
+            headers[names.ORIGIN_KEY] = key
+            key = delivery.claim
     return OutgoingMessage(topic, key, headers, delivery.payload, delay_seconds)
 
 

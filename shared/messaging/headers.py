@@ -12,6 +12,9 @@ ORIGIN_TOPIC = "mb_origin_topic"
 ORIGIN_PARTITION = "mb_origin_partition"
 ORIGIN_OFFSET = "mb_origin_offset"
 
+ORIGIN_KEY = "mb_origin_key"
+"""The original key of a dead letter, whose own key is its id."""
+
 ERROR_CODE = "mb_error_code"
 ERROR_DETAIL = "mb_error_detail"
 DEAD_LETTERED_AT = "mb_dead_lettered_at"
@@ -28,6 +31,7 @@ KERNEL_HEADERS = frozenset(
         ORIGIN_TOPIC,
         ORIGIN_PARTITION,
         ORIGIN_OFFSET,
+        ORIGIN_KEY,
         ERROR_CODE,
         ERROR_DETAIL,
         DEAD_LETTERED_AT,

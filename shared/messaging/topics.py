@@ -30,6 +30,9 @@ class Topic:
     compacted: bool = False
 
     def configuration(self) -> dict[str, str]:
+        if self.kind == "dead-letter":
+            # Compacted too, so that a tombstone takes away the letter that was replayed or dropped.
+            return {"cleanup.policy": "compact,delete", "retention.ms": str(self.retention_ms)}
         if self.compacted:
             return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}

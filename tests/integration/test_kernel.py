@@ -20,8 +20,9 @@ from shared.db.unit_of_work import UnitOfWork
 from shared.events import Envelope, Event
 from shared.identifiers import new_id
 from shared.messaging.consumer import REQUEST_TIMEOUT_MS, Consumer
+from shared.messaging.dead_letters import DeadLetters, Letter, LetterNotFound
 from shared.messaging.delivery import Delivery
-from shared.messaging.errors import InfrastructureUnavailable, Postponed, TransientError
+from shared.messaging.errors import InfrastructureUnavailable, PermanentError, Postponed, TransientError
 from shared.messaging.publisher import Publisher
 from shared.messaging.retry import DeadLetter, Retry, RetryPolicy
 from shared.messaging.topics import Topic, dead_letter_topic, ensure_topics, retry_topic
@@ -288,13 +289,53 @@ async def test_poison_payload_becomes_a_dead_letter_and_blocks_nobody(world: Wor
     (letter,) = await world.read(dead_letter_topic(world.service).name, 1)
     headers = headers_of(letter)
     assert (letter.value or b"") == payload
-    assert letter.key == b"ann"
+    assert headers["mb_origin_key"] == "ann"
     assert headers["mb_error_code"] == code
     assert headers["mb_origin_topic"] == ORDERS.name
     assert headers["mb_origin_offset"] == "0"
     assert headers["mb_attempt"] == "1"
     assert len(headers["mb_trace_id"]) == 32
     await eventually(lambda: world.rows("SELECT 1 FROM effects WHERE number = 2"), why="the next order is placed")
+
+
+async def test_dead_letters_are_listed_replayed_and_dropped(world: World) -> None:
+    process = world.process()
+    shop_open = False
+
+    def shop(command: PlaceOrderV1, delivery: Delivery) -> None:
+        if not shop_open:
+            raise PermanentError("shop_closed", "the shop is closed for good")
+
+    place_orders(process, shop)
+    await process.start(world.relay(process))
+    await world.send(PlaceOrderV1(customer="ann", number=1), PlaceOrderV1(customer="bob", number=2))
+    letters = DeadLetters(world.bootstrap, world.service)
+    await eventually(lambda: _letters(letters, 2), why="two dead letters")
+    found = {letter.key: letter for letter in await letters.list()}
+    assert found["ann"].summary()["code"] == "shop_closed"
+    assert json.loads(found["ann"].payload) == {"customer": "ann", "number": 1}
+
+    # while nothing has changed, a replay ends as a dead letter again and is not taken for a duplicate
+    await letters.replay(found["ann"].id)
+    again = await eventually(lambda: _replaced(letters, found["ann"].id), why="the letter is back under a new id")
+
+    shop_open = True
+    await letters.replay(again.id)
+    await letters.drop(found["bob"].id)
+    await eventually(lambda: _letters(letters, 0), why="no dead letter is left")
+    await eventually(lambda: world.rows("SELECT 1 FROM effects"), why="the replayed order is placed")
+    assert [row["customer"] for row in await world.rows("SELECT customer FROM effects")] == ["ann"]
+    with pytest.raises(LetterNotFound, match="has no dead letter"):
+        await letters.replay(again.id)
+
+
+async def _letters(letters: DeadLetters, expected: int) -> bool:
+    return len(await letters.list()) == expected
+
+
+async def _replaced(letters: DeadLetters, old_id: str) -> Letter | None:
+    found = [letter for letter in await letters.list() if letter.key == "ann"]
+    return found[0] if len(found) == 1 and found[0].id != old_id else None
 
 
 async def test_message_that_is_no_cloud_event_becomes_one_dead_letter(world: World) -> None:

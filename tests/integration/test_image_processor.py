@@ -1,0 +1,289 @@
+"""image-processor as a process: commands in, variants and facts out, on real Kafka, PostgreSQL, disk and bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
+from shared.events import Envelope, Event, ProcessImageV1, StorageStrategy
+from shared.identifiers import new_id
+from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, SYNC_BATCHES, dead_letter_topic
+from shared.storage.keys import staging_key
+from shared.testing.databases import TestDatabase
+from shared.testing.pictures import photo_jpeg, truncated_jpeg
+from shared.testing.waiting import eventually
+from tests.running_service import RunningService
+from tests.system import System, running_system
+
+pytestmark = pytest.mark.stack
+
+
+class Bus:
+    """Sends commands and reads what follows, from now on."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._records: list[Any] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Bus:
+        self._producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all")
+        await self._producer.start()
+        topics = [IMAGE_EVENTS.name, SYNC_BATCHES.name, dead_letter_topic("image-processor").name]
+        self._consumer = AIOKafkaConsumer(*topics, bootstrap_servers=self._bootstrap, auto_offset_reset="latest")
+        await self._consumer.start()
+        await self._consumer.seek_to_end()
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._reading is not None
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        await self._consumer.stop()
+        await self._producer.stop()
+
+    async def _read(self) -> None:
+        async for record in self._consumer:
+            self._records.append(record)
+
+    async def send(self, event: Event, event_id: UUID | None = None) -> None:
+        headers = Envelope.new(event, "/test").headers()
+        if event_id:
+            headers["ce_id"] = str(event_id)
+        await self._producer.send_and_wait(
+            event.topic.name,
+            event.payload(),
+            key=event.key().encode(),
+            headers=[(name, value.encode()) for name, value in headers.items()],
+        )
+
+    def seen(self, media_id: UUID, event_type: str) -> list[dict[str, Any]]:
+        return [
+            json.loads(record.value)
+            for record in self._records
+            if record.key == str(media_id).encode() and dict(record.headers)["ce_type"].decode() == event_type
+        ]
+
+    def dead_letters(self, media_id: UUID) -> list[dict[str, str]]:
+        return [
+            {name: value.decode() for name, value in record.headers}
+            for record in self._records
+            if record.topic.endswith(".dead-letter") and dict(record.headers)["mb_origin_key"] == str(media_id).encode()
+        ]
+
+    async def one(self, media_id: UUID, event_type: str, within_seconds: float = 30) -> dict[str, Any]:
+        found = await eventually(
+            lambda: self.seen(media_id, event_type), within_seconds=within_seconds, why=f"{event_type} of {media_id}"
+        )
+        assert len(found) == 1
+        first: dict[str, Any] = found[0]
+        return first
+
+
+@pytest.fixture(scope="module")
+async def system(
+    databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+) -> AsyncIterator[System]:
+    database: TestDatabase = await databases.create()
+    folder: Path = tmp_path_factory.mktemp("image-processor")
+    s3 = {
+        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
+        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
+        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        "MEDIABUS_CONCURRENCY": "4",
+        "MEDIABUS_RENDER_WORKERS": "2",
+    }
+    made = System(database, kafka_server.bootstrap, folder / "media", folder, environment=s3)
+    async with running_system(made):
+        yield made
+    await databases.drop(database)
+
+
+@pytest.fixture(scope="module")
+async def processor(system: System) -> RunningService:
+    return await system.started("image-processor")
+
+
+@pytest.fixture
+async def bus(system: System, processor: RunningService) -> AsyncIterator[Bus]:
+    async with Bus(system.kafka_bootstrap) as made:
+        yield made
+
+
+def staged(system: System, content: bytes, strategy: StorageStrategy = StorageStrategy.LOCAL_ONLY) -> ProcessImageV1:
+    """Put a file where an upload would have left it, and make its command."""
+    key = staging_key(new_id())
+    path = system.media_root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return ProcessImageV1(
+        job_id=new_id(),
+        media_id=new_id(),
+        revision=1,
+        staging_key=key,
+        filename="../../picture.jpg",
+        mime_type="image/jpeg",
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        entity_type="product",
+        storage_strategy=strategy,
+        requested_at=datetime.now(UTC),
+    )
+
+
+async def test_a_picture_becomes_stored_variants_and_facts(system: System, bus: Bus) -> None:
+    content = photo_jpeg(2400, 1600)
+    command = staged(system, content)
+    await bus.send(command)
+
+    fact = await bus.one(command.media_id, "image.processed.v1")
+    assert [variant["width_px"] for variant in fact["variants"]] == [2000, 1200, 640, 200]
+    assert fact["storage_status"] == "local_only"
+    assert fact["placeholder"].startswith("data:image/")
+    assert fact["original"]["sha256"] == command.sha256
+    for file in [fact["original"], *fact["variants"]]:
+        stored = (system.media_root / file["key"]).read_bytes()
+        assert len(stored) == file["size_bytes"]
+        assert hashlib.sha256(stored).hexdigest() == file["sha256"]
+    progress = bus.seen(command.media_id, "image.progress.v1")
+    assert [entry["progress"] for entry in progress] == [10, 50, 80]
+    await eventually(lambda: not (system.media_root / command.staging_key).exists(), why="staging is removed")
+    assert not any((system.media_root / "scratch").iterdir())
+    assert not await system.rows("image-processor", "SELECT 1 FROM staging_removals")
+
+
+async def test_duplicate_commands_render_once(system: System, bus: Bus) -> None:
+    command = staged(system, photo_jpeg(800, 600))
+    event_id = new_id()
+    for _ in range(5):
+        await bus.send(command, event_id)
+    last = staged(system, photo_jpeg(300, 200))
+    await bus.send(last)
+    await bus.one(last.media_id, "image.processed.v1")
+    await bus.one(command.media_id, "image.processed.v1")
+    rows = await system.rows("image-processor", "SELECT 1 FROM images WHERE media_id = $1", command.media_id)
+    assert len(rows) == 1
+
+
+async def test_bad_picture_is_refused_at_once_with_its_reason(system: System, bus: Bus) -> None:
+    command = staged(system, truncated_jpeg())
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.failed.v1")
+    assert fact["code"] == "image_truncated"
+    assert fact["attempts"] == 1
+    letters = await eventually(lambda: bus.dead_letters(command.media_id), why="its dead letter")
+    assert letters[0]["mb_error_code"] == "image_truncated"
+    # what was refused stays staged, for a retry by hand; retention removes it
+    assert (system.media_root / command.staging_key).exists()
+
+
+async def test_missing_staged_file_is_retried_and_then_given_up(system: System, bus: Bus) -> None:
+    command = staged(system, photo_jpeg(300, 200))
+    (system.media_root / command.staging_key).unlink()
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.failed.v1")
+    assert fact["attempts"] == 3
+    retries = bus.seen(command.media_id, "image.retry-scheduled.v1")
+    assert [entry["attempts"] for entry in retries] == [1, 2]
+
+
+@pytest.mark.parametrize("strategy", [StorageStrategy.S3_ONLY, StorageStrategy.BOTH])
+async def test_bucket_strategies(
+    system: System, bus: Bus, object_store_server: ObjectStoreServer, strategy: StorageStrategy
+) -> None:
+    command = staged(system, photo_jpeg(1000, 700), strategy)
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.processed.v1")
+    both = strategy is StorageStrategy.BOTH
+    assert fact["storage_status"] == ("synced" if both else "s3_only")
+    async with object_store_server.client() as client:
+        for file in [fact["original"], *fact["variants"]]:
+            answer = await client.get_object(Bucket="mediabus", Key=file["key"])
+            body = await answer["Body"].read()
+            assert hashlib.sha256(body).hexdigest() == file["sha256"]
+            assert answer["ContentType"] == file["mime_type"]
+            assert (system.media_root / file["key"]).exists() == both
+
+
+async def test_local_first_commands_the_copy_to_the_bucket(system: System, bus: Bus) -> None:
+    command = staged(system, photo_jpeg(700, 500), StorageStrategy.LOCAL_FIRST)
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.processed.v1")
+    copy = await bus.one(command.media_id, "sync.media.v1")
+    assert fact["storage_status"] == "local_only"
+    assert copy["files"] == [fact["original"], *fact["variants"]]
+
+
+async def test_operators_pages(processor: RunningService) -> None:
+    async with httpx.AsyncClient(base_url=processor.base_url) as client:
+        assert (await client.get("/health/live")).json()["status"] == "live"
+        ready = (await client.get("/health/ready")).json()
+        assert ready["checks"] == {"postgresql": "ok", "kafka": "ok"}
+        metrics = (await client.get("/metrics")).text
+        assert 'media_jobs_processed_total{entity_type="product",status="success"}' in metrics
+        assert 'media_jobs_processed_total{entity_type="product",status="failed"}' in metrics
+        for bound in ("0.5", "1.0", "2.0", "5.0", "10.0", "30.0"):
+            assert f'media_processing_duration_seconds_bucket{{entity_type="product",le="{bound}"}}' in metrics
+        document = (await client.get("/asyncapi.json")).json()
+        assert document["asyncapi"] == "3.0.0"
+        assert "image.process.v1" in document["components"]["messages"]
+        assert "ProcessImageV1" in document["components"]["schemas"]
+        assert (await client.get("/asyncapi")).status_code == 200
+        assert (await client.get("/nothing")).status_code == 404
+
+
+async def test_sigterm_under_load_loses_and_doubles_nothing(system: System, bus: Bus) -> None:
+    """The process is ended and replaced while pictures are in hand; every one ends completed once."""
+    second = await system.started("image-processor")
+    commands = [staged(system, photo_jpeg(1600, 1200)) for _ in range(24)]
+    for command in commands:
+        await bus.send(command)
+    await eventually(lambda: bus.seen(commands[0].media_id, "image.progress.v1"), why="work has begun")
+    assert await second.stop() == 0
+    third = await system.started("image-processor")
+    for command in commands:
+        await bus.one(command.media_id, "image.processed.v1", within_seconds=60)
+    assert await third.stop() == 0
+    for command in commands:
+        assert len(bus.seen(command.media_id, "image.processed.v1")) == 1
+    assert not await system.rows("image-processor", "SELECT 1 FROM images WHERE attempt > 1")
+
+
+async def test_kill_9_in_the_middle_of_pictures(system: System, processor: RunningService, bus: Bus) -> None:
+    await processor.stop()
+    victim = await system.started("image-processor")
+    commands = [staged(system, photo_jpeg(1600, 1200)) for _ in range(8)]
+    for command in commands:
+        await bus.send(command)
+    await eventually(
+        lambda: any(bus.seen(command.media_id, "image.progress.v1") for command in commands), why="work has begun"
+    )
+    victim.signal(signal.SIGKILL)
+    await eventually(lambda: not victim.running, why="it is dead")
+    processor.start()
+    await processor.wait_until_ready()
+    for command in commands:
+        await bus.one(command.media_id, "image.processed.v1", within_seconds=60)
+    assert IMAGE_PROCESS.kind == "commands"
+    rows = await system.rows(
+        "image-processor", "SELECT 1 FROM images WHERE media_id = ANY($1)", [c.media_id for c in commands]
+    )
+    assert len(rows) == len(commands)
+    await eventually(
+        lambda: not any((system.media_root / command.staging_key).exists() for command in commands),
+        why="staging is removed",
+    )

@@ -1,0 +1,99 @@
+"""The real services as processes, on a database of their own and shared real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from deploy.local.ports import free_port
+from shared.testing.databases import TestDatabase
+from tests.running_service import RunningService
+
+MODULES = {"ingest-api": "ingest_api.app", "image-processor": "image_processor.app"}
+SUPERADMIN_EMAIL = "root@example.test"
+
+
+@dataclass
+class System:
+    """Starts services with one environment; `environment` holds what is common to all."""
+
+    database: TestDatabase
+    kafka_bootstrap: str
+    media_root: Path
+    log_folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    superadmin_password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    services: list[RunningService] = field(default_factory=list)
+
+    def environment_of(self, service: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        return {
+            "MEDIABUS_POSTGRES_DSN": self.database.dsn(service),
+            "MEDIABUS_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            "MEDIABUS_MEDIA_ROOT": str(self.media_root),
+            "MEDIABUS_SIGNING_KEY": "00" * 32,
+            **self.environment,
+            **(extra or {}),
+        }
+
+    def service(self, name: str, extra: Mapping[str, str] | None = None) -> RunningService:
+        """A process that is not started yet."""
+        port = free_port(taken=[made.port for made in self.services])
+        log_path = self.log_folder / f"{name}-{len(self.services)}.log"
+        made = RunningService(MODULES[name], self.environment_of(name, extra), port, log_path)
+        self.services.append(made)
+        return made
+
+    async def started(self, name: str, extra: Mapping[str, str] | None = None) -> RunningService:
+        made = self.service(name, extra)
+        made.start()
+        await made.wait_until_ready()
+        return made
+
+    async def make_superadmin(self) -> None:
+        await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "ingest_api.bootstrap_superadmin"],
+            env={
+                "PATH": os.environ["PATH"],
+                **self.environment_of("ingest-api"),
+                "MEDIABUS_SUPERADMIN_EMAIL": SUPERADMIN_EMAIL,
+                "MEDIABUS_SUPERADMIN_PASSWORD": self.superadmin_password,
+            },
+            check=True,
+            timeout=30,
+        )
+
+    async def rows(self, service: str, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        """What a service's own role sees in its schema."""
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(self.database.dsn(service))
+        try:
+            return await connection.fetch(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(service.stop() for service in self.services if service.running))
+
+
+@asynccontextmanager
+async def running_system(system: System) -> AsyncIterator[System]:
+    """End every process at the end of the block, whatever happened in it."""
+    try:
+        yield system
+    finally:
+        try:
+            await system.stop()
+        finally:
+            for service in system.services:
+                if service.running:
+                    service.kill()
