@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError
-from types_aiobotocore_s3.client import S3Client
+from typing import TYPE_CHECKING
 
 from deploy.local.errors import StackError
 from deploy.local.ports import free_port
 from deploy.local.processes import ProcessSpec, base_environment, run_to_end
 from deploy.local.server import EmbeddedServer
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
 
 _VOLUME = "mediabus"
 
@@ -75,6 +75,9 @@ class ObjectStoreServer(EmbeddedServer):
 
     def client(self) -> AbstractAsyncContextManager[S3Client]:
         """A client of this server that gives up after seconds, for tests and for preparing it."""
+        from aiobotocore.config import AioConfig
+        from aiobotocore.session import get_session
+
         config = AioConfig(
             connect_timeout=2,
             read_timeout=10,
@@ -98,6 +101,8 @@ class ObjectStoreServer(EmbeddedServer):
         return f"badger://{self.data_folder / 'meta'}"
 
     def _prepare(self) -> None:
+        # The client takes a second to load: here in a thread, beside the start of the other servers.
+        importlib.import_module("aiobotocore.session")
         if (self.data_folder / "formatted").exists():
             return
         command = [str(gateway_program()), "format", "--no-agent", "--storage", "file", "--trash-days", "0"]
@@ -129,6 +134,8 @@ class ObjectStoreServer(EmbeddedServer):
         )
 
     async def _answers(self) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
         async with self.client() as client:
             try:
                 await client.list_buckets()
