@@ -56,8 +56,11 @@ def make_directories(root: Path, directory: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Make the names in a folder durable; one that was removed meanwhile has none left."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -106,6 +109,8 @@ class AtomicFile:
             try:
                 self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
             except FileNotFoundError:
+                if not root.is_dir():
+                    raise
                 continue  # a deletion removed the folder again while it was still empty
             return
         raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", str(directory))
@@ -130,7 +135,7 @@ class AtomicFile:
         """Checksum of what was written so far, in hex."""
         return self._hash.hexdigest()
 
-    def publish(self, target: Path, *, key: str, expected_sha256: str | None = None) -> None:
+    def publish(self, target: Path, *, key: str, expected_sha256: str | None = None) -> os.stat_result:
         """Make the file durable under `target`, replacing what is there. Raises ChecksumMismatch."""
         if expected_sha256 is not None and expected_sha256 != self.sha256:
             raise ChecksumMismatch(key, expected_sha256, self.sha256)
@@ -138,9 +143,11 @@ class AtomicFile:
         # The bytes are on disk before the name points at them, and the name before anyone is told: a power cut
         # leaves the old object or the new one, never an empty file.
         os.fsync(self._descriptor)
+        status = os.fstat(self._descriptor)
         self._close()
         self.path.replace(target)
         sync_directory(target.parent)
+        return status
 
     def discard(self) -> None:
         """Remove the temporary file if it is still there."""
@@ -166,8 +173,8 @@ def link_atomically(root: Path, source: Path, target: Path) -> bool:
     """
     temporary = temporary_path(target.parent)
     for _ in range(_CREATE_ATTEMPTS):
-        make_directories(root, target.parent)
         try:
+            make_directories(root, target.parent)
             os.link(source, temporary, follow_symlinks=False)
         except FileNotFoundError:
             source.lstat()  # is it the source that is missing?

@@ -44,9 +44,12 @@ def validated(key: str) -> str:
 
 
 def validated_prefix(prefix: str) -> str:
-    """Return `prefix` when it is empty or the beginning of a possible key, else raise InvalidKey."""
+    """Return `prefix` when it is empty, a key or a key and a slash, else raise InvalidKey.
+
+    Stores refuse to list below `a/.`, even though `a/.b` is a key.
+    """
     if prefix:
-        validated(prefix[:-1] if prefix.endswith("/") else prefix)
+        validated(prefix.removesuffix("/"))
     return prefix
 
 

@@ -180,8 +180,7 @@ class LocalDiskStore:
         return await self.run(target, write, missing=str(source) if source else None)
 
     def _publish(self, file: AtomicFile, key: str, target: Path, sha256: str | None) -> ObjectInfo:
-        file.publish(target, key=key, expected_sha256=sha256)
-        return _info(key, target.lstat(), file.sha256)
+        return _info(key, file.publish(target, key=key, expected_sha256=sha256), file.sha256)
 
     def _adopt(self, key: str, path: Path, target: Path, sha256: str | None, keep_source: bool) -> ObjectInfo:
         with path.open("rb") as file:
@@ -189,27 +188,28 @@ class LocalDiskStore:
             if recorded_checksum(path, os.fstat(file.fileno()).st_mtime_ns) != checksum.hex():
                 record_checksum(path, checksum)
             os.fsync(file.fileno())
+            status = os.fstat(file.fileno())
+        info = _info(key, status, checksum.hex())
         if not link_atomically(self.root, path, target):
-            self._copy_bytes(path, key, target, checksum.hex())
+            info = self._copy_bytes(path, key, target, checksum.hex())
         if not keep_source and path != target:
             path.unlink(missing_ok=True)
-        return _info(key, target.lstat(), checksum.hex())
+        return info
 
     def _copy(self, source: Path, target_key: str, target: Path) -> ObjectInfo:
         status = source.lstat()
         checksum = recorded_checksum(source, status.st_mtime_ns)
-        if source != target and not link_atomically(self.root, source, target):
-            checksum = self._copy_bytes(source, target_key, target, checksum)
-        return _info(target_key, target.lstat(), checksum)
+        if source == target or link_atomically(self.root, source, target):
+            return _info(target_key, status, checksum)
+        return self._copy_bytes(source, target_key, target, checksum)
 
-    def _copy_bytes(self, source: Path, key: str, target: Path, sha256: str | None) -> str:
+    def _copy_bytes(self, source: Path, key: str, target: Path, sha256: str | None) -> ObjectInfo:
         file = AtomicFile(self.root, target.parent)
         try:
             file.copy_from(source)
-            file.publish(target, key=key, expected_sha256=sha256)
+            return self._publish(file, key, target, sha256)
         finally:
             file.discard()
-        return file.sha256
 
     def _open(self, key: str, path: Path) -> tuple[int, ObjectInfo]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

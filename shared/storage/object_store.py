@@ -58,6 +58,7 @@ class ObjectStore(Protocol):
 
     Writes are atomic: an object is wholly there under its key, durable and with the checksum that was asked for, or
     what was there before still is. Writing a key again replaces it; writing the same bytes twice changes nothing.
+    A cancelled write has ended, one way or the other, when the cancellation comes out of it.
 
     Every method raises StoreUnavailable when the store is away, StoreRefused when it answers no, and InvalidKey for
     a string that is no key. Writes raise InsufficientSpace when the store is full and ChecksumMismatch when the

@@ -8,12 +8,12 @@ import io
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -34,6 +34,7 @@ from shared.storage.s3_signing import EMPTY_SHA256, Signer, encoded_path, encode
 from shared.storage.settings import S3Settings
 from shared.telemetry.tracing import span
 
+_T = TypeVar("_T")
 _LARGE_BODY_BYTES: Final = 1024 * 1024
 _INLINE_HASH_BYTES: Final = 64 * 1024
 _READ_CHUNK_BYTES: Final = 256 * 1024
@@ -231,7 +232,7 @@ class S3Store:
 
     async def _put(self, key: str, data: bytes, sha256: str, content_type: str | None) -> ObjectInfo:
         headers = _object_headers(key, sha256, content_type)
-        answer, _ = await self._exchange("PUT", key, headers=headers, body=data, payload_sha256=sha256)
+        answer, _ = await _to_its_end(self._exchange("PUT", key, headers=headers, body=data, payload_sha256=sha256))
         return _written(key, answer, len(data), sha256, headers["content-type"])
 
     async def _put_in_parts(
@@ -245,14 +246,19 @@ class S3Store:
             await self._send_parts(upload, read_part)
             if sha256 is not None and sha256 != upload.sha256:
                 raise ChecksumMismatch(key, sha256, upload.sha256)
-            answer, body = await self._exchange(
-                "POST", key, query=upload.query, body=answers.completion(upload.ordered_etags())
-            )
-            self._raise_for_error_inside(body, key)
+            return await _to_its_end(self._join_parts(upload, headers["content-type"]))
         except BaseException:
-            await self._abort(upload)
+            if not upload.is_joined:
+                await self._abort(upload)
             raise
-        written = _written(key, answer, upload.size_bytes, upload.sha256, headers["content-type"])
+
+    async def _join_parts(self, upload: _PartUpload, content_type: str) -> ObjectInfo:
+        answer, body = await self._exchange(
+            "POST", upload.key, query=upload.query, body=answers.completion(upload.ordered_etags())
+        )
+        self._raise_for_error_inside(body, upload.key)
+        upload.is_joined = True
+        written = _written(upload.key, answer, upload.size_bytes, upload.sha256, content_type)
         return replace(written, etag=answers.etag_of(body))
 
     async def _put_large_file(self, key: str, path: Path, sha256: str | None, content_type: str | None) -> ObjectInfo:
@@ -421,6 +427,7 @@ class _PartUpload:
         self.query = {"uploadId": upload_id}
         self.etags: dict[int, str] = {}
         self.size_bytes = 0
+        self.is_joined = False
         self._count = 0
         self._hash = hashlib.sha256()
 
@@ -437,6 +444,22 @@ class _PartUpload:
 
     def ordered_etags(self) -> list[str]:
         return [self.etags[number] for number in range(1, self._count + 1)]
+
+
+async def _to_its_end(request: Coroutine[Any, Any, _T]) -> _T:
+    """Send a request that changes something, and see it through even when the caller is cancelled.
+
+    Cut off half-way it could still take effect, after its caller has cleaned up. The wait ends with the request's own
+    deadline.
+    """
+    sending = asyncio.ensure_future(request)
+    try:
+        return await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        await asyncio.wait([sending])
+        if not sending.cancelled():
+            sending.exception()
+        raise
 
 
 def _host_of(endpoint: str) -> str:

@@ -246,7 +246,7 @@ class _BucketWriter:
 
     async def commit(self) -> StagedFile:
         data = self._batch.take()
-        # Set before sending: a request that is cut off may have been carried out all the same.
+        # Set before sending: a request whose answer is lost may have been carried out all the same.
         self._is_sent = True
         if self._file is None:
             sent = await self._bucket.put_bytes(self._key, data)
