@@ -1,0 +1,154 @@
+"""Golden JSON of every event version: what was once published stays readable, what is published stays the same."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+import shared.events as events
+from shared.events import EVENT_TYPES, Envelope, Event, StorageStatus, StorageStrategy, StoredFile
+from shared.messaging.topics import TOPICS
+
+GOLDEN = Path(__file__).with_name("golden")
+MEDIA = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+JOB = UUID("01890a5d-ac96-774b-bcce-b302099a8058")
+USER = UUID("01890a5d-ac96-774b-bcce-b302099a8059")
+TIME = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+FILE = StoredFile(
+    name="640",
+    key=f"media/57/{MEDIA}/1/640.webp",
+    mime_type="image/webp",
+    size_bytes=12345,
+    sha256=SHA256,
+    width_px=640,
+    height_px=480,
+)
+
+SAMPLES: tuple[Event, ...] = (
+    events.MediaUploadedV1(
+        media_id=MEDIA,
+        job_id=JOB,
+        revision=1,
+        filename="shoe.jpg",
+        mime_type="image/jpeg",
+        size_bytes=345678,
+        sha256=SHA256,
+        entity_type="product",
+        entity_id="p-1",
+        storage_strategy=StorageStrategy.LOCAL_FIRST,
+        uploaded_by=USER,
+        uploaded_at=TIME,
+    ),
+    events.ProcessImageV1(
+        job_id=JOB,
+        media_id=MEDIA,
+        revision=1,
+        staging_key=f"staging/{JOB}",
+        filename="shoe.jpg",
+        mime_type="image/jpeg",
+        size_bytes=345678,
+        sha256=SHA256,
+        entity_type="product",
+        entity_id=None,
+        storage_strategy=StorageStrategy.BOTH,
+        requested_at=TIME,
+    ),
+    events.ImageProcessedV1(
+        job_id=JOB,
+        media_id=MEDIA,
+        revision=1,
+        width_px=1600,
+        height_px=1200,
+        mime_type="image/jpeg",
+        sha256=SHA256,
+        original=None,
+        variants=(FILE,),
+        placeholder="data:image/webp;base64,AAAA",
+        storage_status=StorageStatus.LOCAL_ONLY,
+        on_disk=True,
+        in_bucket=False,
+        render_seconds=0.25,
+        processed_at=TIME,
+    ),
+    events.ImageFailedV1(
+        job_id=JOB,
+        media_id=MEDIA,
+        revision=1,
+        code="image_truncated",
+        detail="the file ends early",
+        attempts=1,
+        failed_at=TIME,
+    ),
+    events.ImageRetryScheduledV1(
+        job_id=JOB,
+        media_id=MEDIA,
+        revision=1,
+        code="worker_died",
+        detail="the worker died",
+        attempts=1,
+        next_attempt_at=TIME,
+    ),
+    events.ImageProgressV1(job_id=JOB, media_id=MEDIA, progress=50, attempt=1),
+    events.SyncMediaV1(media_id=MEDIA, revision=1, files=(FILE,), requested_at=TIME),
+)
+
+
+def golden_of(event_type: str) -> Path:
+    return GOLDEN / f"{event_type}.json"
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.event_type)
+def test_event_is_what_it_was(sample: Event) -> None:
+    path = golden_of(sample.event_type)
+    golden = json.loads(path.read_text())
+    published = json.loads(sample.payload())
+    # A version may gain optional fields; what it once had it keeps, value by value.
+    assert {name: published.get(name) for name in golden} == golden
+    assert type(sample).model_validate_json(path.read_bytes()) == sample
+
+
+def test_every_event_has_a_golden_file_and_a_sample() -> None:
+    assert {sample.event_type for sample in SAMPLES} == {name for name in EVENT_TYPES if not name.startswith("test.")}
+    assert {path.stem for path in GOLDEN.glob("*.json")} == {sample.event_type for sample in SAMPLES}
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.event_type)
+def test_events_of_a_newer_version_are_read(sample: Event) -> None:
+    newer = json.loads(sample.payload()) | {"a_field_of_tomorrow": 1}
+    assert type(sample).model_validate(newer) == sample
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.event_type)
+def test_events_are_frozen_versioned_keyed_and_go_to_a_declared_topic(sample: Event) -> None:
+    assert sample.model_config["frozen"] is True
+    name, _, version = sample.event_type.rpartition(".v")
+    assert name
+    assert version.isdigit()
+    assert sample.key() == str(MEDIA)
+    assert sample.topic in TOPICS
+
+
+def test_envelope_survives_its_headers() -> None:
+    envelope = Envelope.new(SAMPLES[0], "/mediabus/ingest-api")
+    assert Envelope.from_headers(envelope.headers()) == envelope
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"ce_id": ""}, "ce_id"),
+        ({"ce_id": "not-a-uuid"}, "expected a UUID"),
+        ({"ce_type": ""}, "ce_type"),
+        ({"ce_specversion": "0.3"}, "ce_specversion"),
+        ({"ce_time": "yesterday"}, "ce_time"),
+    ],
+)
+def test_bad_envelopes_name_their_fault(changed: dict[str, str], complaint: str) -> None:
+    headers = Envelope.new(SAMPLES[0], "/mediabus/ingest-api").headers() | changed
+    with pytest.raises(ValueError, match=complaint):
+        Envelope.from_headers(headers)

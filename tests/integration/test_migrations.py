@@ -1,0 +1,69 @@
+"""Migrations: once, in order, unchanged afterwards, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from shared.db.migrations import Migration, MigrationError, migrate, pending, read_migrations, service_migrations
+from shared.testing.databases import TestDatabase
+
+FIRST = Migration("svc/0001_a", "CREATE TABLE a (n int)")
+SECOND = Migration("svc/0002_b", "ALTER TABLE a ADD COLUMN m int")
+
+
+def test_changed_or_vanished_files_are_refused() -> None:
+    applied = {FIRST.name: FIRST.checksum}
+    assert pending([FIRST, SECOND], applied) == [SECOND]
+    with pytest.raises(MigrationError, match="was changed after it was applied"):
+        pending([Migration(FIRST.name, "CREATE TABLE other (n int)")], applied)
+    with pytest.raises(MigrationError, match="its file is gone"):
+        pending([SECOND], applied)
+
+
+def test_file_names_have_numbers_without_gaps(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("SELECT 1")
+    (tmp_path / "0003_c.sql").write_text("SELECT 1")
+    with pytest.raises(MigrationError, match="expected 0002"):
+        read_migrations(tmp_path, "svc")
+    (tmp_path / "0003_c.sql").rename(tmp_path / "whatever.sql")
+    with pytest.raises(MigrationError, match="must be named"):
+        read_migrations(tmp_path, "svc")
+
+
+@pytest.mark.stack
+async def test_concurrent_migrators_apply_each_file_once(database: TestDatabase) -> None:
+    connections = [await asyncpg.connect(database.dsn("s3-syncer")) for _ in range(4)]
+    try:
+        results = await asyncio.gather(*(migrate(connection, [FIRST, SECOND]) for connection in connections))
+        assert sorted(results) == [[], [], [], [FIRST.name, SECOND.name]]
+        assert await migrate(connections[0], [FIRST, SECOND]) == []
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+@pytest.mark.stack
+async def test_a_failing_migration_leaves_nothing(database: TestDatabase) -> None:
+    connection = await asyncpg.connect(database.dsn("s3-syncer"))
+    try:
+        broken = Migration("svc/0001_broken", "CREATE TABLE half (n int); SELECT 1/0")
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await migrate(connection, [broken])
+        assert await connection.fetchval("SELECT to_regclass('half')") is None
+        assert await migrate(connection, [FIRST]) == [FIRST.name]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("service", ["ingest-api", "image-processor"])
+async def test_a_service_is_migrated_once(database: TestDatabase, service: str) -> None:
+    connection = await asyncpg.connect(database.dsn(service))
+    try:
+        assert await migrate(connection, service_migrations(service)) == []
+    finally:
+        await connection.close()
