@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from deploy.local.errors import StackError
+
+_POLL_SECONDS = 0.05
 
 
 def cache_folder() -> Path:
@@ -19,9 +24,21 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Let one process at a time fill a cache folder; the others wait and then find it filled."""
+def exclusive(folder: Path, timeout_seconds: float = 600.0) -> Iterator[None]:
+    """Let one process at a time fill a cache folder; the others wait and then find it filled. Blocks."""
     folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout_seconds
     with (folder / "filling.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StackError(
+                        f"another process has been filling {folder} for {timeout_seconds:g} s; end it, or name another "
+                        "folder with MEDIABUS_CACHE_DIR"
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+            else:
+                break
         yield

@@ -91,7 +91,9 @@ def _start(folder: StackFolder, module: str) -> None:
         folder.stack_file.unlink(missing_ok=True)
     folder.logs.mkdir(parents=True, exist_ok=True)
     log_path = folder.log("supervisor")
-    with log_path.open("wb") as log:
+    log_path.unlink(missing_ok=True)
+    # Appending, so that the log may be cut while it is written.
+    with log_path.open("ab") as log:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", module, "up"],
             stdin=subprocess.DEVNULL,

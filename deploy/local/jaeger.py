@@ -52,7 +52,6 @@ class JaegerServer(EmbeddedServer):
             "collector.otlp.grpc.host-port": otlp_grpc,
             "collector.http-server.host-port": 0,
             "collector.grpc-server.host-port": 0,
-            "http-server.host-port": 0,
             "admin.http.host-port": admin,
         }
         command = [str(self._program), *(f"--{flag}=127.0.0.1:{port}" for flag, port in listeners.items())]

@@ -190,7 +190,7 @@ def _archive_classes(broker: Broker, home: Path) -> None:
             process.wait(_TRAINING_TIMEOUT_SECONDS)
         finally:
             process.kill()
-            process.wait()
+            process.wait(_TRAINING_TIMEOUT_SECONDS)
         # A Java that makes no archive leaves an empty one, so that it is not asked again at every start.
         unfinished.touch()
         unfinished.rename(broker.archive)
