@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,15 @@ def output_dir(tmp_path: Path) -> Path:
 
 
 def rendered(
-    content: bytes, output_dir: Path, variants: tuple[VariantSpec, ...] = DEFAULT_VARIANTS, sync_files: bool = False
+    content: bytes,
+    output_dir: Path,
+    variants: tuple[VariantSpec, ...] = DEFAULT_VARIANTS,
+    sync_files: bool = False,
+    encoders: Executor | None = None,
 ) -> Rendition:
     source = output_dir.parent / "source"
     source.write_bytes(content)
-    return render(RenderJob(source, output_dir, variants, sync_files=sync_files))
+    return render(RenderJob(source, output_dir, variants, sync_files=sync_files), encoders)
 
 
 @pytest.mark.parametrize("sync_files", [True, False])
@@ -63,6 +68,21 @@ def test_the_same_picture_gives_the_same_bytes(output_dir: Path) -> None:
     once, again = rendered(content, output_dir), rendered(content, output_dir)
     assert once.variants == again.variants
     assert once.placeholder == again.placeholder
+
+
+def test_encoding_side_by_side_gives_the_same_files(output_dir: Path) -> None:
+    content = pictures.photo_jpeg(1600, 1200)
+    variants = (*DEFAULT_VARIANTS, *ALL_FORMATS)  # three of them of one size, so made of one picture
+    in_turn = rendered(content, output_dir, variants)
+    with ThreadPoolExecutor(4) as encoders:
+        for _ in range(5):
+            assert rendered(content, output_dir, variants, encoders=encoders).variants == in_turn.variants
+
+
+def test_a_failing_encoder_fails_the_job(output_dir: Path) -> None:
+    (output_dir / ".medium.webp.part").mkdir()
+    with ThreadPoolExecutor(2) as encoders, pytest.raises(IsADirectoryError):
+        rendered(pictures.photo_jpeg(1600, 1200), output_dir, encoders=encoders)
 
 
 def test_a_small_picture_shares_its_files(output_dir: Path) -> None:

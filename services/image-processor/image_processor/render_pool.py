@@ -26,7 +26,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from image_processor import errors
-from image_processor.render_worker import FRAME
+from image_processor.render_worker import FRAME, Order
 from image_processor.rendering import RenderJob, Rendition
 from shared.messaging.errors import InfrastructureUnavailable, MessageError, PermanentError
 
@@ -147,9 +147,9 @@ class _Worker:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    async def give(self, job: RenderJob) -> bool:
+    async def give(self, order: Order) -> bool:
         """Give it one picture to render; false when it does not take it, because it died while idle."""
-        payload = pickle.dumps(job)
+        payload = pickle.dumps(order)
         try:
             self._writer.write(FRAME.pack(len(payload)) + payload)
             await self._writer.drain()
@@ -320,9 +320,10 @@ class RenderPool:
         """None when the worker turns out to have died while idle: nothing happened to the picture yet."""
         limit_seconds = self._settings.time_limit_seconds
         cpu_before_seconds = worker.cpu_seconds()
+        order = Order(job, cores_are_idle=self._active < self._settings.workers)
         try:
             async with asyncio.timeout(limit_seconds):
-                if not await worker.give(job):
+                if not await worker.give(order):
                     return None
                 if on_started is not None:
                     on_started()

@@ -19,7 +19,8 @@ import struct
 import sys
 import tempfile
 import traceback
-from dataclasses import asdict
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,19 +34,29 @@ FRAME: Final = struct.Struct("!I")
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _KILL_ME_FIRST: Final = "500"
+_ENCODERS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job, and whether cores are idle that its encoders may use beside its own."""
+
+    job: RenderJob
+    cores_are_idle: bool
 
 
 def main(socket_fd: int, parent_pid: int, memory_limit_bytes: int, niceness: int) -> None:
     """Prepare and say so with an empty frame; then for each job say so when it is taken, and answer it."""
     _bind_to_parent(parent_pid)
     os.nice(niceness)
-    with socket.socket(fileno=socket_fd) as connection:
-        _warm_up()
+    with socket.socket(fileno=socket_fd) as connection, ThreadPoolExecutor(_ENCODERS) as encoders:
+        _warm_up(encoders)
         _limit_memory(memory_limit_bytes)
         _send(connection, {})
         while (frame := _receive(connection)) is not None:
             _send(connection, {})
-            _send(connection, _answer(pickle.loads(frame)))
+            order: Order = pickle.loads(frame)
+            _send(connection, _answer(order.job, encoders if order.cores_are_idle else None))
 
 
 def _bind_to_parent(parent_pid: int) -> None:
@@ -68,17 +79,17 @@ def _limit_memory(memory_limit_bytes: int) -> None:
     Path("/proc/self/oom_score_adj").write_text(_KILL_ME_FIRST)
 
 
-def _warm_up() -> None:
+def _warm_up(encoders: Executor) -> None:
     """Run every step once, so that the first picture finds its plugins loaded and its code paths touched."""
     with tempfile.TemporaryDirectory(prefix="render-warm-up-") as folder:
         source = Path(folder, "source.jpg")
         source.write_bytes(encode(Image.new("RGB", (256, 192), "teal"), PictureFormat.JPEG, 80))
-        render(RenderJob(source, Path(folder), DEFAULT_VARIANTS))
+        render(RenderJob(source, Path(folder), DEFAULT_VARIANTS), encoders)
 
 
-def _answer(job: RenderJob) -> dict[str, Any]:
+def _answer(job: RenderJob, encoders: Executor | None) -> dict[str, Any]:
     try:
-        return {"rendition": asdict(render(job))}
+        return {"rendition": asdict(render(job, encoders))}
     except PermanentError as error:
         return {"refused": {"code": error.code, "detail": error.detail}}
     except MemoryError:
