@@ -93,7 +93,7 @@ class require:
     def __init__(self, role: Role) -> None:
         self.role = role
 
-    def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         principal: Principal | None = connection.scope.get("user")
         if principal is None:
             raise refusal(connection, 401, "not_signed_in", "Sign in, or send an API key as a bearer token.")

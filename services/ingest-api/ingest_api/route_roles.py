@@ -28,9 +28,21 @@ SIGN_IN_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("DELETE", "/api/admin/api-keys/{key_id}"): Role.ADMIN,
         ("GET", "/docs"): None,
         ("GET", "/docs/openapi.json"): None,
+        ("GET", "/docs/{path}"): None,
     }
 )
 """Method and path to the lowest role that is admitted; None admits everyone."""
+
+PAGE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        ("GET", "/"): None,
+        ("GET", "/login"): None,
+        ("POST", "/login"): None,
+        ("POST", "/logout"): None,
+        ("GET", "/static/pages.css"): None,
+        ("GET", "/pictures"): Role.PHOTOGRAPHER,
+    }
+)
 
 
 def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:

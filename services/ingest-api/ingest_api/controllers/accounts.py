@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from pydantic import AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
 
 from ingest_api.accounts import (
@@ -31,6 +31,7 @@ from ingest_api.sign_in import TICKET_SECONDS, SignIn
 from shared.identifiers import new_id
 
 NO_STORE = {"Cache-Control": "no-store"}
+SMALL_BODY_BYTES = 64 * 1024
 
 AccountRole = Literal["superadmin", "admin", "photographer"]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
@@ -145,6 +146,7 @@ class SignInController(Controller):
 
     path = "/api/auth"
     tags = ("Sign-in",)
+    request_max_body_size = SMALL_BODY_BYTES
 
     @post("/login", summary="Sign in", status_code=200, opt={SIGNS_IN: True})
     async def log_in(
@@ -182,6 +184,7 @@ class UserController(Controller):
 
     path = "/api/admin/users"
     tags = ("Accounts",)
+    request_max_body_size = SMALL_BODY_BYTES
     guards = (require(Role.SUPERADMIN),)
 
     @post(summary="Add an account")
@@ -197,7 +200,7 @@ class UserController(Controller):
 
     @get(summary="List accounts")
     async def list_users(
-        self, sign_in: NamedDependency[SignIn], limit: Limit = DEFAULT_LIMIT, cursor: str | None = None
+        self, sign_in: NamedDependency[SignIn], limit: Limit = DEFAULT_LIMIT, cursor: FromQuery[str | None] = None
     ) -> UserList:
         """Newest first; `nextCursor` is null on the last page."""
         async with sign_in.database.connection() as connection:
@@ -206,14 +209,14 @@ class UserController(Controller):
         return UserList([UserAnswer.of(user) for user in page], _next_cursor(users, page))
 
     @get("/{user_id:uuid}", summary="Read an account")
-    async def read(self, user_id: UUID, sign_in: NamedDependency[SignIn]) -> UserAnswer:
+    async def read(self, user_id: FromPath[UUID], sign_in: NamedDependency[SignIn]) -> UserAnswer:
         async with sign_in.database.connection() as connection:
             user = await AccountRepository(connection).user(user_id)
         return UserAnswer.of(_found_user(user))
 
     @patch("/{user_id:uuid}", summary="Change an account")
     async def change(
-        self, user_id: UUID, data: JSONBody[UserPatchBody], sign_in: NamedDependency[SignIn]
+        self, user_id: FromPath[UUID], data: JSONBody[UserPatchBody], sign_in: NamedDependency[SignIn]
     ) -> UserAnswer:
         """Change what is given. A new password or role ends the account's sessions.
 
@@ -238,7 +241,7 @@ class UserController(Controller):
         return UserAnswer.of(_found_user(user))
 
     @delete("/{user_id:uuid}", summary="Remove an account")
-    async def remove(self, user_id: UUID, sign_in: NamedDependency[SignIn]) -> None:
+    async def remove(self, user_id: FromPath[UUID], sign_in: NamedDependency[SignIn]) -> None:
         """Remove an account with its sessions and API keys; what it uploaded stays. 409 for the last superadmin."""
         async with sign_in.database.connection() as connection, connection.transaction():
             accounts = AccountRepository(connection)
@@ -260,6 +263,7 @@ class ApiKeyController(Controller):
 
     path = "/api/admin/api-keys"
     tags = ("API keys",)
+    request_max_body_size = SMALL_BODY_BYTES
     guards = (require(Role.ADMIN),)
 
     @post(summary="Make an API key")
@@ -290,7 +294,7 @@ class ApiKeyController(Controller):
         request: SignedInRequest,
         sign_in: NamedDependency[SignIn],
         limit: Limit = DEFAULT_LIMIT,
-        cursor: str | None = None,
+        cursor: FromQuery[str | None] = None,
     ) -> ApiKeyList:
         """Newest first, without the keys themselves; `nextCursor` is null on the last page."""
         async with sign_in.database.connection() as connection:
@@ -299,7 +303,7 @@ class ApiKeyController(Controller):
         return ApiKeyList([ApiKeyAnswer.of(key) for key in page], _next_cursor(keys, page))
 
     @delete("/{key_id:uuid}", summary="Revoke an API key")
-    async def revoke(self, key_id: UUID, request: SignedInRequest, sign_in: NamedDependency[SignIn]) -> None:
+    async def revoke(self, key_id: FromPath[UUID], request: SignedInRequest, sign_in: NamedDependency[SignIn]) -> None:
         """The key is refused from now on, by other replicas within seconds."""
         async with sign_in.database.connection() as connection:
             removed = await AccountRepository(connection).remove_api_key(key_id, _own(request.user))
