@@ -1,0 +1,1 @@
+"""The main job, shown on real pictures: upload, render, store, look at the result."""
