@@ -45,11 +45,13 @@ CODES: Mapping[str, str] = MappingProxyType(
         "last_superadmin": "The last superadmin can't be removed or demoted",
         "role_too_high": "The role exceeds that of the account",
         # uploads and jobs
+        "too_slow": "The request arrived too slowly",
         "empty_file": "The file is empty",
         "idempotency_conflict": "The Idempotency-Key was used for other content",
         "too_many_uploads": "Too many uploads are in flight",
         "disk_full": "There is no room left for the file",
         "job_not_retryable": "The job can't be retried",
+        "range_not_satisfiable": "The file has no such bytes",
         # this side
         "service_unavailable": "Something this service needs is away",
         "internal_error": "Something went wrong on our side",

@@ -1,0 +1,68 @@
+"""Composition root of ingest-api."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from ingest_api import handlers
+from ingest_api.catalogue import Records
+from ingest_api.http import create_app, with_operations
+from ingest_api.job_retry import JobRetry
+from ingest_api.media_urls import MediaUrls
+from ingest_api.notifications import NewsHub
+from ingest_api.outcome_wait import OutcomeWait
+from ingest_api.passwords import Passwords
+from ingest_api.queue_size import QueueSize
+from ingest_api.relay_alarm import RelayAlarm
+from ingest_api.retention import Retention
+from ingest_api.settings import IngestSettings
+from ingest_api.sign_in import SignIn, SignInSettings
+from ingest_api.staging_sweep import StagingSweep
+from ingest_api.uploads import Uploads
+from shared.service import Service
+from shared.storage.stores import open_stores
+from shared.telemetry.http import AsgiApp
+
+
+async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack) -> AsgiApp:
+    """Open what the process owns, register handlers and background tasks, and make the HTTP application."""
+    database, unit_of_work = service.database, service.unit_of_work
+    stores = await stack.enter_async_context(open_stores(settings))
+    staging_store = stores.bucket if settings.staging_store == "bucket" and stores.bucket else stores.disk
+    sign_in = SignIn(database, Passwords(), SignInSettings())
+    stack.callback(sign_in.passwords.close)
+    hub = NewsHub(database.dsn, application_name=service.name)
+    alarm = RelayAlarm(database, unit_of_work.schema)
+    sweep = StagingSweep(
+        stores.staging, stores.disk, database, orphans_kept_seconds=settings.staging_orphans_kept_seconds
+    )
+    for task in (
+        sign_in.sweep,
+        hub.run,
+        alarm.run,
+        sweep.run,
+        Retention(database, stores.staging, settings).run,
+        QueueSize(database).run,
+    ):
+        service.background(task)
+    handlers.register(service.consumer, unit_of_work)
+    app = create_app(
+        sign_in,
+        settings=settings,
+        database=database,
+        uploads=Uploads(database, stores.staging, alarm, sweep, settings, source=unit_of_work.source),
+        outcome_wait=OutcomeWait(database, hub, places=settings.waiting_answers),
+        job_retry=JobRetry(unit_of_work, staging_store),
+        records=Records(MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)),
+    )
+    return with_operations(app, service.operations())
+
+
+def main() -> None:
+    settings = IngestSettings()
+    service = Service("ingest-api", settings)
+    service.run(lambda stack: wire(service, settings, stack))
+
+
+if __name__ == "__main__":
+    main()

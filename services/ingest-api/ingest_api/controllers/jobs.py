@@ -1,0 +1,74 @@
+"""Jobs: reading, listing, trying again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from ingest_api.accounts import Role
+from ingest_api.authentication import require
+from ingest_api.catalogue import Records
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.job_retry import JobRetry
+from ingest_api.problem_details import Problem
+from ingest_api.repositories.jobs import JobRepository
+from shared.db.pool import Database
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+StatusFilter = Literal["waiting", "active", "completed", "failed"]
+
+
+class JobList(msgspec.Struct, rename="camel"):
+    jobs: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class JobController(Controller):
+    """The processing of uploads; for admins."""
+
+    path = "/api/admin/media/jobs"
+    tags = ("Jobs",)
+    guards = (require(Role.ADMIN),)
+
+    @get(summary="List jobs")
+    async def list_jobs(
+        self,
+        database: NamedDependency[Database],
+        records: NamedDependency[Records],
+        status: StatusFilter | None = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> JobList:
+        """Newest first; `nextCursor` is null on the last page."""
+        async with database.connection() as connection:
+            jobs = await JobRepository(connection).newest(status, id_of(cursor), limit + 1)
+        page = jobs[:limit]
+        next_cursor = encode_cursor(str(page[-1].id)) if len(jobs) > limit else None
+        return JobList([records.listed_job(job) for job in page], next_cursor)
+
+    @get("/{job_id:uuid}", summary="Read a job")
+    async def read(
+        self, job_id: UUID, database: NamedDependency[Database], records: NamedDependency[Records]
+    ) -> dict[str, Any]:
+        """Progress is 0, 10 (decoding), 50 (rendered), 80 (stored) or 100."""
+        async with database.connection() as connection:
+            job = await JobRepository(connection).get(job_id)
+        if job is None:
+            raise no_such_job()
+        return records.job(job)
+
+    @post("/{job_id:uuid}/retry", summary="Try a failed job again", status_code=202)
+    async def retry(
+        self, job_id: UUID, job_retry: NamedDependency[JobRetry], records: NamedDependency[Records]
+    ) -> dict[str, Any]:
+        """The job waits again, with the file that was uploaded. 409 unless it failed and its file is still there."""
+        return records.job(await job_retry.retry(job_id))
+
+
+def no_such_job() -> Problem:
+    return Problem(404, "not_found", "There is no job with this id; finished jobs are removed after their time.")

@@ -1,0 +1,126 @@
+"""The catalogue: lists, records, descriptions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import get, patch
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParameter
+from pydantic import BaseModel
+
+from ingest_api.accounts import Role
+from ingest_api.authentication import require
+from ingest_api.catalogue import Media, MediaStatus, Records
+from ingest_api.controllers.uploads import UploadHandlers
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.repositories.media import MediaFilter, MediaRepository
+from ingest_api.upload_fields import ALT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, plain_text
+from shared.db.pool import Database
+from shared.events import StorageStatus
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+StatusFilter = Literal["waiting", "active", "processing", "completed", "failed"]
+StorageFilter = Literal["local_only", "s3_only", "synced", "pending", "missing"]
+
+
+class MediaList(msgspec.Struct, rename="camel"):
+    media: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class DescriptionBody(BaseModel):
+    """What is absent stays as it is; null removes it."""
+
+    alt: str | None = None
+    title: str | None = None
+
+
+class MediaController(UploadHandlers):
+    """Uploads and the catalogue; for admins and API keys of their role."""
+
+    path = "/api/admin/media"
+    tags = ("Media",)
+    guards = (require(Role.ADMIN),)
+
+    @get(summary="List media")
+    async def list_media(
+        self,
+        database: NamedDependency[Database],
+        records: NamedDependency[Records],
+        entityType: str | None = None,
+        entityId: str | None = None,
+        status: StatusFilter | None = None,
+        storageStatus: StorageFilter | None = None,
+        deleted: bool = False,
+        q: str | None = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> MediaList:
+        """Newest first; `nextCursor` is null on the last page. `q` is looked for in file name, alt and title."""
+        wanted = MediaFilter(
+            entity_type=entityType,
+            entity_id=entityId,
+            status=_media_status(status),
+            storage_status=None if storageStatus is None else StorageStatus(storageStatus),
+            deleted=deleted,
+            text=q,
+        )
+        async with database.connection() as connection:
+            media = await MediaRepository(connection).newest(wanted, id_of(cursor), limit + 1)
+        page = media[:limit]
+        next_cursor = encode_cursor(str(page[-1].id)) if len(media) > limit else None
+        return MediaList([records.media(medium) for medium in page], next_cursor)
+
+    @get("/{media_id:uuid}", summary="Read a medium")
+    async def read(
+        self, media_id: UUID, database: NamedDependency[Database], records: NamedDependency[Records]
+    ) -> dict[str, Any]:
+        async with database.connection() as connection:
+            media = await MediaRepository(connection).get(media_id)
+        return records.media(_found(media))
+
+    @patch("/{media_id:uuid}", summary="Describe a medium")
+    async def describe(
+        self,
+        media_id: UUID,
+        data: JSONBody[DescriptionBody],
+        database: NamedDependency[Database],
+        records: NamedDependency[Records],
+    ) -> dict[str, Any]:
+        """Change `alt` and `title`; what is absent stays, null removes."""
+        texts = _texts(data)
+        async with database.connection() as connection:
+            media = await MediaRepository(connection).describe(media_id, texts)
+        return records.media(_found(media))
+
+
+def _media_status(status: StatusFilter | None) -> MediaStatus | None:
+    """A medium whose job waits or is worked on is in processing."""
+    return "processing" if status == "waiting" or status == "active" else status
+
+
+def _texts(data: DescriptionBody) -> dict[str, str | None]:
+    limits = {"alt": ALT_MAX_CHARACTERS, "title": TITLE_MAX_CHARACTERS}
+    texts: dict[str, str | None] = {}
+    errors: list[FieldError] = []
+    for name in sorted(data.model_fields_set):
+        value: str | None = getattr(data, name)
+        try:
+            texts[name] = None if value is None else plain_text(value, limits[name])
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    if not texts and not errors:
+        errors.append(FieldError("body", "must have at least one of alt and title"))
+    if errors:
+        raise InvalidFields(*errors)
+    return texts
+
+
+def _found(media: Media | None) -> Media:
+    if media is None:
+        raise Problem(404, "not_found", "There is no medium with this id.")
+    return media

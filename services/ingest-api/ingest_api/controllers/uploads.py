@@ -1,0 +1,106 @@
+"""Uploads in."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+
+from ingest_api.authentication import SignedInRequest
+from ingest_api.catalogue import Job, Records
+from ingest_api.outcome_wait import OutcomeWait
+from ingest_api.prefer import wait_seconds
+from ingest_api.problem_details import Problem
+from ingest_api.request_body import ClientDisconnected
+from ingest_api.settings import IngestSettings
+from ingest_api.uploads import Received, UploadCall, Uploads
+
+
+class UploadAnswer(msgspec.Struct, rename="camel"):
+    """202: the picture is safe and will be processed."""
+
+    success: bool
+    status: str
+    job_id: UUID
+    media_id: UUID
+    message: str
+
+
+class FinishedUploadAnswer(msgspec.Struct, rename="camel"):
+    """200: the answer waited for the picture."""
+
+    success: bool
+    status: str
+    job_id: UUID
+    media_id: UUID
+    message: str
+    result: dict[str, Any] | None
+    error: str | None
+
+
+UploadResponse = Response[UploadAnswer | FinishedUploadAnswer]
+
+
+class UploadHandlers(Controller):
+    """Pictures in; a base of the controller of the path, for Litestar takes one controller per path."""
+
+    @post(summary="Upload a picture", status_code=202, request_max_body_size=None)
+    async def upload(
+        self,
+        request: SignedInRequest,
+        uploads: NamedDependency[Uploads],
+        outcome_wait: NamedDependency[OutcomeWait],
+        records: NamedDependency[Records],
+        settings: NamedDependency[IngestSettings],
+    ) -> UploadResponse:
+        """multipart/form-data: `file`, `entityType`, optional `entityId`, `alt`, `title`, `storageStrategy`.
+
+        With an `Idempotency-Key` the same key and bytes lead to the same job. `Prefer: wait=N` asks for the outcome
+        within N seconds: 200 with the finished result, or 202 as without it.
+        """
+        length = request.headers.get("content-length")
+        call = UploadCall(
+            receive=request.receive,
+            content_type=request.headers.get("content-type"),
+            content_length=int(length) if length is not None and length.isdecimal() else None,
+            idempotency_key=request.headers.get("idempotency-key"),
+            uploader=request.user.user_id,
+        )
+        preferred_seconds = wait_seconds(request.headers.get("prefer"))
+        hybrid = await _hybrid_applies(uploads, settings) if preferred_seconds is None else False
+        try:
+            received = await uploads.receive(call)
+        except ClientDisconnected as error:
+            raise Problem(400, "bad_request", "The upload ended before its body did.") from error
+        headers = {"Location": f"/api/admin/media/jobs/{received.job_id}"}
+        if preferred_seconds is not None:
+            seconds = min(float(preferred_seconds), settings.longest_wait_seconds)
+            headers["Preference-Applied"] = f"wait={seconds:g}" if preferred_seconds else "respond-async"
+        else:
+            seconds = settings.hybrid_wait_seconds if hybrid else 0.0
+        job = await outcome_wait.wait(received.job_id, seconds)
+        return Response(
+            _accepted(received) if job is None else _finished(job, records),
+            status_code=202 if job is None else 200,
+            headers=headers,
+        )
+
+
+async def _hybrid_applies(uploads: Uploads, settings: IngestSettings) -> bool:
+    """Whether little enough is pending that the answer may wait for the picture."""
+    most = settings.hybrid_pending_below
+    return settings.hybrid_mode_enabled and await uploads.pending(most) < most
+
+
+def _accepted(received: Received) -> UploadAnswer:
+    message = "This upload was received before; its job is the same." if received.is_repeat else "The upload is queued."
+    return UploadAnswer(True, "processing", received.job_id, received.media_id, message)
+
+
+def _finished(job: Job, records: Records) -> FinishedUploadAnswer:
+    good = job.status == "completed"
+    message = "The picture was processed." if good else "The picture could not be processed."
+    return FinishedUploadAnswer(good, job.status, job.id, job.media_id, message, records.result(job), job.error)

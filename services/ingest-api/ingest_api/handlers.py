@@ -1,0 +1,68 @@
+"""Kafka in: what image-processor tells about pictures becomes the catalogue, the jobs and the notices."""
+
+from __future__ import annotations
+
+from ingest_api.catalogue import ORIGINAL, Outcome, file_facts
+from ingest_api.repositories.jobs import JobRepository
+from ingest_api.repositories.media import MediaRepository
+from ingest_api.repositories.notices import NoticeRepository
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import ImageFailedV1, ImageProcessedV1, ImageProgressV1, ImageRetryScheduledV1
+from shared.messaging.consumer import Consumer
+from shared.messaging.delivery import Delivery
+
+
+def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
+    """Every handler is harmless on redelivery: the inbox stops it, or what it says is no news."""
+
+    @consumer.on(ImageProcessedV1)
+    async def record_processed(event: ImageProcessedV1, delivery: Delivery) -> None:
+        """Medium, job and notice in one transaction."""
+        async with unit_of_work.begin(delivery) as tx:
+            private = await MediaRepository(tx.connection).record_processed(event)
+            outcome = outcome_of(event, private=bool(private))
+            job = await JobRepository(tx.connection).complete(event.job_id, outcome)
+            if job is not None:
+                body = {"revision": event.revision, "private": outcome.private, "names": names_of(outcome)}
+                await NoticeRepository(tx.connection).add("media:processed", job, {"success": True, **body})
+
+    @consumer.on(ImageFailedV1)
+    async def record_failed(event: ImageFailedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as tx:
+            job = await JobRepository(tx.connection).fail(event)
+            if job is not None:
+                await MediaRepository(tx.connection).record_failed(event.media_id, event.revision)
+                error = f"{event.code}: {event.detail}"
+                await NoticeRepository(tx.connection).add("media:processed", job, {"success": False, "error": error})
+
+    @consumer.on(ImageRetryScheduledV1)
+    async def record_retry(event: ImageRetryScheduledV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as tx:
+            await JobRepository(tx.connection).await_next_attempt(event)
+
+    @consumer.on(ImageProgressV1)
+    async def record_progress(event: ImageProgressV1, _: Delivery) -> None:
+        """Without the inbox: progress only grows, so hearing of it twice changes nothing."""
+        async with unit_of_work.begin() as tx:
+            job = await JobRepository(tx.connection).advance(event)
+            if job is not None:
+                await NoticeRepository(tx.connection).add("media:progress", job, {"progress": event.progress})
+
+
+def outcome_of(event: ImageProcessedV1, *, private: bool) -> Outcome:
+    """What the job answers from now on."""
+    files = [*([event.original] if event.original else []), *event.variants]
+    facts = [file_facts(file) | {"name": ORIGINAL if file is event.original else file.name} for file in files]
+    return Outcome(
+        revision=event.revision,
+        private=private,
+        width_px=event.width_px,
+        height_px=event.height_px,
+        storage_status=event.storage_status,
+        placeholder=event.placeholder,
+        files=tuple(facts),
+    )
+
+
+def names_of(outcome: Outcome) -> list[str]:
+    return [str(file["name"]) for file in outcome.files]

@@ -1,0 +1,69 @@
+-- name: job
+SELECT * FROM jobs WHERE id = $1;
+
+-- name: list_jobs
+SELECT * FROM jobs
+WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR status = $2)
+ORDER BY id DESC
+LIMIT $3;
+
+-- name: count_pending
+SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('waiting', 'active') GROUP BY status;
+
+-- name: advance
+-- Progress only grows, and says nothing any more once the job has an outcome: such facts may come late or twice.
+UPDATE jobs
+SET status = 'active', progress = $2, attempts = greatest(attempts, $3), next_attempt_at = NULL,
+    started_at = coalesce(started_at, clock_timestamp())
+WHERE id = $1 AND status IN ('waiting', 'active') AND progress < $2
+RETURNING media_id, uploader;
+
+-- name: await_next_attempt
+UPDATE jobs
+SET status = 'waiting', attempts = greatest(attempts, $2), error_code = $3, error_detail = $4, next_attempt_at = $5
+WHERE id = $1 AND status IN ('waiting', 'active') AND attempts <= $2;
+
+-- name: complete
+UPDATE jobs
+SET status = 'completed', progress = 100, outcome = $2, attempts = greatest(attempts, 1), error_code = NULL,
+    error_detail = NULL, staging_key = NULL, next_attempt_at = NULL,
+    started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
+WHERE id = $1 AND status <> 'completed'
+RETURNING media_id, uploader, entity_type;
+
+-- name: fail
+UPDATE jobs
+SET status = 'failed', attempts = greatest(attempts, $2), error_code = $3, error_detail = $4, next_attempt_at = NULL,
+    started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
+WHERE id = $1 AND status IN ('waiting', 'active')
+RETURNING media_id, uploader, entity_type;
+
+-- name: resume
+-- The condition makes two retries at once one: the second finds the job waiting.
+UPDATE jobs
+SET status = 'waiting', progress = 0, attempts = 0, next_attempt_at = NULL, finished_at = NULL
+WHERE id = $1 AND status = 'failed' AND staging_key IS NOT NULL
+RETURNING *;
+
+-- name: remove_completed
+-- A completed job stays while it is younger than its time or among the newest.
+DELETE FROM jobs WHERE id IN (
+    SELECT id FROM jobs
+    WHERE status = 'completed' AND finished_at < clock_timestamp() - make_interval(secs => $1)
+      AND id NOT IN (SELECT id FROM jobs WHERE status = 'completed' ORDER BY finished_at DESC LIMIT $2)
+    LIMIT $3
+)
+RETURNING id;
+
+-- name: remove_failed
+-- The status again in the outer statement: a job that is retried in this moment stays, and its file with it.
+DELETE FROM jobs WHERE status = 'failed' AND id IN (
+    SELECT id FROM jobs WHERE status = 'failed' AND finished_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+)
+RETURNING id, staging_key;
+
+-- name: remove_old_idempotency_keys
+DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - make_interval(secs => $1);
+
+-- name: known_staging_keys
+SELECT staging_key FROM jobs WHERE staging_key = ANY($1::text[]);

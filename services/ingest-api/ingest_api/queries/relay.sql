@@ -1,0 +1,2 @@
+-- name: wake_relay
+SELECT pg_notify($1, '');

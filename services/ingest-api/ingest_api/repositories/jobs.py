@@ -1,0 +1,102 @@
+"""Jobs, as PostgreSQL holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ingest_api.catalogue import Job, JobStatus, Outcome
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+from shared.events import ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
+
+QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "jobs.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedJob:
+    """A job that a fact has changed, and who is to be told."""
+
+    id: UUID
+    media_id: UUID
+    uploader: UUID
+
+
+class JobRepository:
+    """Works on the connection it is given; whoever gives it decides about the transaction."""
+
+    def __init__(self, connection: PooledConnection[Any]) -> None:
+        self._connection = connection
+
+    async def get(self, job_id: UUID) -> Job | None:
+        row = await self._connection.fetchrow(QUERIES["job"], job_id)
+        return None if row is None else _job(row)
+
+    async def newest(self, status: JobStatus | None, after: UUID | None, limit: int) -> list[Job]:
+        """Newest first."""
+        return [_job(row) for row in await self._connection.fetch(QUERIES["list_jobs"], after, status, limit)]
+
+    async def count_pending(self) -> dict[str, int]:
+        """How many jobs are waiting and active; a status without any is left out."""
+        return {row["status"]: row["jobs"] for row in await self._connection.fetch(QUERIES["count_pending"])}
+
+    async def advance(self, event: ImageProgressV1) -> ChangedJob | None:
+        """None if this is nothing new."""
+        return await self._change("advance", event.job_id, event.progress, event.attempt)
+
+    async def await_next_attempt(self, event: ImageRetryScheduledV1) -> None:
+        await self._connection.execute(
+            QUERIES["await_next_attempt"],
+            event.job_id,
+            event.attempts,
+            event.code,
+            event.detail,
+            event.next_attempt_at,
+        )
+
+    async def complete(self, job_id: UUID, outcome: Outcome) -> ChangedJob | None:
+        """None if it is completed already or gone. A failed job may complete: its dead letter was replayed."""
+        return await self._change("complete", job_id, asdict(outcome))
+
+    async def fail(self, event: ImageFailedV1) -> ChangedJob | None:
+        """None if it has an outcome already or is gone."""
+        return await self._change("fail", event.job_id, event.attempts, event.code, event.detail)
+
+    async def resume(self, job_id: UUID) -> Job | None:
+        """Have a failed job wait again; None if it is not failed or its file is gone."""
+        row = await self._connection.fetchrow(QUERIES["resume"], job_id)
+        return None if row is None else _job(row)
+
+    async def remove_completed(self, older_than_seconds: float, newest_kept: int, limit: int) -> int:
+        """Remove at most `limit` jobs and say how many."""
+        rows = await self._connection.fetch(QUERIES["remove_completed"], older_than_seconds, newest_kept, limit)
+        return len(rows)
+
+    async def remove_failed(self, older_than_seconds: float, limit: int) -> list[str | None]:
+        """Remove at most `limit` jobs and give each one's staging key."""
+        rows = await self._connection.fetch(QUERIES["remove_failed"], older_than_seconds, limit)
+        return [row["staging_key"] for row in rows]
+
+    async def remove_old_idempotency_keys(self, older_than_seconds: float) -> None:
+        await self._connection.execute(QUERIES["remove_old_idempotency_keys"], older_than_seconds)
+
+    async def known_staging_keys(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that a job still needs."""
+        rows = await self._connection.fetch(QUERIES["known_staging_keys"], keys)
+        return {row["staging_key"] for row in rows}
+
+    async def _change(self, query: str, job_id: UUID, *values: object) -> ChangedJob | None:
+        row = await self._connection.fetchrow(QUERIES[query], job_id, *values)
+        return None if row is None else ChangedJob(job_id, row["media_id"], row["uploader"])
+
+
+def _job(row: asyncpg.Record) -> Job:
+    stored = dict(row)
+    del stored["traceparent"]
+    stored["outcome"] = None if stored["outcome"] is None else Outcome.from_json(stored["outcome"])
+    return Job(**stored)

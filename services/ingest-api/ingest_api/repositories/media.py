@@ -1,0 +1,103 @@
+"""The catalogue of media, as PostgreSQL holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ingest_api.catalogue import Media, MediaStatus
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+from shared.events import ImageProcessedV1, StorageStatus, StorageStrategy, StoredFile
+
+QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "media.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFilter:
+    """Which media a list shows; None leaves a question open. `text` is looked for in names, alt texts and titles."""
+
+    entity_type: str | None = None
+    entity_id: str | None = None
+    status: MediaStatus | None = None
+    storage_status: StorageStatus | None = None
+    deleted: bool = False
+    text: str | None = None
+
+
+class MediaRepository:
+    """Works on the connection it is given; whoever gives it decides about the transaction."""
+
+    def __init__(self, connection: PooledConnection[Any]) -> None:
+        self._connection = connection
+
+    async def get(self, media_id: UUID) -> Media | None:
+        row = await self._connection.fetchrow(QUERIES["media"], media_id)
+        return None if row is None else _media(row)
+
+    async def newest(self, wanted: MediaFilter, after: UUID | None, limit: int) -> list[Media]:
+        """Newest first."""
+        rows = await self._connection.fetch(
+            QUERIES["list_media"],
+            after,
+            wanted.entity_type,
+            wanted.entity_id,
+            wanted.status,
+            wanted.storage_status,
+            wanted.deleted,
+            _pattern(wanted.text),
+            limit,
+        )
+        return [_media(row) for row in rows]
+
+    async def describe(self, media_id: UUID, texts: Mapping[str, str | None]) -> Media | None:
+        """Set `alt` and `title`, whichever `texts` has; None if there is no such medium."""
+        row = await self._connection.fetchrow(
+            QUERIES["describe"], media_id, "alt" in texts, texts.get("alt"), "title" in texts, texts.get("title")
+        )
+        return None if row is None else _media(row)
+
+    async def record_processed(self, event: ImageProcessedV1) -> bool | None:
+        """Write what a revision came out as; None if it is not the current one, else whether the medium is private."""
+        private: bool | None = await self._connection.fetchval(
+            QUERIES["record_processed"],
+            event.media_id,
+            event.revision,
+            event.width_px,
+            event.height_px,
+            event.original.model_dump() if event.original else None,
+            [variant.model_dump() for variant in event.variants],
+            event.placeholder,
+            event.storage_status,
+            event.on_disk,
+            event.in_bucket,
+        )
+        return private
+
+    async def record_failed(self, media_id: UUID, revision: int) -> None:
+        await self._connection.execute(QUERIES["record_failed"], media_id, revision)
+
+    async def record_resumed(self, media_id: UUID, revision: int) -> None:
+        await self._connection.execute(QUERIES["record_resumed"], media_id, revision)
+
+
+def _pattern(text: str | None) -> str | None:
+    if not text:
+        return None
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _media(row: asyncpg.Record) -> Media:
+    stored = dict(row)
+    original, variants = stored["original"], stored["variants"]
+    stored["original"] = None if original is None else StoredFile.model_validate(original)
+    stored["variants"] = tuple(StoredFile.model_validate(variant) for variant in variants)
+    stored["storage_strategy"] = StorageStrategy(stored["storage_strategy"])
+    stored["storage_status"] = StorageStatus(stored["storage_status"])
+    return Media(**stored)

@@ -1,0 +1,98 @@
+"""The one transaction in which an upload becomes a medium with a job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ingest_api.catalogue import Upload
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+from shared.messaging.errors import InfrastructureUnavailable
+from shared.outbox.outgoing import OutgoingMessage
+from shared.telemetry.tracing import current_traceparent, current_tracestate
+
+RECORD_SECONDS = 10.0
+
+QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "uploads.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUse:
+    """What an Idempotency-Key stands for since its first use."""
+
+    sha256: str
+    job_id: UUID
+    media_id: UUID
+
+
+class CommitInDoubt(InfrastructureUnavailable):
+    """The connection broke, or the wait ended, after the statement was sent: it may have taken effect, or may yet."""
+
+
+class UploadRepository:
+    """Works on the connection it is given; `record` is a transaction of its own when none is open."""
+
+    def __init__(self, connection: PooledConnection[Any]) -> None:
+        self._connection = connection
+
+    async def record(self, upload: Upload, outgoing: Sequence[OutgoingMessage], idempotency_key: str | None) -> bool:
+        """Write medium, job and outgoing events; False, and nothing is written, if the key was used before.
+
+        The relay is not notified here: transactions that notify commit one after the other, each with its own wait for
+        the disk, and a burst of uploads would stand in line. Tell it afterwards. Raises CommitInDoubt.
+        """
+        try:
+            return await self._record(upload, outgoing, idempotency_key)
+        except (TimeoutError, asyncio.CancelledError, OSError, asyncpg.InterfaceError) as error:
+            raise CommitInDoubt("postgresql", f"no answer to the recording of an upload: {error!r}") from error
+        except asyncpg.PostgresError as error:
+            # What the server reports is decided; what the driver reports of a lost connection is not.
+            if self._connection.is_closed() and not isinstance(error, asyncpg.OperatorInterventionError):
+                raise CommitInDoubt("postgresql", f"the connection broke: {error!r}") from error
+            raise
+
+    async def _record(self, upload: Upload, outgoing: Sequence[OutgoingMessage], idempotency_key: str | None) -> bool:
+        written = await self._connection.fetchval(
+            QUERIES["record_upload"],
+            upload.media_id,
+            upload.job_id,
+            upload.uploader,
+            upload.filename,
+            upload.mime_type,
+            upload.size_bytes,
+            upload.sha256,
+            upload.entity_type,
+            upload.entity_id,
+            upload.alt,
+            upload.title,
+            upload.private,
+            upload.storage_strategy,
+            upload.staging_key,
+            upload.received_at,
+            idempotency_key,
+            current_traceparent(),
+            current_tracestate(),
+            [message.topic for message in outgoing],
+            [message.key for message in outgoing],
+            [json.dumps(dict(message.headers)) for message in outgoing],
+            [message.payload for message in outgoing],
+            timeout=RECORD_SECONDS,
+        )
+        return bool(written)
+
+    async def first_use(self, user_id: UUID, idempotency_key: str) -> FirstUse | None:
+        row = await self._connection.fetchrow(QUERIES["first_use"], user_id, idempotency_key)
+        return None if row is None else FirstUse(**row)
+
+    async def pending(self, most: int) -> int:
+        """How many jobs have no outcome yet, counted up to `most`."""
+        count: int = await self._connection.fetchval(QUERIES["pending_uploads"], most)
+        return count

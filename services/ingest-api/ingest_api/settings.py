@@ -1,0 +1,73 @@
+"""What can be set for this service; environment variables with the prefix MEDIABUS_."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from shared.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
+
+MEBIBYTE = 1024 * 1024
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 24 * HOUR_SECONDS
+
+
+class IngestSettings(ServiceSettings):
+    """Beside these, `ingest_api.sign_in.SignInSettings` has those of signing in."""
+
+    # uploads
+    upload_limit_bytes: int = Field(default=50 * MEBIBYTE, gt=0, description="largest file; more is cut with 413")
+    uploads_in_flight: int = Field(default=32, ge=1, description="bodies received at once")
+    uploads_in_flight_bytes: int = Field(default=1024 * MEBIBYTE, ge=1, description="of all bodies received at once")
+    uploads_waiting: int = Field(default=1000, ge=0, description="uploads that wait for their turn; beyond: 429")
+    upload_turn_seconds: float = Field(default=30.0, gt=0, description="longest wait for one's turn; beyond: 503")
+    upload_idle_seconds: float = Field(default=15.0, gt=0, description="longest silence of a client; beyond: 408")
+    upload_slowest_bytes_per_second: int = Field(
+        default=16 * 1024, gt=0, description="a slower upload is given up, once the idle time has passed too"
+    )
+    default_storage_strategy: Literal["local_only", "local_first", "s3_only", "both"] = "local_first"
+    private_entity_types: frozenset[str] = Field(
+        default=frozenset(), description="JSON list: media of these need a signature, a session or a key"
+    )
+
+    # waiting for the outcome
+    hybrid_mode_enabled: bool = Field(default=False, description="answer with the result while little is pending")
+    hybrid_pending_below: int = Field(default=5, ge=1)
+    hybrid_wait_seconds: float = Field(default=10.0, gt=0)
+    longest_wait_seconds: float = Field(default=30.0, gt=0, description="cap of `Prefer: wait`")
+    waiting_answers: int = Field(default=200, ge=0, description="requests that wait for an outcome at once")
+
+    # retention
+    completed_jobs_kept_seconds: float = Field(default=DAY_SECONDS, gt=0)
+    completed_jobs_kept: int = Field(default=1000, ge=0, description="the newest are kept however old they are")
+    failed_jobs_kept_seconds: float = Field(default=7 * DAY_SECONDS, gt=0)
+    notices_kept_seconds: float = Field(default=7 * DAY_SECONDS, gt=0)
+    idempotency_keys_kept_seconds: float = Field(default=DAY_SECONDS, gt=0)
+    retention_every_seconds: float = Field(default=300.0, gt=0)
+    staging_orphans_kept_seconds: float = Field(
+        default=HOUR_SECONDS, gt=0, description="staged files that no job knows are removed at this age"
+    )
+
+    # media bytes
+    signing_key: SecretStr | None = Field(
+        default=None, min_length=32, description="signs addresses of private media; the same in every replica"
+    )
+    signed_url_seconds: float = Field(default=HOUR_SECONDS, gt=0)
+
+    # WebSockets
+    sockets: int = Field(default=1000, ge=1, description="open WebSockets of this process")
+    socket_send_seconds: float = Field(default=10.0, gt=0, description="a client that takes longer is disconnected")
+
+    @cached_property
+    def signing_key_bytes(self) -> bytes:
+        """The key, or one of this process alone if none is set."""
+        if self.signing_key is not None:
+            return self.signing_key.get_secret_value().encode()
+        log.warning("MEDIABUS_SIGNING_KEY is not set: addresses of private media end with this process")
+        return secrets.token_bytes(32)
