@@ -41,7 +41,7 @@ def page_headers(*image_origins: str) -> Mapping[str, str]:
 PAGE_HEADERS = page_headers()
 
 
-def _bytes_in_words(size_bytes: int) -> str:
+def size_in_words(size_bytes: int) -> str:
     """Decimal units, as file managers show them: 1.2 MB."""
     if size_bytes < 1000:
         return f"{size_bytes} B"
@@ -60,7 +60,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters["bytes"] = _bytes_in_words
+_environment.filters["bytes"] = size_in_words
 _environment.globals["stylesheet"] = f"/static/pages.css?v={STYLESHEET_VERSION}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import Enum
-from urllib.parse import urlsplit
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -33,5 +32,4 @@ def call_origin(
 
 
 def _is_of_host(origin: str, host: str | None) -> bool:
-    parts = urlsplit(origin)
-    return bool(host) and parts.scheme in {"http", "https"} and parts.netloc.lower() == str(host).lower()
+    return bool(host) and origin.lower() in {f"http://{host}".lower(), f"https://{host}".lower()}
