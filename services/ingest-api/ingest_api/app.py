@@ -17,6 +17,7 @@ from ingest_api.relay_alarm import RelayAlarm
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignIn, SignInSettings
+from ingest_api.sockets import NoticeStream
 from ingest_api.staging_sweep import StagingSweep
 from ingest_api.uploads import Uploads
 from shared.service import Service
@@ -46,6 +47,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     ):
         service.background(task)
     handlers.register(service.consumer, unit_of_work)
+    media_urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
+    records = Records(media_urls)
     app = create_app(
         sign_in,
         settings=settings,
@@ -53,7 +56,10 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         uploads=Uploads(database, stores.staging, alarm, sweep, settings, source=unit_of_work.source),
         outcome_wait=OutcomeWait(database, hub, places=settings.waiting_answers),
         job_retry=JobRetry(unit_of_work, staging_store),
-        records=Records(MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)),
+        records=records,
+        stores=stores,
+        media_urls=media_urls,
+        stream=NoticeStream(database, hub, records, settings.socket_send_seconds),
     )
     return with_operations(app, service.operations())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -10,14 +11,21 @@ from litestar.di import Provide
 from ingest_api.catalogue import Records
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
+from ingest_api.controllers.media_bytes import MediaBytesController
+from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.job_retry import JobRetry
+from ingest_api.media_urls import MediaUrls
 from ingest_api.outcome_wait import OutcomeWait
+from ingest_api.pages_plugin import PagesPlugin
 from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignIn
 from ingest_api.sign_in_plugin import SignInPlugin
+from ingest_api.sockets import NoticeStream
 from ingest_api.tracing_middleware import traced
 from ingest_api.uploads import Uploads
 from shared.db.pool import Database
+from shared.storage.settings import S3Settings
+from shared.storage.stores import Stores
 from shared.telemetry.http import PATHS, AsgiApp, Receive, Scope, Send
 
 LARGEST_JSON_BYTES = 1024 * 1024
@@ -32,6 +40,9 @@ def create_app(
     outcome_wait: OutcomeWait,
     job_retry: JobRetry,
     records: Records,
+    stores: Stores,
+    media_urls: MediaUrls,
+    stream: NoticeStream,
 ) -> Litestar:
     """Everything below /api, /docs, /media and the pages."""
     parts: dict[str, Any] = {
@@ -41,14 +52,27 @@ def create_app(
         "outcome_wait": outcome_wait,
         "job_retry": job_retry,
         "records": records,
+        "stores": stores,
+        "media_urls": media_urls,
+        "stream": stream,
+        "places": SocketPlaces(settings.sockets),
     }
     return Litestar(
-        route_handlers=[JobController, MediaController],
+        route_handlers=[MediaController, JobController, MediaBytesController, WebSocketController],
         dependencies={name: _provide(part) for name, part in parts.items()},
-        plugins=[SignInPlugin(sign_in)],
+        plugins=[SignInPlugin(sign_in), PagesPlugin(records, *bucket_origins(S3Settings.of(settings)))],
         request_max_body_size=LARGEST_JSON_BYTES,
         logging_config=None,
     )
+
+
+def bucket_origins(bucket: S3Settings | None) -> list[str]:
+    """The origins from which pictures come when they are read from the bucket."""
+    if bucket is None:
+        return []
+    addresses = (bucket.public_url, bucket.presign_endpoint or bucket.endpoint)
+    parts = [urlsplit(address) for address in addresses if address]
+    return sorted({f"{part.scheme}://{part.netloc}" for part in parts})
 
 
 def _provide(part: Any) -> Provide:
