@@ -128,9 +128,11 @@ class Job:
         return self.status in FINISHED
 
     @property
-    def error(self) -> str | None:
-        """Code and sentence of the last failed attempt."""
-        return None if self.error_code is None else f"{self.error_code}: {self.error_detail}"
+    def error(self) -> dict[str, str | None] | None:
+        """Why it failed, or why its last attempt did while another one is due."""
+        if self.error_code is None or not (self.status == "failed" or self.next_attempt_at):
+            return None
+        return {"code": self.error_code, "detail": self.error_detail}
 
 
 class Records:
@@ -171,7 +173,7 @@ class Records:
             "status": job.status,
             "progress": job.progress,
             "result": self.result(job),
-            "error": job.error if job.status == "failed" or job.next_attempt_at else None,
+            "error": job.error,
             "attempts": job.attempts,
         }
 

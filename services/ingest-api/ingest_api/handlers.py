@@ -32,7 +32,7 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
             job = await JobRepository(tx.connection).fail(event)
             if job is not None:
                 await MediaRepository(tx.connection).record_failed(event.media_id, event.revision)
-                error = f"{event.code}: {event.detail}"
+                error = {"code": event.code, "detail": event.detail}
                 await NoticeRepository(tx.connection).add("media:processed", job, {"success": False, "error": error})
 
     @consumer.on(ImageRetryScheduledV1)

@@ -78,7 +78,7 @@ class NoticeStream:
 
     async def _send(self, notice: Notice, send: SendMessage) -> None:
         parent = {"traceparent": notice.traceparent} if notice.traceparent else {}
-        with span(f"send {notice.type}", SpanKind.PRODUCER, {"mediabus.notice": notice.id}, parent_headers=parent):
+        with span(f"notify {notice.type}", SpanKind.PRODUCER, {"mediabus.notice": notice.id}, parent_headers=parent):
             try:
                 async with asyncio.timeout(self.send_seconds):
                     await send(message_of(notice, self.records))

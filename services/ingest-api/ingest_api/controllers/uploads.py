@@ -38,7 +38,7 @@ class FinishedUploadAnswer(msgspec.Struct, rename="camel"):
     media_id: UUID
     message: str
     result: dict[str, Any] | None
-    error: str | None
+    error: dict[str, str | None] | None
 
 
 UploadResponse = Response[UploadAnswer | FinishedUploadAnswer]
