@@ -29,6 +29,7 @@ from shared.storage.disk_walk import walk
 from shared.storage.errors import ObjectNotFound, StoreUnavailable
 from shared.storage.keys import validated, validated_prefix
 from shared.storage.object_store import ObjectInfo, OpenObject, batched_bytes, content_type_of
+from shared.telemetry.tracing import span
 
 _T = TypeVar("_T")
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
@@ -101,7 +102,8 @@ class LocalDiskStore:
         `keep_source`, the file is gone from `path` afterwards. Raises ObjectNotFound when `path` is missing.
         """
         target = self.path_of(key)
-        return await self.run(path, lambda: self._adopt(key, path, target, sha256, keep_source), missing=key)
+        with span("disk adopt", attributes={"disk.key": key}):
+            return await self.run(path, lambda: self._adopt(key, path, target, sha256, keep_source), missing=key)
 
     @asynccontextmanager
     async def open(self, key: str, *, start_byte: int = 0, end_byte: int | None = None) -> AsyncIterator[OpenObject]:
@@ -149,13 +151,15 @@ class LocalDiskStore:
         """Run blocking work on `path` in this store's threads.
 
         Disk errors come out as this package's; a missing file as ObjectNotFound when its key is given in `missing`.
-        Cancelling waits for the thread, because its effect could come after the caller has cleaned up.
+        Cancelling waits for work that has begun, because its effect could come after the caller has cleaned up.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        queued = self._pool.submit(work)
+        future = asyncio.wrap_future(queued)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future], timeout=_STUCK_DISK_SECONDS)
+            if not queued.cancel():
+                await asyncio.wait([future], timeout=_STUCK_DISK_SECONDS)
             if future.done() and not future.cancelled():
                 future.exception()
             raise
@@ -177,7 +181,8 @@ class LocalDiskStore:
             finally:
                 file.discard()
 
-        return await self.run(target, write, missing=str(source) if source else None)
+        with span("disk put", attributes={"disk.key": key}):
+            return await self.run(target, write, missing=str(source) if source else None)
 
     def _publish(self, file: AtomicFile, key: str, target: Path, sha256: str | None) -> ObjectInfo:
         return _info(key, file.publish(target, key=key, expected_sha256=sha256), file.sha256)

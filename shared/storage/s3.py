@@ -36,12 +36,13 @@ from shared.telemetry.tracing import span
 
 _T = TypeVar("_T")
 _LARGE_BODY_BYTES: Final = 1024 * 1024
-_INLINE_HASH_BYTES: Final = 64 * 1024
+_INLINE_HASH_BYTES: Final = 256 * 1024
 _READ_CHUNK_BYTES: Final = 256 * 1024
 _LISTING_PAGE: Final = 1000
 _BUCKET_SEEN_SECONDS: Final = 5.0
 _CLEANUP_SECONDS: Final = 10.0
 _FAILED_STATUS: Final = 300
+_FOLDER_ATTEMPTS: Final = 5
 _NOT_FOUND: Final = 404
 _RANGE_OUTSIDE: Final = 416
 
@@ -194,6 +195,8 @@ class S3Store:
                     "PUT", target_key, headers={"x-amz-copy-source": encoded_path(self.bucket, source_key)}
                 )
             except ObjectNotFound as error:
+                if await self.stat(source_key) is not None:
+                    raise _folder_vanished(target_key) from error
                 raise ObjectNotFound(source_key, self.name) from error
             self._raise_for_error_inside(body, target_key)
         return await self._existing(target_key)
@@ -232,8 +235,14 @@ class S3Store:
 
     async def _put(self, key: str, data: bytes, sha256: str, content_type: str | None) -> ObjectInfo:
         headers = _object_headers(key, sha256, content_type)
-        answer, _ = await _to_its_end(self._exchange("PUT", key, headers=headers, body=data, payload_sha256=sha256))
-        return _written(key, answer, len(data), sha256, headers["content-type"])
+        for _ in range(_FOLDER_ATTEMPTS):
+            put = self._exchange("PUT", key, headers=headers, body=data, payload_sha256=sha256)
+            try:
+                answer, _ = await _to_its_end(put)
+            except ObjectNotFound:
+                continue
+            return _written(key, answer, len(data), sha256, headers["content-type"])
+        raise _folder_vanished(key)
 
     async def _put_in_parts(
         self, key: str, read_part: Callable[[], Awaitable[bytes]], sha256: str | None, content_type: str | None
@@ -460,6 +469,14 @@ async def _to_its_end(request: Coroutine[Any, Any, _T]) -> _T:
         if not sending.cancelled():
             sending.exception()
         raise
+
+
+def _folder_vanished(key: str) -> StoreUnavailable:
+    """A write was answered "no such key".
+
+    Stores that keep keys as paths remove a folder with its last object, at times while another is being put there.
+    """
+    return StoreUnavailable("s3", f"the store lost the folder of {key!r} while writing into it")
 
 
 def _host_of(endpoint: str) -> str:

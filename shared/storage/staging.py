@@ -16,6 +16,7 @@ from shared.storage.errors import ChecksumMismatch, LimitExceeded, ObjectNotFoun
 from shared.storage.keys import STAGING_PREFIX, staging_key
 from shared.storage.local_disk import LocalDiskStore
 from shared.storage.object_store import ObjectInfo, ObjectStore, batched_bytes
+from shared.telemetry.tracing import span
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class BucketStaging:
     """
 
     def __init__(self, bucket: ObjectStore, scratch: LocalDiskStore, *, batch_bytes: int = BATCH_BYTES) -> None:
-        """`scratch` is this machine's own folder for files that no crash needs to survive."""
+        """`scratch` is this machine's own disk: below `staging/` it gets files that no crash needs to survive."""
         self._bucket = bucket
         self._scratch = scratch
         self._batch_bytes = batch_bytes
@@ -158,7 +159,7 @@ async def _older(store: ObjectStore, older_than_seconds: float) -> AsyncIterator
 
 def _scratch_file(scratch: LocalDiskStore) -> AtomicFile:
     """Open a file that is never published: whatever a crash leaves of it is known by its temporary name."""
-    return AtomicFile(scratch.root, scratch.root)
+    return AtomicFile(scratch.root, scratch.root / STAGING_PREFIX)
 
 
 class _Batch:
@@ -203,7 +204,8 @@ class _DiskWriter:
 
     async def commit(self) -> StagedFile:
         data = self._batch.take()
-        return await self._disk.run(self._target, lambda: self._publish(data))
+        with span("disk put", attributes={"disk.key": self._key}):
+            return await self._disk.run(self._target, lambda: self._publish(data))
 
     async def discard_unfinished(self) -> None:
         if self._file is not None and not self._is_committed:
