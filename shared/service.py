@@ -58,7 +58,8 @@ class Service:
             allow_auto_create_topics=False,
             apply_types=False,
             graceful_timeout=settings.drain_seconds,
-            logger=logging.getLogger("faststream"),
+            # Not "faststream": that logger brings its own handler and would write past ours.
+            logger=logging.getLogger("shared.messaging.faststream"),
         )
         self.publisher = Publisher(self.broker, self.unit_of_work.source)
         self.consumer = Consumer(
@@ -107,7 +108,7 @@ class Service:
         handler and request), registers handlers and background tasks, and returns the HTTP application, or None for
         the operator's pages alone.
         """
-        loop_factory = uvicorn.Config(self.operations(), loop="uvloop").get_loop_factory()
+        loop_factory = uvicorn.Config(self.operations(), loop="uvloop", log_config=None).get_loop_factory()
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(self._live(wire))
 

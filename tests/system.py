@@ -47,6 +47,8 @@ class System:
 
     def service(self, name: str, extra: Mapping[str, str] | None = None) -> RunningService:
         """A process that is not started yet."""
+        # The services refuse a media root that is not there: it may be a volume that is not mounted.
+        self.media_root.mkdir(exist_ok=True)
         port = free_port(taken=[made.port for made in self.services])
         log_path = self.log_folder / f"{name}-{len(self.services)}.log"
         made = RunningService(MODULES[name], self.environment_of(name, extra), port, log_path)

@@ -70,7 +70,7 @@ QUIETER: Mapping[str, int] = {
     "aiokafka.consumer.subscription_state": logging.WARNING,
     "botocore": logging.WARNING,
     "uvicorn.access": logging.WARNING,
-    "faststream": logging.WARNING,
+    "shared.messaging.faststream": logging.ERROR,
 }
 
 
