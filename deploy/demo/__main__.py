@@ -25,7 +25,9 @@ POLL_SECONDS = 0.1
 PICTURE_SECONDS = 120.0
 UPLOADS_AT_ONCE = 4
 
-console = Console()
+PIPE_COLUMNS = 160
+
+console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -110,8 +112,8 @@ def table_of(lives: list[Life]) -> Table:
         table.add_column(column, overflow="fold")
     for life in lives:
         steps = " → ".join(f"{step} {seconds:.1f}" for step, seconds in life.steps)
-        before = f"{len(life.entry.content) / 1000:,.0f} kB"
-        after = f"{life.variant_bytes / 1000:,.0f} kB" if life.variant_bytes else ""
+        before = f"{len(life.entry.content) / 1000:,.1f} kB"
+        after = f"{life.variant_bytes / 1000:,.1f} kB" if life.variant_bytes else ""
         outcome = f"{life.variants} variants" if life.refused_with is None else f"{life.refused_with}: {life.detail}"
         mark = "" if life.as_expected else "[red]unexpected[/] "
         table.add_row(life.entry.filename, life.entry.about, steps, before, after, mark + outcome)

@@ -44,4 +44,6 @@ def album() -> Iterator[Entry]:
     yield Entry("truncated.jpg", pictures.truncated_jpeg(), "cut off in the middle", "image_truncated")
     yield Entry("bomb.png", pictures.decompression_bomb_png(), "a decompression bomb", "image_too_many_pixels")
     yield Entry("corrupt.jpg", pictures.corrupt_jpeg(), "damaged", "image_corrupt")
-    yield Entry("notes.jpg", b"this is a text, whatever its name says\n" * 40, "a text named .jpg", "unsupported_type")
+    yield Entry(
+        "notes.jpg", b"this is a text, whatever its name says\n" * 40, "a text named .jpg", "unsupported_media_type"
+    )
