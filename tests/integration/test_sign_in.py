@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import statistics
+import sys
 import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -614,6 +617,26 @@ async def test_the_first_superadmin_is_made_once(database: TestDatabase, site_wi
         await bootstrap_superadmin(site.database, "root@example.org", "short")
 
 
+async def test_the_command_makes_the_first_superadmin_and_never_shows_the_password(database: TestDatabase) -> None:
+    async def run(**settings: str) -> tuple[int | None, str]:
+        environment = {"PATH": os.environ["PATH"], "MEDIABUS_POSTGRES_DSN": database.dsn("ingest-api"), **settings}
+        command = (sys.executable, "-m", "ingest_api.bootstrap_superadmin")
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, env=environment)
+        output, _ = await asyncio.wait_for(process.communicate(), timeout=30)
+        return process.returncode, output.decode()
+
+    good = {"MEDIABUS_SUPERADMIN_EMAIL": "root@example.org", "MEDIABUS_SUPERADMIN_PASSWORD": PASSWORD}
+    runs = [
+        (await run(**good), 0, "made the superadmin root@example.org"),
+        (await run(**good), 0, "there is a superadmin already, root@example.org: nothing was changed"),
+        (await run(**{**good, "MEDIABUS_SUPERADMIN_PASSWORD": "short"}), 2, "must have at least 8 characters"),
+        (await run(MEDIABUS_SUPERADMIN_PASSWORD=PASSWORD), 1, "superadmin_email"),
+    ]
+    for (status, output), expected_status, expected in runs:
+        assert (status, expected in output) == (expected_status, True), output
+        assert PASSWORD not in output
+
+
 # --- who may do what -----------------------------------------------------------------------------------------------
 
 
@@ -729,6 +752,11 @@ async def test_without_the_database_the_answer_is_503_with_retry_after(site: Sit
 async def test_the_documentation_lists_every_operation_and_loads_nothing_from_elsewhere(site: Site) -> None:
     schema = (await site.client().get("/docs/openapi.json")).json()
     assert set(schema["components"]["securitySchemes"]) == {"session", "apiKey"}
+    for (method, path), role in SIGN_IN_ROUTES.items():
+        if path.startswith("/api"):
+            operation = schema["paths"][path][method.lower()]
+            assert (operation.get("security") == [{}]) == (role is None), (method, path)
+            assert operation["summary"]
     page = await site.client().get("/docs")
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]

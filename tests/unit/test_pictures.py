@@ -97,9 +97,16 @@ def test_a_refusal_tells_its_reason_as_long_as_it_is_kept() -> None:
     assert picture().reason is None
 
 
-@pytest.mark.parametrize(("size_bytes", "words"), [(800, "20 % smaller"), (1000, "same size"), (1500, "50 % larger")])
+@pytest.mark.parametrize(
+    ("size_bytes", "words"),
+    [(800, "20 % smaller"), (15, "98.5 % smaller"), (1000, "same size"), (1500, "50 % larger")],
+)
 def test_savings_are_told_against_the_upload(size_bytes: int, words: str) -> None:
     assert picture().difference(stored("x", 1, 1, size_bytes)) == words
+
+
+def test_nothing_is_all_smaller() -> None:
+    assert picture(size_bytes=10_000_000).difference(stored("x", 1, 1, 50)) == "99.9 % smaller"
 
 
 def test_an_empty_upload_divides_nothing_by_zero() -> None:

@@ -20,7 +20,7 @@ from shared.identifiers import new_id
 
 
 class BootstrapSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="MEDIABUS_")
+    model_config = SettingsConfigDict(env_prefix="MEDIABUS_", hide_input_in_errors=True)
 
     postgres_dsn: SecretStr
     superadmin_email: str

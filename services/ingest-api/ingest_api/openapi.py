@@ -31,7 +31,7 @@ class Operation:
 
 
 def openapi_config(cookie_name: str) -> OpenAPIConfig:
-    """For Litestar(openapi_config=…); operations without a guard declare `security: []` in their handlers."""
+    """For Litestar(openapi_config=…); operations that anyone may call say `security=[{}]` in their handlers."""
     return OpenAPIConfig(
         title="Mediabus",
         version=version("mediabus-ingest-api"),

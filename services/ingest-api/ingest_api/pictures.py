@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,10 +79,13 @@ class Picture:
 
     def difference(self, file: StoredFile) -> str:
         """How much smaller than the upload a file is, in words."""
-        percent = self.share_percent(file) - 100
-        if percent == 0:
+        if file.size_bytes == self.size_bytes:
             return "same size"
-        return f"{-percent} % smaller" if percent < 0 else f"{percent} % larger"
+        percent = 100 * abs(file.size_bytes - self.size_bytes) / max(1, self.size_bytes)
+        if file.size_bytes > self.size_bytes:
+            return f"{percent:.0f} % larger"
+        # Rounded down: nothing is 100 % smaller.
+        return f"{math.floor(10 * percent) / 10:.1f} % smaller" if percent > 98 else f"{percent:.0f} % smaller"
 
 
 def _long_side_px(file: StoredFile) -> int:

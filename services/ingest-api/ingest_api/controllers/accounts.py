@@ -148,7 +148,7 @@ class SignInController(Controller):
     tags = ("Sign-in",)
     request_max_body_size = SMALL_BODY_BYTES
 
-    @post("/login", summary="Sign in", status_code=200, opt={SIGNS_IN: True})
+    @post("/login", summary="Sign in", status_code=200, opt={SIGNS_IN: True}, security=[{}])
     async def log_in(
         self, data: JSONBody[LoginBody], request: Request[Any, Any, Any], sign_in: NamedDependency[SignIn]
     ) -> Response[SignedInAnswer]:
@@ -160,7 +160,7 @@ class SignInController(Controller):
         cookie = sign_in.cookie.holding(token, sign_in.policy.lifetime_seconds)
         return Response(_signed_in(user), cookies=[cookie], headers=NO_STORE)
 
-    @post("/logout", summary="Sign out", status_code=204)
+    @post("/logout", summary="Sign out", status_code=204, security=[{}])
     async def log_out(self, request: Request[Any, str | None, Any], sign_in: NamedDependency[SignIn]) -> Response[None]:
         """End the session of the cookie; without one nothing happens."""
         if request.auth is not None:
