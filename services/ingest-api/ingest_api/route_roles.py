@@ -44,6 +44,24 @@ PAGE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     }
 )
 
+MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        ("POST", "/api/admin/media"): Role.ADMIN,
+        ("GET", "/api/admin/media"): Role.ADMIN,
+        ("GET", "/api/admin/media/{media_id}"): Role.ADMIN,
+        ("PATCH", "/api/admin/media/{media_id}"): Role.ADMIN,
+        ("GET", "/api/admin/media/jobs"): Role.ADMIN,
+        ("GET", "/api/admin/media/jobs/{job_id}"): Role.ADMIN,
+        ("POST", "/api/admin/media/jobs/{job_id}/retry"): Role.ADMIN,
+        ("WEBSOCKET", "/api/ws"): Role.PHOTOGRAPHER,
+        # private and deleted media ask for more, by what they are
+        ("GET", "/media/{media_id}/{variant}"): None,
+        ("HEAD", "/media/{media_id}/{variant}"): None,
+    }
+)
+
+ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType({**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES})
+
 
 def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:
     """What the application really asks for: the highest role among a route's guards.
