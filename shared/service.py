@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 from faststream.kafka import KafkaBroker
@@ -29,6 +29,7 @@ from shared.telemetry.tracing import SHUTDOWN_MILLIS, start_tracing
 log = logging.getLogger(__name__)
 
 LONGEST_RESTART_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
 
 Background = Callable[[], Awaitable[None]]
 Wire = Callable[[AsyncExitStack], Awaitable[AsgiApp | None]]
@@ -123,6 +124,8 @@ class Service:
             log_config=None,
             server_header=False,
             date_header=False,
+            # Whose X-Forwarded-For is believed; an address that anyone could write would defeat the login limits.
+            forwarded_allow_ips=self.settings.trusted_proxies,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=int(self.settings.drain_seconds),
             backlog=4096,
@@ -186,9 +189,12 @@ class Service:
         await asyncio.gather(consuming, *tasks, return_exceptions=True)
 
     async def _close(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.drain_seconds):
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self.broker.stop()
+        except TimeoutError:
+            # The group finds out by the session timeout; nothing that took effect is uncommitted.
+            log.warning("Kafka did not let go in time")
         await self.database.close()
         await asyncio.to_thread(self._tracing.force_flush, SHUTDOWN_MILLIS)
         self._tracing.shutdown()

@@ -18,7 +18,7 @@ def _default_instance() -> str:
 class ServiceSettings(BaseSettings):
     """What a process needs to find the rest of the system."""
 
-    model_config = SettingsConfigDict(env_prefix="MEDIABUS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MEDIABUS_", frozen=True, hide_input_in_errors=True)
 
     postgres_dsn: SecretStr
     postgres_connections: int = Field(default=10, ge=2, le=100)
@@ -35,6 +35,9 @@ class ServiceSettings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     http_host: str = "127.0.0.1"
     http_port: int = Field(ge=1, le=65535)
+    trusted_proxies: str = Field(
+        default="127.0.0.1", description="comma-separated addresses or networks whose X-Forwarded-For is believed"
+    )
     otlp_endpoint: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     instance: str = Field(default_factory=_default_instance, description="names this process in logs, traces, Kafka")

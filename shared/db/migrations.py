@@ -104,7 +104,7 @@ async def migrate(connection: asyncpg.Connection[Any], migrations: Sequence[Migr
 
 
 class MigrationSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="MEDIABUS_")
+    model_config = SettingsConfigDict(env_prefix="MEDIABUS_", hide_input_in_errors=True)
 
     postgres_dsn: str
 

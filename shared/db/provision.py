@@ -22,7 +22,7 @@ PROVISION_LOCK = 0x6D656469
 
 
 class ProvisionSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="MEDIABUS_")
+    model_config = SettingsConfigDict(env_prefix="MEDIABUS_", hide_input_in_errors=True)
 
     admin_dsn: str
     role_passwords_file: Path

@@ -21,6 +21,7 @@ from shared.telemetry import metrics
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_SECONDS = 0.1
+COMMIT_SECONDS = 5.0
 LONGEST_HOLD_SECONDS = 5.0
 QUEUED_PER_SLOT = 4
 """How many messages wait per running one: enough to keep the slots busy, few enough to hand back at a rebalance."""
@@ -162,8 +163,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             if not offsets or consumer is None:
                 return
             try:
-                await consumer.commit(offsets)
-            except (KafkaError, IllegalStateError) as error:
+                # aiokafka looks for the group's coordinator for as long as there is none.
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await consumer.commit(offsets)
+            except (KafkaError, IllegalStateError, TimeoutError) as error:
                 # Not lost: the position stays to be committed, and after a rebalance the inbox knows what was done.
                 log.warning("could not commit", extra={"topic": self.topic.name, "detail": repr(error)})
                 self._to_commit.set()
