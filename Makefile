@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/installed.sha256
 SOURCES := deploy services shared tests
 
 .PHONY: help setup lock demo test lint types unit bench stack-start stack-stop stack-status stack-logs stack-psql \
-	stack-wipe up down logs psql
+	stack-wipe up down logs psql compose-check
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,9 +50,15 @@ bootstrap:
 	fi
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 
-lock: bootstrap ## resolve all dependencies anew and write both lock files
+lock: bootstrap ## resolve all dependencies anew and write every lock file
 	$(COMPILE) requirements-bootstrap.in -o requirements-bootstrap.lock
 	$(COMPILE) --no-emit-package mediabus-shared $(PROJECTS) requirements-dev.in -o requirements.lock
+	@# Images get what their service needs and no more, in the very versions that were tested.
+	@for project in $(wildcard services/*/pyproject.toml); do \
+		$(COMPILE) --quiet --constraint requirements.lock --no-emit-package mediabus-shared $$project \
+			-o $$(dirname $$project)/requirements.lock || exit 1; \
+	done
+	$(COMPILE) --quiet --constraint requirements.lock deploy/images/tools.in -o deploy/images/tools.lock
 
 demo: setup ## start everything and upload pictures; stays up until Ctrl-C, or ends with the verdict after EXIT=1
 	@EXIT=$(EXIT) $(RUN) -m deploy.demo
@@ -91,7 +97,8 @@ stack-psql: setup ## open psql on the embedded stack's database; SERVICE=ingest-
 stack-wipe: setup ## remove the embedded stack's data, logs and passwords; asks first
 	@$(STACK) wipe
 
-up: ## start everything in containers (needs Docker)
+up: ## start everything in containers (needs Docker); makes their secrets the first time
+	@$(or $(PYTHON),python3) -m deploy.compose
 	docker compose up --build --detach --wait
 
 down: ## stop the containers; their data stays
@@ -102,3 +109,7 @@ logs: ## follow the containers' logs
 
 psql: ## open psql on the containers' database
 	docker compose exec postgres psql --username postgres mediabus
+
+compose-check: setup ## check compose.yaml with the real parser, built once if Go is there; needs no Docker
+	@$(RUN) -m deploy.compose.parser
+	$(RUN) -m pytest tests/contract/test_compose.py

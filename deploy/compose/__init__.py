@@ -1,0 +1,1 @@
+"""What the containers' deployment needs beside its compose.yaml."""
