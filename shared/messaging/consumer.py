@@ -45,12 +45,17 @@ class Consumer:
         *,
         drain_seconds: float,
         session_timeout_seconds: float,
+        max_poll_interval_seconds: float = 300.0,
+        stuck_margin_seconds: float = 30.0,
     ) -> None:
+        """`stuck_margin_seconds` beyond its longest deadline a handler counts as stuck, and the process as not live."""
         self._service = service
         self._unit_of_work = unit_of_work
         self._broker = broker
         self._drain_seconds = drain_seconds
         self._session_timeout_seconds = session_timeout_seconds
+        self._max_poll_interval_seconds = max_poll_interval_seconds
+        self._stuck_margin_seconds = stuck_margin_seconds
         self._handlers: dict[str, Handler] = {}
         self._subscriptions: list[Subscription] = []
         self._committers: list[asyncio.Task[None]] = []
@@ -106,7 +111,7 @@ class Consumer:
             dispatcher.dispatch,
             concurrency=max(handler.concurrency for handler in handlers),
             drain_seconds=self._drain_seconds,
-            stuck_after_seconds=longest_seconds + 30.0,
+            stuck_after_seconds=longest_seconds + self._stuck_margin_seconds,
         )
         session_ms = int(self._session_timeout_seconds * 1000)
         subscriber = self._broker.subscriber(
@@ -118,6 +123,7 @@ class Consumer:
             listener=subscription,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=max(session_ms // 6, 100),
+            max_poll_interval_ms=int(self._max_poll_interval_seconds * 1000),
             # Revoking waits for running work, so the group must wait longer than the drain takes.
             rebalance_timeout_ms=int((self._drain_seconds + REBALANCE_MARGIN_SECONDS) * 1000),
             fetch_max_wait_ms=500,

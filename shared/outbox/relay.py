@@ -108,6 +108,7 @@ class Relay:
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         while True:
             self._wake.clear()
+            await self._housekeeping(connection)
             rows = await self._read(connection)
             if rows:
                 sent = await self._publish(rows)
@@ -116,7 +117,6 @@ class Relay:
                 if len(sent) < len(rows):
                     await asyncio.sleep(self._settings.poll_seconds)
                 continue
-            await self._housekeeping(connection)
             await self._wait(connection)
 
     async def _read(self, connection: asyncpg.Connection[Any]) -> list[_Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from shared.messaging.delivery import Delivery
 from shared.messaging.errors import InfrastructureUnavailable, PermanentError, Postponed, TransientError
 from shared.messaging.publisher import Publisher
 from shared.messaging.retry import DeadLetter, Retry, RetryPolicy
+from shared.messaging.subscription import QUEUED_PER_SLOT
 from shared.messaging.topics import Topic, dead_letter_topic, ensure_topics, retry_topic
 from shared.outbox.relay import Relay, RelaySettings
 from shared.testing.databases import TestDatabase
@@ -119,6 +120,8 @@ class World:
             broker,
             drain_seconds=options.get("drain_seconds", 5.0),
             session_timeout_seconds=options.get("session_timeout_seconds", 3.0),
+            max_poll_interval_seconds=options.get("max_poll_interval_seconds", 300.0),
+            stuck_margin_seconds=options.get("stuck_margin_seconds", 30.0),
         )
         made = Process(database, unit_of_work, broker, Publisher(broker, unit_of_work.source), consumer)
         self.processes.append(made)
@@ -588,3 +591,165 @@ async def test_delayed_rows_wait_for_their_time_and_overtake_nobody(world: World
     records = await world.read(FACTS.name, 2)
     assert [record.value for record in records] == [b"2", b"1"]
     assert records[1].timestamp - records[0].timestamp >= 500
+
+
+async def test_a_failed_publish_stops_its_key_and_nobody_elses(world: World) -> None:
+    """What follows in the same topic and key must not overtake, however often the first one fails."""
+    process = world.process()
+    sent: list[tuple[bytes, bytes]] = []
+    failures = 3
+
+    async def send(*, topic: str, key: bytes, value: bytes, headers: Mapping[str, str]) -> None:
+        nonlocal failures
+        number = json.loads(value)["number"]
+        if key == b"ann" and number == 1 and failures:
+            failures -= 1
+            raise ConnectionError("no leader")
+        sent.append((key, value))
+
+    async with process.unit_of_work.begin() as transaction:
+        for number in (1, 2, 3):
+            transaction.publish(
+                OrderPlacedV1(customer="ann", number=number), OrderPlacedV1(customer="bob", number=number)
+            )
+    relay = Relay(world.dsn, send, RelaySettings(poll_seconds=0.05), application_name="test")
+    running = asyncio.create_task(relay.run())
+    await eventually(lambda: len(sent) == 6, why="everything is published")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    numbers = {key: [json.loads(value)["number"] for k, value in sent if k == key] for key in (b"ann", b"bob")}
+    assert numbers == {b"ann": [1, 2, 3], b"bob": [1, 2, 3]}
+    assert [key for key, _ in sent[:3]] == [b"bob"] * 3
+
+
+async def test_sent_rows_are_pruned_and_unsent_ones_never(world: World) -> None:
+    process = world.process()
+
+    async def send(*, topic: str, key: bytes, value: bytes, headers: Mapping[str, str]) -> None:
+        if key == b"stays":
+            raise ConnectionError("no leader")
+
+    async with process.unit_of_work.begin() as transaction:
+        transaction.publish(OrderPlacedV1(customer="goes", number=1), OrderPlacedV1(customer="stays", number=1))
+    settings = RelaySettings(poll_seconds=0.05, prune_every_seconds=0.0, outbox_kept_seconds=0.0)
+    relay = Relay(world.dsn, send, settings, application_name="test")
+    running = asyncio.create_task(relay.run())
+
+    async def only_the_unsent_is_left() -> bool:
+        return [row["key"] for row in await world.rows("SELECT key FROM outbox")] == ["stays"]
+
+    try:
+        await eventually(only_the_unsent_is_left, why="sent rows are pruned")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_new_group_reads_from_the_beginning(world: World) -> None:
+    """FastStream's default is the end of the log: commands sent before the first start would be lost."""
+    await world.send(PlaceOrderV1(customer="ann", number=1))
+    process = world.process()
+    place_orders(process)
+    await process.start(None)
+    await eventually(lambda: _count(world, 1), why="the early order is placed")
+
+
+async def test_a_handler_longer_than_the_poll_interval_keeps_its_partition(world: World) -> None:
+    """The poll loop never waits for handlers, so a slow one neither leaves the group nor is done twice."""
+    process = world.process(max_poll_interval_seconds=1.0, session_timeout_seconds=1.0)
+    started: list[int] = []
+
+    @process.consumer.on(PlaceOrderV1, concurrency=1, deadline_seconds=30)
+    async def slow(command: PlaceOrderV1, delivery: Delivery) -> None:
+        started.append(command.number)
+        await asyncio.sleep(4)
+        async with process.unit_of_work.begin(delivery) as transaction:
+            await transaction.connection.execute(
+                "INSERT INTO effects (customer, number, attempt) VALUES ($1, $2, 1)", command.customer, command.number
+            )
+
+    await process.start(None)
+    # more than fit in hand, so that the consumer is paused meanwhile as well
+    await world.send(*[PlaceOrderV1(customer="ann", number=number) for number in range(2)])
+    await eventually(lambda: _count(world, 2), why="both are done")
+    assert started == [0, 1]
+
+
+async def test_back_pressure_bounds_what_is_in_hand(world: World) -> None:
+    process = world.process()
+    release = asyncio.Event()
+    most = 0
+
+    @process.consumer.on(PlaceOrderV1, concurrency=2, deadline_seconds=60)
+    async def wait(command: PlaceOrderV1, delivery: Delivery) -> None:
+        nonlocal most
+        await release.wait()
+        most = max(most, process.consumer.state()[0]["pending"])
+        async with process.unit_of_work.begin(delivery) as transaction:
+            await transaction.connection.execute(
+                "INSERT INTO effects (customer, number, attempt) VALUES ($1, $2, 1)", command.customer, command.number
+            )
+
+    await process.start(None)
+    await world.send(*[PlaceOrderV1(customer=f"c{number}", number=number) for number in range(200)])
+    await eventually(lambda: process.consumer.state()[0]["pending"] >= 10, why="hands are full")
+    release.set()
+    await eventually(lambda: _count(world, 200), why="all are done")
+    assert most <= 2 * (1 + QUEUED_PER_SLOT)
+
+
+async def test_a_hanging_handler_makes_the_process_not_live(world: World) -> None:
+    """Kafka answers pings all the while: only progress tells."""
+    process = world.process(stuck_margin_seconds=-29.0)
+    hang = asyncio.Event()
+
+    @process.consumer.on(PlaceOrderV1, concurrency=1, deadline_seconds=30)
+    async def hanging(command: PlaceOrderV1, delivery: Delivery) -> None:
+        await hang.wait()
+
+    await process.start(None)
+    assert process.consumer.stuck() == []
+    await world.send(PlaceOrderV1(customer="ann", number=1))
+    (reason,) = await eventually(process.consumer.stuck, why="it is found out")
+    assert ORDERS.name in reason
+    hang.set()
+    await eventually(lambda: process.consumer.stuck() == [], why="it is live again")
+
+
+async def test_a_handler_beyond_its_deadline_uses_up_an_attempt(world: World) -> None:
+    process = world.process()
+
+    @process.consumer.on(PlaceOrderV1, retry=RetryPolicy(attempts=1), deadline_seconds=0.2)
+    async def endless(command: PlaceOrderV1, delivery: Delivery) -> None:
+        await asyncio.Event().wait()
+
+    await process.start(world.relay(process))
+    await world.send(PlaceOrderV1(customer="ann", number=1))
+    (letter,) = await world.read(dead_letter_topic(world.service).name, 1)
+    assert headers_of(letter)["mb_error_code"] == "handler_deadline"
+
+
+async def test_unknown_types_are_dead_letters_on_command_topics_and_passed_over_on_event_topics(world: World) -> None:
+    process = world.process()
+    seen: list[int] = []
+
+    @process.consumer.on(OrderPlacedV1)
+    async def placed(event: OrderPlacedV1, delivery: Delivery) -> None:
+        seen.append(event.number)
+
+    place_orders(process)
+    await process.start(world.relay(process))
+    producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap)
+    await producer.start()
+    headers = Envelope.new(PlaceOrderV1(customer="ann", number=1), "/test").headers() | {
+        "ce_type": "test.unheard-of.v9"
+    }
+    encoded = [(name, value.encode()) for name, value in headers.items()]
+    await producer.send_and_wait(ORDERS.name, b"{}", key=b"ann", headers=encoded)
+    await producer.send_and_wait(FACTS.name, b"{}", key=b"ann", headers=encoded)
+    await producer.stop()
+    await world.send(OrderPlacedV1(customer="ann", number=7))
+    (letter,) = await world.read(dead_letter_topic(world.service).name, 1)
+    assert headers_of(letter)["mb_error_code"] == "type_unknown"
+    assert headers_of(letter)["mb_origin_topic"] == ORDERS.name
+    await eventually(lambda: seen == [7], why="the fact behind it is handled")
