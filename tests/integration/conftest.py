@@ -1,0 +1,30 @@
+"""What the tests of the kernel share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from deploy.local.kafka_server import KafkaServer
+from shared.identifiers import new_id
+from shared.messaging.topics import dead_letter_topic, ensure_topics, retry_topic
+from shared.testing.databases import TestDatabase
+from tests.integration.kernel_world import FACTS, ORDERS, World, remove_topics
+
+
+@pytest.fixture
+async def world(database: TestDatabase, kafka_server: KafkaServer) -> AsyncIterator[World]:
+    """Topics are made anew for each test, so that no test sees what another left."""
+    service = f"service-{new_id().hex[-8:]}"
+    topics = [ORDERS, FACTS, retry_topic(service), dead_letter_topic(service)]
+    await remove_topics(kafka_server.bootstrap, [ORDERS.name, FACTS.name])
+    await ensure_topics(kafka_server.bootstrap, topics)
+    made = World(service, database.dsn("image-processor"), kafka_server.bootstrap)
+    connection = await asyncpg.connect(made.dsn)
+    await connection.execute("CREATE TABLE effects (customer text, number int, attempt int, position bigserial)")
+    await connection.close()
+    yield made
+    await asyncio.gather(*(process.stop() for process in made.processes))
