@@ -12,6 +12,7 @@ from ingest_api.catalogue import Records
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
+from ingest_api.controllers.uploads import UploadDesk
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
@@ -48,8 +49,7 @@ def create_app(
     parts: dict[str, Any] = {
         "settings": settings,
         "database": database,
-        "uploads": uploads,
-        "outcome_wait": outcome_wait,
+        "desk": UploadDesk(uploads, outcome_wait, records, settings),
         "job_retry": job_retry,
         "records": records,
         "stores": stores,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,21 @@ class FinishedUploadAnswer(msgspec.Struct, rename="camel"):
 UploadResponse = Response[UploadAnswer | FinishedUploadAnswer]
 
 
+@dataclass(frozen=True, slots=True)
+class UploadDesk:
+    """What an upload needs, as one dependency: Litestar starts a task per request for each where there are several."""
+
+    uploads: Uploads
+    outcome_wait: OutcomeWait
+    records: Records
+    settings: IngestSettings
+
+    async def hybrid_applies(self) -> bool:
+        """Whether little enough is pending that the answer may wait for the picture."""
+        most = self.settings.hybrid_pending_below
+        return self.settings.hybrid_mode_enabled and await self.uploads.pending(most) < most
+
+
 class UploadHandlers(Controller):
     """Pictures in; a base of the controller of the path, for Litestar takes one controller per path."""
 
@@ -51,10 +67,7 @@ class UploadHandlers(Controller):
     async def upload(
         self,
         request: SignedInRequest,
-        uploads: NamedDependency[Uploads],
-        outcome_wait: NamedDependency[OutcomeWait],
-        records: NamedDependency[Records],
-        settings: NamedDependency[IngestSettings],
+        desk: NamedDependency[UploadDesk],
     ) -> UploadResponse:
         """multipart/form-data: `file`, `entityType`, optional `entityId`, `alt`, `title`, `storageStrategy`.
 
@@ -70,29 +83,23 @@ class UploadHandlers(Controller):
             uploader=request.user.user_id,
         )
         preferred_seconds = wait_seconds(request.headers.get("prefer"))
-        hybrid = await _hybrid_applies(uploads, settings) if preferred_seconds is None else False
+        hybrid = await desk.hybrid_applies() if preferred_seconds is None else False
         try:
-            received = await uploads.receive(call)
+            received = await desk.uploads.receive(call)
         except ClientDisconnected as error:
             raise Problem(400, "bad_request", "The upload ended before its body did.") from error
         headers = {"Location": f"/api/admin/media/jobs/{received.job_id}"}
         if preferred_seconds is not None:
-            seconds = min(float(preferred_seconds), settings.longest_wait_seconds)
+            seconds = min(float(preferred_seconds), desk.settings.longest_wait_seconds)
             headers["Preference-Applied"] = f"wait={seconds:g}" if preferred_seconds else "respond-async"
         else:
-            seconds = settings.hybrid_wait_seconds if hybrid else 0.0
-        job = await outcome_wait.wait(received.job_id, seconds)
+            seconds = desk.settings.hybrid_wait_seconds if hybrid else 0.0
+        job = await desk.outcome_wait.wait(received.job_id, seconds)
         return Response(
-            _accepted(received) if job is None else _finished(job, records),
+            _accepted(received) if job is None else _finished(job, desk.records),
             status_code=202 if job is None else 200,
             headers=headers,
         )
-
-
-async def _hybrid_applies(uploads: Uploads, settings: IngestSettings) -> bool:
-    """Whether little enough is pending that the answer may wait for the picture."""
-    most = settings.hybrid_pending_below
-    return settings.hybrid_mode_enabled and await uploads.pending(most) < most
 
 
 def _accepted(received: Received) -> UploadAnswer:
