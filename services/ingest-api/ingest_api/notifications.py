@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import asyncpg
 
 from ingest_api.repositories.notices import CHANNEL
-from shared.db import pool
-from shared.messaging.errors import InfrastructureUnavailable
-
-log = logging.getLogger(__name__)
-
-HEARTBEAT_SECONDS = 10.0
-LONGEST_BACKOFF_SECONDS = 5.0
+from shared.db.listening import Listener
 
 
 class NewsHub:
@@ -28,8 +18,9 @@ class NewsHub:
     """
 
     def __init__(self, dsn: str, *, application_name: str) -> None:
-        self._dsn = dsn
-        self._application_name = application_name
+        self._listener = Listener(
+            dsn, CHANNEL, application_name=f"{application_name}-news", hear=self._hear, caught_up=self._wake_all
+        )
         self._sleepers: dict[str, set[asyncio.Event]] = {}
 
     @contextmanager
@@ -47,33 +38,10 @@ class NewsHub:
 
     async def run(self) -> None:
         """Listen for as long as the process lives; returns only by cancellation."""
-        delay_seconds = 0.1
-        while True:
-            try:
-                connection = await pool.connect(self._dsn, application_name=f"{self._application_name}-news")
-            except InfrastructureUnavailable as error:
-                log.warning("waiting for PostgreSQL to listen", extra={"detail": str(error)})
-                await asyncio.sleep(delay_seconds)
-                delay_seconds = min(delay_seconds * 2, LONGEST_BACKOFF_SECONDS)
-                continue
-            delay_seconds = 0.1
-            try:
-                await self._listen(connection)
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("stopped listening, will connect again", extra={"detail": repr(error)})
-            finally:
-                connection.terminate()
+        await self._listener.run()
 
-    async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
-        await connection.add_listener(CHANNEL, self._hear)
-        self._wake_all()
-        while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            # A connection that died without a word is found out here.
-            await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
-
-    def _hear(self, *notification: object) -> None:
-        for topic in str(notification[-1]).split():
+    def _hear(self, payload: str) -> None:
+        for topic in payload.split():
             for event in self._sleepers.get(topic, ()):
                 event.set()
 

@@ -1,0 +1,70 @@
+"""LISTEN on one channel for as long as a process lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from shared.db import pool
+from shared.messaging.errors import InfrastructureUnavailable
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 10.0
+LONGEST_BACKOFF_SECONDS = 5.0
+
+
+class Listener:
+    """Hands each payload of a channel to `hear`; connects again whenever the connection is lost.
+
+    What was said meanwhile nobody repeats, so `caught_up` is called after every connection: whoever waits for news then
+    has to look at the tables.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        channel: str,
+        *,
+        application_name: str,
+        hear: Callable[[str], None],
+        caught_up: Callable[[], None],
+    ) -> None:
+        self._dsn = dsn
+        self._channel = channel
+        self._application_name = application_name
+        self._hear = hear
+        self._caught_up = caught_up
+
+    async def run(self) -> None:
+        """Listen; returns only by cancellation."""
+        delay_seconds = 0.1
+        while True:
+            try:
+                connection = await pool.connect(self._dsn, application_name=self._application_name)
+            except InfrastructureUnavailable as error:
+                log.warning("waiting for PostgreSQL to listen", extra={"channel": self._channel, "detail": str(error)})
+                await asyncio.sleep(delay_seconds)
+                delay_seconds = min(delay_seconds * 2, LONGEST_BACKOFF_SECONDS)
+                continue
+            delay_seconds = 0.1
+            try:
+                await self._listen(connection)
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning(
+                    "stopped listening, will connect again", extra={"channel": self._channel, "detail": repr(error)}
+                )
+            finally:
+                connection.terminate()
+
+    async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
+        await connection.add_listener(self._channel, lambda *notification: self._hear(str(notification[-1])))
+        self._caught_up()
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            # A connection that died without a word is found out here.
+            await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
