@@ -21,10 +21,16 @@ STOP_SECONDS = 40.0
 
 
 class RunningService:
-    """Runs `python -m <module>` with the given environment alone, its log in a file."""
+    """Runs `python -m <module>` with the given environment alone, its log in a file.
 
-    def __init__(self, module: str, environment: Mapping[str, str], port: int, log_path: Path) -> None:
+    It stays in this process's session, so that where autogroups exist its niceness counts against the others here.
+    """
+
+    def __init__(
+        self, module: str, environment: Mapping[str, str], port: int, log_path: Path, niceness: int = 0
+    ) -> None:
         self.module = module
+        self.niceness = niceness
         self.port = port
         self.base_url = f"http://127.0.0.1:{port}"
         self.log_path = log_path
@@ -42,8 +48,9 @@ class RunningService:
 
     def start(self) -> None:
         with self.log_path.open("ab") as log:
+            nice = ["nice", "-n", str(self.niceness)] if self.niceness else []
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module], env=self._environment, stdout=log, stderr=log
+                [*nice, sys.executable, "-m", self.module], env=self._environment, stdout=log, stderr=log
             )
 
     async def wait_until_ready(self, within_seconds: float = READY_SECONDS) -> None:

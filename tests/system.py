@@ -45,13 +45,13 @@ class System:
             **(extra or {}),
         }
 
-    def service(self, name: str, extra: Mapping[str, str] | None = None) -> RunningService:
+    def service(self, name: str, extra: Mapping[str, str] | None = None, niceness: int = 0) -> RunningService:
         """A process that is not started yet."""
         # The services refuse a media root that is not there: it may be a volume that is not mounted.
         self.media_root.mkdir(exist_ok=True)
         port = free_port(taken=[made.port for made in self.services])
         log_path = self.log_folder / f"{name}-{len(self.services)}.log"
-        made = RunningService(MODULES[name], self.environment_of(name, extra), port, log_path)
+        made = RunningService(MODULES[name], self.environment_of(name, extra), port, log_path, niceness)
         self.services.append(made)
         return made
 

@@ -205,7 +205,7 @@ async def measure(rounds: int, pictures_per_round: int, processes: int) -> dict[
     if modules is None:
         print("sharp is left out: node and npm are not installed")
     with tempfile.TemporaryDirectory(prefix="render-bench-") as scratch:
-        pictures = list(islice(cycle(_twelve_megapixel_files(Path(scratch))), pictures_per_round))
+        pictures = list(islice(cycle(twelve_megapixel_files(Path(scratch))), pictures_per_round))
         contenders: list[Contender] = [OurPool(processes, Path(scratch)), BarePillow(processes, Path(scratch))]
         if modules is not None:
             contenders.append(Sharp(processes, Path(scratch), modules))
@@ -228,7 +228,7 @@ async def _one_round(contender: Contender, pictures: Sequence[Path], figures: Fi
     figures.cpu_ms_per_picture.append((contender.cpu_seconds() - cpu_before_seconds) * 1000 / len(pictures))
 
 
-def _twelve_megapixel_files(folder: Path) -> list[Path]:
+def twelve_megapixel_files(folder: Path) -> list[Path]:
     files = []
     for photo in real_photos():
         if photo.name in _TILES:
