@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -70,7 +71,7 @@ async def read(chunks: Iterable[bytes], writer: Collected | None = None) -> tupl
 
 def cut(body: bytes, positions: Iterable[int]) -> list[bytes]:
     marks = [0, *sorted(positions), len(body)]
-    return [body[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    return [body[start:end] for start, end in itertools.pairwise(marks)]
 
 
 async def refusal(body: bytes) -> Problem:
