@@ -407,13 +407,19 @@ def test_images_have_every_package_that_is_imported(service: str) -> None:
 
 
 def _imported_roots(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-        elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.split(".")[0]
+    yield from _roots_below(ast.parse(path.read_text()))
+
+
+def _roots_below(node: ast.AST) -> Iterator[str]:
+    """What is imported when the program runs: blocks for the type checker alone are passed over."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name.split(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module.split(".")[0]
+    for child in ast.iter_child_nodes(node):
+        yield from _roots_below(child)
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
