@@ -16,8 +16,8 @@ from shared.storage.staging import Staging
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 10.0
-DOUBT_SECONDS = 30.0
+LOOK_EVERY_SECONDS = 5.0
+DOUBT_SECONDS = 15.0
 """After so long a statement whose answer was lost has either taken effect or never will."""
 PAGE_ROWS = 500
 

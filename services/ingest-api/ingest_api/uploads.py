@@ -31,7 +31,7 @@ from shared.telemetry import metrics
 
 IDEMPOTENCY_KEY_MAX_CHARACTERS: Final = 255
 QUEUE_TYPE: Final = "processing"
-REFUSED_READ_ON_SECONDS: Final = 5.0
+REFUSED_READ_ON_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class UploadCall:
     content_length: int | None
     idempotency_key: str | None
     uploader: UUID
+    asks_first: bool = False
+    """The client sent `Expect: 100-continue` and holds its body back until it is told to go on."""
 
 
 class Uploads:
@@ -102,7 +104,7 @@ class Uploads:
                     return await self._take(body, boundary, call)
         except Problem as problem:
             if problem.code != "too_many_uploads":
-                await self._let_client_finish(body, call.content_length, problem)
+                await self._let_client_finish(body, call, problem)
             raise
 
     async def pending(self, most: int) -> int:
@@ -176,16 +178,17 @@ class Uploads:
             raise Problem(409, "idempotency_conflict", detail)
         raise _KeyUsedBefore(first)
 
-    async def _let_client_finish(self, body: RequestBody, content_length: int | None, problem: Problem) -> None:
+    async def _let_client_finish(self, body: RequestBody, call: UploadCall, problem: Problem) -> None:
         """See to it that a client in the middle of sending gets to read its answer.
 
         Where the rest is known to be small the server skips it after the answer. Otherwise a part is skipped before,
         and the connection is closed if that did not reach the end.
         """
         allowed_bytes = self._limit_bytes + ENVELOPE_BYTES
-        if body.ending != "open" or (content_length is not None and content_length <= allowed_bytes):
+        if body.ending != "open" or (call.content_length is not None and call.content_length <= allowed_bytes):
             return
-        if not await body.skip_rest(self._limit_bytes, REFUSED_READ_ON_SECONDS):
+        nothing_is_sent = call.asks_first and not body.received_bytes
+        if nothing_is_sent or not await body.skip_rest(self._limit_bytes, REFUSED_READ_ON_SECONDS):
             problem.headers["Connection"] = "close"
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import require
@@ -40,9 +40,9 @@ class JobController(Controller):
         self,
         database: NamedDependency[Database],
         records: NamedDependency[Records],
-        status: StatusFilter | None = None,
+        status: FromQuery[StatusFilter | None] = None,
         limit: Limit = DEFAULT_LIMIT,
-        cursor: str | None = None,
+        cursor: FromQuery[str | None] = None,
     ) -> JobList:
         """Newest first; `nextCursor` is null on the last page."""
         async with database.connection() as connection:
@@ -53,7 +53,7 @@ class JobController(Controller):
 
     @get("/{job_id:uuid}", summary="Read a job")
     async def read(
-        self, job_id: UUID, database: NamedDependency[Database], records: NamedDependency[Records]
+        self, job_id: FromPath[UUID], database: NamedDependency[Database], records: NamedDependency[Records]
     ) -> dict[str, Any]:
         """Progress is 0, 10 (decoding), 50 (rendered), 80 (stored) or 100."""
         async with database.connection() as connection:
@@ -64,7 +64,7 @@ class JobController(Controller):
 
     @post("/{job_id:uuid}/retry", summary="Try a failed job again", status_code=202)
     async def retry(
-        self, job_id: UUID, job_retry: NamedDependency[JobRetry], records: NamedDependency[Records]
+        self, job_id: FromPath[UUID], job_retry: NamedDependency[JobRetry], records: NamedDependency[Records]
     ) -> dict[str, Any]:
         """The job waits again, with the file that was uploaded. 409 unless it failed and its file is still there."""
         return records.job(await job_retry.retry(job_id))

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import get, patch
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from pydantic import BaseModel
 
 from ingest_api.accounts import Role
@@ -51,14 +51,14 @@ class MediaController(UploadHandlers):
         self,
         database: NamedDependency[Database],
         records: NamedDependency[Records],
-        entityType: str | None = None,
-        entityId: str | None = None,
-        status: StatusFilter | None = None,
-        storageStatus: StorageFilter | None = None,
-        deleted: bool = False,
-        q: str | None = None,
+        entityType: FromQuery[str | None] = None,
+        entityId: FromQuery[str | None] = None,
+        status: FromQuery[StatusFilter | None] = None,
+        storageStatus: FromQuery[StorageFilter | None] = None,
+        deleted: FromQuery[bool] = False,
+        q: FromQuery[str | None] = None,
         limit: Limit = DEFAULT_LIMIT,
-        cursor: str | None = None,
+        cursor: FromQuery[str | None] = None,
     ) -> MediaList:
         """Newest first; `nextCursor` is null on the last page. `q` is looked for in file name, alt and title."""
         wanted = MediaFilter(
@@ -77,7 +77,7 @@ class MediaController(UploadHandlers):
 
     @get("/{media_id:uuid}", summary="Read a medium")
     async def read(
-        self, media_id: UUID, database: NamedDependency[Database], records: NamedDependency[Records]
+        self, media_id: FromPath[UUID], database: NamedDependency[Database], records: NamedDependency[Records]
     ) -> dict[str, Any]:
         async with database.connection() as connection:
             media = await MediaRepository(connection).get(media_id)
@@ -86,7 +86,7 @@ class MediaController(UploadHandlers):
     @patch("/{media_id:uuid}", summary="Describe a medium")
     async def describe(
         self,
-        media_id: UUID,
+        media_id: FromPath[UUID],
         data: JSONBody[DescriptionBody],
         database: NamedDependency[Database],
         records: NamedDependency[Records],

@@ -13,6 +13,7 @@ from uuid import UUID
 from litestar import HttpMethod, Request, route
 from litestar.controller import Controller
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from ingest_api.accounts import Principal, Role
@@ -47,8 +48,8 @@ class MediaBytesController(Controller):
     async def read(
         self,
         request: AnyRequest,
-        media_id: UUID,
-        variant: str,
+        media_id: FromPath[UUID],
+        variant: FromPath[str],
         database: NamedDependency[Database],
         stores: NamedDependency[Stores],
         media_urls: NamedDependency[MediaUrls],
@@ -59,7 +60,7 @@ class MediaBytesController(Controller):
         file = media.file(variant) if media is not None and may_read(request, media, variant, media_urls) else None
         if media is None or file is None:
             raise Problem(404, "not_found", "There is no such file, or it is not there yet.")
-        elsewhere = _redirect(media, file, stores)
+        elsewhere = FileElsewhere(media, file, stores)
         if not media.on_disk:
             return elsewhere
         return _answer(request, media, file, stores.disk, elsewhere)
@@ -114,18 +115,28 @@ def _caching(request: AnyRequest, media: Media) -> str:
     return FOR_EVER if request.query_params.get("v") == str(media.revision) else FOR_A_MINUTE
 
 
-def _redirect(media: Media, file: StoredFile, stores: Stores) -> ASGIApp:
-    """To the bucket if the file is there; raises Problem 404 when called otherwise."""
-    if not media.in_bucket or stores.bucket is None:
-        return _gone
-    public_url = None if media.private else stores.bucket.public_url(file.key)
-    url = public_url or stores.bucket.presigned_get(file.key, expires_in_seconds=PRESIGNED_SECONDS)
-    caching = FOR_A_MINUTE if public_url else FOR_THE_READER
-    return FileAnswer(HTTPStatus.FOUND, {"Location": url, "Cache-Control": caching})
+class FileElsewhere:
+    """The answer for a file that is not on disk: a redirect to the bucket, or that it is missing."""
 
+    def __init__(self, media: Media, file: StoredFile, stores: Stores) -> None:
+        self._media = media
+        self._file = file
+        self._stores = stores
 
-async def _gone(scope: Scope, receive: Receive, send: Send) -> None:
-    raise Problem(404, "not_found", "The file is missing where it should be; it will come back when it is restored.")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bucket = self._stores.bucket
+        if not self._media.in_bucket or bucket is None:
+            detail = "The file is missing where it should be; it will come back when it is restored."
+            raise Problem(404, "not_found", detail)
+        url = None if self._media.private else bucket.public_url(self._file.key)
+        caching = FOR_A_MINUTE
+        if url is None:
+            # A presigned address opens the file for whoever has it, so no shared cache may hand it on.
+            url, caching = (
+                bucket.presigned_get(self._file.key, expires_in_seconds=PRESIGNED_SECONDS),
+                FOR_THE_READER,
+            )
+        await FileAnswer(HTTPStatus.FOUND, {"Location": url, "Cache-Control": caching})(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

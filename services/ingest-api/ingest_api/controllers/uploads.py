@@ -81,6 +81,7 @@ class UploadHandlers(Controller):
             content_length=int(length) if length is not None and length.isdecimal() else None,
             idempotency_key=request.headers.get("idempotency-key"),
             uploader=request.user.user_id,
+            asks_first=request.headers.get("expect", "").lower() == "100-continue",
         )
         preferred_seconds = wait_seconds(request.headers.get("prefer"))
         hybrid = await desk.hybrid_applies() if preferred_seconds is None else False

@@ -8,6 +8,7 @@ from typing import Any, Final
 from litestar import Controller, WebSocket, websocket
 from litestar.di import NamedDependency
 from litestar.exceptions import WebSocketDisconnect
+from litestar.params import FromQuery
 
 from ingest_api.accounts import Principal, Role
 from ingest_api.authentication import require
@@ -36,7 +37,7 @@ class WebSocketController(Controller):
         stream: NamedDependency[NoticeStream],
         places: NamedDependency[SocketPlaces],
         settings: NamedDependency[IngestSettings],
-        after: int | None = None,
+        after: FromQuery[int | None] = None,
     ) -> None:
         """Messages of the signed-in user, each with an `id`; `?after=<id>` begins behind that one.
 
