@@ -1,0 +1,239 @@
+"""ingest-api's HTTP side in the process of a test: a real server, PostgreSQL and disk, without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import uvicorn
+from pydantic import SecretStr
+
+from deploy.local.ports import free_port
+from ingest_api import handlers
+from ingest_api.accounts import ApiKeyText, Role, new_secret
+from ingest_api.catalogue import Records
+from ingest_api.http import create_app
+from ingest_api.job_retry import JobRetry
+from ingest_api.media_urls import MediaUrls
+from ingest_api.notifications import NewsHub
+from ingest_api.outcome_wait import OutcomeWait
+from ingest_api.passwords import Argon2Parameters, Passwords
+from ingest_api.relay_alarm import RelayAlarm
+from ingest_api.repositories.accounts import AccountRepository
+from ingest_api.retention import Retention
+from ingest_api.settings import IngestSettings
+from ingest_api.sign_in import SignIn, SignInSettings
+from ingest_api.sockets import NoticeStream
+from ingest_api.staging_sweep import StagingSweep
+from ingest_api.tracing_middleware import traced
+from ingest_api.uploads import Uploads
+from shared.db.pool import Database
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import Envelope, Event
+from shared.identifiers import new_id
+from shared.messaging.delivery import Delivery
+from shared.messaging.errors import AlreadyHandled
+from shared.storage.stores import Stores, open_stores
+from shared.testing.databases import TestDatabase
+from shared.testing.pictures import photo_jpeg
+from shared.testing.waiting import eventually
+
+UPLOADS = "/api/admin/media"
+JOBS = "/api/admin/media/jobs"
+PICTURE = photo_jpeg(64, 48)
+
+
+class Handlers:
+    """Stands where the consumer registers handlers, and hands them events as deliveries."""
+
+    def __init__(self) -> None:
+        self._functions: dict[type[Event], Any] = {}
+
+    def on(self, event_type: type[Event], **_: Any) -> Any:
+        def register(function: Any) -> Any:
+            self._functions[event_type] = function
+            return function
+
+        return register
+
+    async def deliver(self, event: Event, *, event_id: UUID | None = None) -> bool:
+        """Whether the event was news; a duplicate is not."""
+        envelope = Envelope(event_id or new_id(), event.event_type, "/tests", Envelope.new(event, "/tests").time)
+        delivery = Delivery(
+            consumer="ingest-api",
+            envelope=envelope,
+            topic=event.topic.name,
+            partition=0,
+            offset=0,
+            key=event.key().encode(),
+            headers=envelope.headers(),
+            payload=event.payload(),
+            attempt=1,
+        )
+        try:
+            await self._functions[type(event)](event, delivery)
+        except AlreadyHandled:
+            return False
+        return True
+
+
+@dataclass
+class IngestSite:
+    """A running server; `api` is a client with a superadmin's key."""
+
+    base_url: str
+    port: int
+    key: str
+    user_id: UUID
+    settings: IngestSettings
+    database: Database
+    stores: Stores
+    hub: NewsHub
+    sign_in: SignIn
+    sweep: StagingSweep
+    retention: Retention
+    handlers: Handlers
+    api: httpx.AsyncClient
+    rows: asyncpg.Connection[Any]
+
+    async def upload(self, content: bytes = PICTURE, /, filename: str = "p.jpg", **options: Any) -> httpx.Response:
+        """`headers` are the request's; other options are text fields, `entityType` being product unless given."""
+        headers: Mapping[str, str] = options.pop("headers", {})
+        fields = {"entityType": "product"} | options
+        return await self.api.post(
+            UPLOADS,
+            files={"file": (filename, content)},
+            data={name: value for name, value in fields.items() if value is not None},
+            headers=headers,
+        )
+
+    async def uploaded(self, content: bytes = PICTURE, /, **options: Any) -> dict[str, Any]:
+        """The 202 answer."""
+        answer = await self.upload(content, **options)
+        assert answer.status_code == 202, answer.text
+        accepted: dict[str, Any] = answer.json()
+        return accepted
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        answer = await self.api.get(f"{JOBS}/{job_id}")
+        assert answer.status_code == 200, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def staged_files(self) -> list[Path]:
+        """Every file in the staging area, unfinished ones included."""
+        return [path for path in (self.settings.media_root / "staging").rglob("*") if path.is_file()]
+
+    async def count(self, table: str) -> int:
+        count: int = await self.rows.fetchval(f"SELECT count(*) FROM {table}")
+        return count
+
+    async def key_of(self, role: Role) -> str:
+        """An API key of a new account of this role."""
+        return str((await add_account(self.sign_in, role))[1])
+
+
+async def add_account(sign_in: SignIn, role: Role) -> tuple[UUID, ApiKeyText]:
+    user_id, key = new_id(), ApiKeyText(new_id(), new_secret())
+    async with sign_in.database.connection() as connection:
+        accounts = AccountRepository(connection)
+        await accounts.add_user(user_id, f"{user_id}@example.test", role, await sign_in.passwords.hash("x"))
+        await accounts.add_api_key(key, name="test", role=role, created_by=user_id, expires_at=None)
+    return user_id, key
+
+
+@asynccontextmanager
+async def running_site(database: TestDatabase, media_root: Path, **changes: Any) -> AsyncIterator[IngestSite]:
+    """`changes` are settings that differ from the defaults."""
+    port = free_port()
+    await asyncio.to_thread(media_root.mkdir, exist_ok=True)
+    settings = IngestSettings(
+        postgres_dsn=SecretStr(database.dsn("ingest-api")),
+        kafka_bootstrap="127.0.0.1:9",
+        media_root=media_root,
+        http_port=port,
+        **{"signing_key": SecretStr("s" * 32), **changes},
+    )
+    dsn = settings.postgres_dsn.get_secret_value()
+    pool = Database(dsn, application_name="tests", max_connections=settings.postgres_connections)
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(settings))
+        stack.push_async_callback(pool.close)
+        sign_in = SignIn(pool, Passwords(Argon2Parameters(time_cost=1, memory_kib=64)), SignInSettings())
+        stack.callback(sign_in.passwords.close)
+        unit_of_work = UnitOfWork(pool, source="/mediabus/ingest-api", schema="ingest")
+        hub = NewsHub(dsn, application_name="tests")
+        alarm = RelayAlarm(pool, "ingest")
+        sweep = StagingSweep(stores.staging, stores.disk, pool, orphans_kept_seconds=3600)
+        registered = Handlers()
+        handlers.register(registered, unit_of_work)  # type: ignore[arg-type]
+        urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
+        records = Records(urls)
+        app = create_app(
+            sign_in,
+            settings=settings,
+            database=pool,
+            uploads=Uploads(pool, stores.staging, alarm, sweep, settings, source=unit_of_work.source),
+            outcome_wait=OutcomeWait(pool, hub, places=settings.waiting_answers),
+            job_retry=JobRetry(unit_of_work, stores.disk),
+            records=records,
+            stores=stores,
+            media_urls=urls,
+            stream=NoticeStream(pool, hub, records, settings.socket_send_seconds),
+        )
+        for task in (hub.run, alarm.run):
+            running = asyncio.create_task(task())
+            stack.push_async_callback(_cancel, running)
+        base_url = await stack.enter_async_context(_served(traced(app), port))  # type: ignore[arg-type]
+        user_id, key = await add_account(sign_in, Role.SUPERADMIN)
+        headers = {"Authorization": f"Bearer {key}"}
+        api = await stack.enter_async_context(httpx.AsyncClient(base_url=base_url, headers=headers, timeout=30))
+        rows: asyncpg.Connection[Any] = await asyncpg.connect(dsn)
+        stack.push_async_callback(rows.close)
+        yield IngestSite(
+            base_url,
+            port,
+            str(key),
+            user_id,
+            settings,
+            pool,
+            stores,
+            hub,
+            sign_in,
+            sweep,
+            Retention(pool, stores.staging, settings),
+            registered,
+            api,
+            rows,
+        )
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _served(app: Any, port: int) -> AsyncIterator[str]:
+    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        await eventually(lambda: server.started, why="the server listens")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await serving

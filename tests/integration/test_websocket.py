@@ -1,0 +1,234 @@
+"""The WebSocket on a real PostgreSQL: own messages in order, replay of what was missed, outages, slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from ingest_api.accounts import Role
+from ingest_api.sockets import NoticeStream, TooSlow
+from shared.events import ImageProgressV1, ProcessImageV1
+from shared.messaging.errors import InfrastructureUnavailable
+from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
+from tests.ingest_site import IngestSite, running_site
+from tests.outcomes import failed, processed
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+async def site(database: TestDatabase, tmp_path: Path) -> AsyncIterator[IngestSite]:
+    async with running_site(database, tmp_path / "media") as running:
+        yield running
+
+
+@asynccontextmanager
+async def socket(site: IngestSite, query: str = "", **headers: str) -> AsyncIterator[ClientConnection]:
+    address = f"ws://127.0.0.1:{site.port}/api/ws{query}"
+    sent = headers or {"Authorization": f"Bearer {site.key}"}
+    async with asyncio.timeout(30), websockets.connect(address, additional_headers=sent) as connection:
+        yield connection
+
+
+async def next_message(connection: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        message: dict[str, Any] = json.loads(await connection.recv())
+        return message
+
+
+async def commanded(site: IngestSite, **options: Any) -> ProcessImageV1:
+    await site.uploaded(**options)
+    newest = "SELECT payload FROM outbox WHERE topic = 'image.process' ORDER BY id DESC LIMIT 1"
+    return ProcessImageV1.model_validate_json(await site.rows.fetchval(newest))
+
+
+def progress(command: ProcessImageV1, percent: int) -> ImageProgressV1:
+    fact = {"job_id": command.job_id, "media_id": command.media_id, "progress": percent, "attempt": 1}
+    return ImageProgressV1.model_validate(fact)
+
+
+async def test_messages_have_the_shape_that_clients_know(site: IngestSite) -> None:
+    good, bad = await commanded(site), await commanded(site)
+    async with socket(site, "?after=0") as connection:
+        await site.handlers.deliver(progress(good, 10))
+        await site.handlers.deliver(processed(good))
+        await site.handlers.deliver(failed(bad))
+        messages = [await next_message(connection) for _ in range(3)]
+    of_good = {"jobId": str(good.job_id), "mediaId": str(good.media_id)}
+    assert messages[0] == {"id": 1, "type": "media:progress", **of_good, "progress": 10}
+    urls = messages[1].pop("urls")
+    assert set(urls) == {"640", "200"}
+    assert messages[1] == {"id": 2, "type": "media:processed", **of_good, "success": True, "error": None}
+    assert messages[2] == {
+        "id": 3,
+        "type": "media:processed",
+        "jobId": str(bad.job_id),
+        "mediaId": str(bad.media_id),
+        "success": False,
+        "urls": None,
+        "error": {"code": "image_truncated", "detail": "It ends too early."},
+    }
+
+
+async def test_what_was_missed_is_replayed_in_order(site: IngestSite) -> None:
+    commands = [await commanded(site) for _ in range(3)]
+    for command in commands:
+        for percent in (10, 50, 80):
+            await site.handlers.deliver(progress(command, percent))
+        await site.handlers.deliver(processed(command))
+    async with socket(site, "?after=5") as connection:
+        ids = [(await next_message(connection))["id"] for _ in range(7)]
+        assert ids == [6, 7, 8, 9, 10, 11, 12]
+        await site.handlers.deliver(progress(await commanded(site), 10))
+        assert (await next_message(connection))["id"] == 13
+    async with socket(site, "?after=0") as connection:
+        assert [(await next_message(connection))["id"] for _ in range(13)] == list(range(1, 14))
+
+
+async def test_a_number_from_the_future_does_not_silence_the_socket(site: IngestSite) -> None:
+    command = await commanded(site)
+    async with socket(site, "?after=999999") as connection:
+        await site.handlers.deliver(progress(command, 10))
+        assert (await next_message(connection))["id"] == 1
+
+
+async def test_numbers_become_visible_in_order_whatever_commits_first(site: IngestSite) -> None:
+    """Many notices at once: a reader that goes on after the last number it saw misses none."""
+    commands = [await commanded(site) for _ in range(12)]
+    async with socket(site, "?after=0") as connection:
+        await asyncio.gather(*(site.handlers.deliver(processed(command)) for command in commands))
+        ids = [(await next_message(connection))["id"] for _ in commands]
+    assert ids == list(range(1, len(commands) + 1))
+
+
+async def test_everyone_hears_of_their_own_uploads_alone(site: IngestSite) -> None:
+    other = await site.key_of(Role.ADMIN)
+    mine, theirs = await commanded(site), await commanded(site, headers={"Authorization": f"Bearer {other}"})
+    async with (
+        socket(site, "?after=0") as my_socket,
+        socket(site, "?after=0", Authorization=f"Bearer {other}") as their_socket,
+    ):
+        await site.handlers.deliver(processed(theirs))
+        await site.handlers.deliver(processed(mine))
+        assert (await next_message(my_socket))["jobId"] == str(mine.job_id)
+        assert (await next_message(their_socket))["jobId"] == str(theirs.job_id)
+
+
+async def test_a_ticket_opens_one_socket(site: IngestSite) -> None:
+    command = await commanded(site)
+    await site.handlers.deliver(processed(command))
+    ticket = (await site.api.post("/api/auth/ticket")).json()["ticket"]
+    query = f"?ticket={ticket}&after=0"
+    async with socket(site, query, **{"X-Nothing": "else"}) as connection:
+        assert (await next_message(connection))["jobId"] == str(command.job_id)
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with socket(site, query, **{"X-Nothing": "else"}):
+            pass
+    assert refused.value.response.status_code == 403
+
+
+async def test_nobody_and_foreign_pages_are_refused(site: IngestSite) -> None:
+    async with httpx.AsyncClient(base_url=site.base_url) as browser:
+        await site.rows.execute(
+            "UPDATE users SET email = 'me@example.test', password_hash = $1", await site.sign_in.passwords.hash("pw")
+        )
+        login = {"email": "me@example.test", "password": "pw"}
+        assert (await browser.post("/api/auth/login", json=login)).status_code == 200
+        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    for headers in ({"X-Nothing": "else"}, {"Cookie": cookie, "Origin": "https://evil.example"}):
+        with pytest.raises(websockets.InvalidStatus):
+            async with socket(site, **headers):
+                pass
+    async with socket(site, "?after=0", Cookie=cookie, Origin=site.base_url):
+        pass
+
+
+async def test_the_socket_outlives_lost_connections_to_the_database(site: IngestSite) -> None:
+    command = await commanded(site)
+    async with socket(site, "?after=0") as connection:
+        terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        await site.rows.execute(f"{terminate} AND usename = current_user AND application_name LIKE 'tests%'")
+
+        async def told() -> bool:
+            try:
+                await site.handlers.deliver(processed(command))
+            except InfrastructureUnavailable:
+                return False
+            return True
+
+        await eventually(told, why="the pool has good connections again")
+        assert (await next_message(connection))["jobId"] == str(command.job_id)
+
+
+async def test_without_a_number_it_begins_with_what_comes(site: IngestSite) -> None:
+    old, new = await commanded(site), await commanded(site)
+    await site.handlers.deliver(processed(old))
+    async with socket(site) as connection:
+        receiving = asyncio.create_task(next_message(connection))
+
+        async def told() -> bool:
+            # When the socket listens is not to be seen from here, so tell until something comes.
+            await site.handlers.deliver(progress(new, 10))
+            await site.rows.execute("UPDATE jobs SET progress = 0 WHERE status = 'active'")
+            return receiving.done()
+
+        await eventually(told)
+        assert (await receiving)["jobId"] == str(new.job_id)
+
+
+async def test_lost_notifications_cost_only_time(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.sockets.LOOK_EVERY_SECONDS", 0.2)
+    monkeypatch.setattr(site.hub, "_sleepers", {})
+    command = await commanded(site)
+    async with socket(site, "?after=0") as connection:
+        site.hub._sleepers.clear()
+        await site.handlers.deliver(processed(command))
+        assert (await next_message(connection))["jobId"] == str(command.job_id)
+
+
+async def test_a_client_that_does_not_read_is_given_up(site: IngestSite) -> None:
+    command = await commanded(site)
+    await site.handlers.deliver(processed(command))
+    stream = NoticeStream(site.database, site.hub, site_records(site), send_seconds=0.1)
+
+    async def never_taken(_: dict[str, Any]) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TooSlow):
+        await stream.run(site.user_id, 0, never_taken)
+    assert not site.hub._sleepers, "nobody listens any more"
+
+
+def site_records(site: IngestSite) -> Any:
+    from ingest_api.catalogue import Records
+    from ingest_api.media_urls import MediaUrls
+
+    return Records(MediaUrls(site.settings.signing_key_bytes, 60))
+
+
+async def test_sockets_are_bounded_in_number_and_time(database: TestDatabase, tmp_path: Path) -> None:
+    bounds = {"sockets": 1, "socket_lifetime_seconds": 0.5}
+    async with running_site(database, tmp_path / "media", **bounds) as site, socket(site) as first:
+        async with socket(site) as second:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await second.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1013
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await first.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4409
+        # its place is free again
+        async with socket(site, "?after=0") as third:
+            await site.handlers.deliver(processed(await commanded(site)))
+            assert (await next_message(third))["type"] == "media:processed"
