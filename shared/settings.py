@@ -29,6 +29,12 @@ class ServiceSettings(BaseSettings):
         description="where uploads wait: under media_root (one machine or a shared volume) or in the bucket",
     )
     s3_endpoint: str | None = None
+    s3_presign_endpoint: str | None = Field(
+        default=None, description="where readers reach the same store, when that is not s3_endpoint"
+    )
+    s3_public_url: str | None = Field(
+        default=None, description="base URL under which anyone may read the bucket, if anyone may"
+    )
     s3_region: str = "us-east-1"
     s3_bucket: str = "mediabus"
     s3_access_key: SecretStr | None = None

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from shared.settings import ServiceSettings
 
 MEBIBYTE = 1024 * 1024
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{value!r} is no address of a store: expected something like https://s3.example.org:9000")
+    return value.rstrip("/")
+
+
+def _endpoint(value: str) -> str:
+    endpoint = _base_url(value)
+    if urlsplit(endpoint).path:
+        raise ValueError(f"{value!r} has a path: expected something like https://s3.example.org:9000")
+    return endpoint
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 class S3Settings(BaseModel):
@@ -19,13 +40,13 @@ class S3Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    endpoint: str
+    endpoint: Endpoint
     bucket: str
     access_key: SecretStr
     secret_key: SecretStr
     region: str = "us-east-1"
-    presign_endpoint: str | None = None
-    public_url: str | None = None
+    presign_endpoint: Endpoint | None = None
+    public_url: BaseUrl | None = None
     connect_seconds: float = Field(default=2.0, gt=0)
     answer_seconds: float = Field(default=10.0, gt=0, description="longest silence of the store")
     slowest_bytes_per_second: int = Field(default=256 * 1024, gt=0, description="a slower upload is given up")
@@ -48,4 +69,6 @@ class S3Settings(BaseModel):
             bucket=settings.s3_bucket,
             access_key=settings.s3_access_key,
             secret_key=settings.s3_secret_key,
+            presign_endpoint=settings.s3_presign_endpoint,
+            public_url=settings.s3_public_url,
         )

@@ -632,6 +632,66 @@ async def test_a_silent_store_is_an_outage_within_the_deadline(
 
 
 @asynccontextmanager
+async def answering(answers: Callable[[int], bytes]) -> AsyncIterator[str]:
+    """Endpoint of a server that gives this answer to its first, second, … request, and closes where it is empty."""
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = [line for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
+                await reader.readexactly(int(length[0].partition(b":")[2]) if length else 0)
+                count += 1
+                if not (answer := answers(count)):
+                    return
+                writer.write(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_page_instead_of_an_answer_is_an_outage(object_store_server: ObjectStoreServer, bucket: str) -> None:
+    """Above all it is no empty listing."""
+
+    def page(_: int) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 7\r\n\r\n<html/>"
+
+    async with (
+        answering(page) as endpoint,
+        S3Store(s3_settings(object_store_server, bucket, endpoint=endpoint)) as store,
+    ):
+        attempts = (
+            keys_of(store),
+            store.check(),
+            store.copy("a", "b"),
+            store.put_stream("a", chunks_of(bytes(5 * MIB))),
+        )
+        for attempt in attempts:
+            with pytest.raises(StoreUnavailable, match="an answer without it"):
+                await attempt
+
+
+async def test_a_kept_connection_that_the_store_closed_is_no_outage(
+    object_store_server: ObjectStoreServer, bucket: str
+) -> None:
+    def closing_every_second_time(count: int) -> bytes:
+        return b"" if count % 2 == 0 else b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n'
+
+    async with (
+        answering(closing_every_second_time) as endpoint,
+        S3Store(s3_settings(object_store_server, bucket, endpoint=endpoint)) as store,
+    ):
+        for _ in range(4):
+            assert (await store.put_bytes("a", b"1" * 300_000)).etag == "x"
+
+
+@asynccontextmanager
 async def own_server(folder: Path) -> AsyncIterator[ObjectStoreServer]:
     server = ObjectStoreServer(folder, free_port(), "test-access", "test-secret-key")
     await server.start()
@@ -701,7 +761,8 @@ async def test_public_and_presigned_addresses_can_differ_from_ours(
     )
     async with S3Store(shown) as store:
         assert store.public_url("a b/é.webp") == "https://cdn.example.org/a%20b/%C3%A9.webp"
-        assert store.presigned_get("a", expires_in_seconds=5).startswith(f"https://media.example.org/{bucket}/a?")
+        presigned = store.presigned_get("a", expires_in_seconds=5)
+        assert presigned.startswith(f"https://media.example.org/{bucket}/a?")
     async with S3Store(s3_settings(object_store_server, bucket)) as store:
         assert store.public_url("a") is None
 
