@@ -15,6 +15,7 @@ import pytest
 
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
+from image_processor.staging_removal import remove_scratch
 from shared.identifiers import new_id
 from shared.storage.errors import ChecksumMismatch, LimitExceeded, ObjectNotFound, StoreUnavailable
 from shared.storage.local_disk import LocalDiskStore
@@ -201,3 +202,18 @@ async def test_a_bucket_that_is_away_is_an_outage_and_leaves_nothing_here(
             with pytest.raises(StoreUnavailable):
                 await receive(staging, bytes(size))
     assert [path async for path in disk.list_temporary(older_than_seconds=-60)] == []
+
+
+async def test_copies_that_a_killed_reader_left_go_when_nobody_can_be_reading_them(disk: LocalDiskStore) -> None:
+    for name, age_seconds in (("staging/.tmp-old", 7200), ("staging/.tmp-read-now", 60), ("media/.tmp-old", 7200)):
+        path = disk.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half a picture")
+        written_at = path.stat().st_mtime - age_seconds
+        os.utime(path, (written_at, written_at))
+    await disk.put_bytes("staging/whole", b"an upload")
+
+    await remove_scratch(disk, older_than_seconds=3600)
+
+    assert sorted(path.name for path in (disk.root / "staging").iterdir()) == [".tmp-read-now", "whole"]
+    assert (disk.root / "media/.tmp-old").exists()

@@ -29,7 +29,9 @@ async def wire(service: Service, settings: ImageProcessorSettings, stack: AsyncE
         webp_effort=settings.webp_effort,
         keep_original=settings.keep_original,
     )
-    removal = StagingRemoval(stores.staging, service.database, sweep_seconds=settings.staging_sweep_seconds)
+    removal = StagingRemoval(
+        stores.staging, stores.disk, service.database, sweep_seconds=settings.staging_sweep_seconds
+    )
     register(service.consumer, imaging, service.unit_of_work, removal, settings)
     service.background(removal.sweep, "staging sweep")
 

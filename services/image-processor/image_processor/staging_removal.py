@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from image_processor.repository import ImageRepository
 from shared.db.pool import Database
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
+from shared.storage.keys import STAGING_PREFIX
+from shared.storage.local_disk import LocalDiskStore
 from shared.storage.staging import Staging
 
 log = logging.getLogger(__name__)
 
 SWEEP_ROWS = 200
+SCRATCH_KEPT_SECONDS = 3600.0
+"""No picture takes so long: nobody reads a file of this machine's that was written before."""
 
 
 class StagingRemoval:
     """Removes staged files; what a crash or an absent store left is found again by the sweep."""
 
-    def __init__(self, staging: Staging, database: Database, *, sweep_seconds: float) -> None:
+    def __init__(self, staging: Staging, disk: LocalDiskStore, database: Database, *, sweep_seconds: float) -> None:
         self._staging = staging
+        self._disk = disk
         self._database = database
         self._sweep_seconds = sweep_seconds
 
@@ -37,6 +43,7 @@ class StagingRemoval:
 
     async def sweep(self) -> None:
         """Remove what should be gone; ends only by cancellation."""
+        scratch_swept_at = float("-inf")
         while True:
             await asyncio.sleep(self._sweep_seconds)
             async with self._database.connection() as connection:
@@ -45,3 +52,15 @@ class StagingRemoval:
                 )
             for key in keys:
                 await self.remove(key)
+            if time.monotonic() - scratch_swept_at > SCRATCH_KEPT_SECONDS:
+                await remove_scratch(self._disk, older_than_seconds=SCRATCH_KEPT_SECONDS)
+                scratch_swept_at = time.monotonic()
+
+
+async def remove_scratch(disk: LocalDiskStore, *, older_than_seconds: float) -> None:
+    """Remove the copies of uploads that a killed process was reading from the bucket.
+
+    Only a process on this machine sees them, and ingest-api, which removes its own, may run on another.
+    """
+    async for path in disk.list_temporary(STAGING_PREFIX, older_than_seconds=older_than_seconds):
+        await disk.run(path, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
