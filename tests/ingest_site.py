@@ -25,7 +25,6 @@ from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Argon2Parameters, Passwords
-from ingest_api.relay_alarm import RelayAlarm
 from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
@@ -170,7 +169,6 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         stack.callback(sign_in.passwords.close)
         unit_of_work = UnitOfWork(pool, source="/mediabus/ingest-api", schema="ingest")
         hub = NewsHub(dsn, application_name="tests")
-        alarm = RelayAlarm(pool, "ingest")
         sweep = StagingSweep(stores.staging, stores.disk, pool, orphans_kept_seconds=3600)
         registered = Handlers()
         handlers.register(registered, unit_of_work)  # type: ignore[arg-type]
@@ -180,7 +178,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             sign_in,
             settings=settings,
             database=pool,
-            uploads=Uploads(pool, stores.staging, alarm, sweep, settings, source=unit_of_work.source),
+            uploads=Uploads(unit_of_work, stores.staging, sweep, settings),
             outcome_wait=OutcomeWait(pool, hub, places=settings.waiting_answers),
             job_retry=JobRetry(unit_of_work, stores.disk),
             records=records,
@@ -188,9 +186,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             media_urls=urls,
             stream=NoticeStream(pool, hub, records, settings.socket_send_seconds),
         )
-        for task in (hub.run, alarm.run):
-            running = asyncio.create_task(task())
-            stack.push_async_callback(_cancel, running)
+        stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         base_url = await stack.enter_async_context(_served(traced(app), port))  # type: ignore[arg-type]
         user_id, key = await add_account(sign_in, Role.SUPERADMIN)
         headers = {"Authorization": f"Bearer {key}"}

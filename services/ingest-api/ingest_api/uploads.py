@@ -15,13 +15,12 @@ from ingest_api.entity_labels import EntityLabels
 from ingest_api.errors import storage_refusals
 from ingest_api.multipart_upload import ENVELOPE_BYTES, ReceivedForm, boundary_of, read_form
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
-from ingest_api.relay_alarm import RelayAlarm
 from ingest_api.repositories.uploads import CommitInDoubt, FirstUse, UploadRepository
 from ingest_api.request_body import Patience, RequestBody, body_too_large
 from ingest_api.settings import IngestSettings
 from ingest_api.staging_sweep import StagingSweep
 from ingest_api.upload_fields import UploadFields, read_fields
-from shared.db.pool import Database
+from shared.db.unit_of_work import UnitOfWork
 from shared.events import MediaUploadedV1, ProcessImageV1, StorageStrategy
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
@@ -61,20 +60,14 @@ class Uploads:
 
     def __init__(
         self,
-        database: Database,
+        unit_of_work: UnitOfWork,
         staging: Staging,
-        alarm: RelayAlarm,
         sweep: StagingSweep,
         settings: IngestSettings,
-        *,
-        source: str,
     ) -> None:
-        """`source` is the CloudEvents source of what uploads publish."""
-        self._database = database
+        self._unit_of_work = unit_of_work
         self._staging = staging
-        self._alarm = alarm
         self._sweep = sweep
-        self._source = source
         self._limit_bytes = settings.upload_limit_bytes
         self._default_strategy = StorageStrategy(settings.default_storage_strategy)
         self._private_entity_types = settings.private_entity_types
@@ -109,8 +102,8 @@ class Uploads:
 
     async def pending(self, most: int) -> int:
         """How many uploads have no outcome yet, counted up to `most`."""
-        async with self._database.connection() as connection:
-            return await UploadRepository(connection).pending(most)
+        async with self._unit_of_work.database.connection() as connection:
+            return await UploadRepository(connection, self._unit_of_work.schema).pending(most)
 
     async def _take(self, body: RequestBody, boundary: str, call: UploadCall) -> Received:
         try:
@@ -118,7 +111,6 @@ class Uploads:
         except _KeyUsedBefore as used:
             # Its staged file is gone: the exception went through the block of the writer.
             return Received(used.first.job_id, used.first.media_id, is_repeat=True)
-        self._alarm.ring()
         metrics.media_jobs_added_total.labels(self._labels.label(upload.entity_type), QUEUE_TYPE).inc()
         return Received(upload.job_id, upload.media_id, is_repeat=False)
 
@@ -164,9 +156,9 @@ class Uploads:
 
     async def _record(self, upload: Upload, idempotency_key: str | None) -> None:
         events = (_uploaded(upload), process_command(upload))
-        outgoing = [OutgoingMessage.of(event, self._source) for event in events]
-        async with self._database.connection() as connection:
-            uploads = UploadRepository(connection)
+        outgoing = [OutgoingMessage.of(event, self._unit_of_work.source) for event in events]
+        async with self._unit_of_work.database.connection() as connection:
+            uploads = UploadRepository(connection, self._unit_of_work.schema)
             if await uploads.record(upload, outgoing, idempotency_key):
                 return
             assert idempotency_key is not None

@@ -1,7 +1,8 @@
 -- name: record_upload
 -- One statement, so one round trip and one commit, for what must be there together: medium, job, outgoing events and
 -- the claim of the Idempotency-Key. Of two requests with one key, the later waits here for the earlier one's commit and
--- then writes nothing.
+-- then writes nothing. The relay is woken in the same breath: transactions that notify commit one after the other, but a
+-- second round trip costs more than that.
 WITH claimed AS (
     INSERT INTO idempotency_keys (user_id, key, sha256, job_id, media_id)
     SELECT $3, $16, $7, $2, $1 WHERE $16::text IS NOT NULL
@@ -27,7 +28,7 @@ outgoing AS (
         WITH ORDINALITY AS rows (topic, key, headers, payload, position)
     ORDER BY rows.position
 )
-SELECT EXISTS (SELECT FROM admitted);
+SELECT count(pg_notify($23, '')) > 0 FROM admitted;
 
 -- name: first_use
 SELECT sha256, job_id, media_id FROM idempotency_keys WHERE user_id = $1 AND key = $2;

@@ -16,7 +16,7 @@ from ingest_api.catalogue import Upload
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.messaging.errors import InfrastructureUnavailable
-from shared.outbox.outgoing import OutgoingMessage
+from shared.outbox.outgoing import OutgoingMessage, channel_of
 from shared.telemetry.tracing import current_traceparent, current_tracestate
 
 RECORD_SECONDS = 10.0
@@ -40,14 +40,14 @@ class CommitInDoubt(InfrastructureUnavailable):
 class UploadRepository:
     """Works on the connection it is given; `record` is a transaction of its own when none is open."""
 
-    def __init__(self, connection: PooledConnection[Any]) -> None:
+    def __init__(self, connection: PooledConnection[Any], schema: str) -> None:
         self._connection = connection
+        self._schema = schema
 
     async def record(self, upload: Upload, outgoing: Sequence[OutgoingMessage], idempotency_key: str | None) -> bool:
         """Write medium, job and outgoing events; False, and nothing is written, if the key was used before.
 
-        The relay is not notified here: transactions that notify commit one after the other, each with its own wait for
-        the disk, and a burst of uploads would stand in line. Tell it afterwards. Raises CommitInDoubt.
+        Raises CommitInDoubt.
         """
         try:
             return await self._record(upload, outgoing, idempotency_key)
@@ -84,6 +84,7 @@ class UploadRepository:
             [message.key for message in outgoing],
             [json.dumps(dict(message.headers)) for message in outgoing],
             [message.payload for message in outgoing],
+            channel_of(self._schema),
             timeout=RECORD_SECONDS,
         )
         return bool(written)

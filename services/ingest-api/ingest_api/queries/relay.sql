@@ -1,2 +1,0 @@
--- name: wake_relay
-SELECT pg_notify($1, '');
