@@ -14,7 +14,9 @@ from typing import Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
+from deploy.local.object_store import ObjectStoreServer
 from ingest_api.accounts import Role
 from ingest_api.multipart_upload import ENVELOPE_BYTES
 from shared.events import ImageFailedV1, ImageProcessedV1, ProcessImageV1
@@ -533,3 +535,32 @@ async def test_the_notification_may_be_lost(site: IngestSite, monkeypatch: pytes
     answer = await site.upload(headers={"Prefer": "wait=20"})
     await finishing
     assert answer.status_code == 200
+
+
+# --- staging in the bucket -----------------------------------------------------------------------------------------
+
+
+async def test_uploads_may_be_staged_in_the_bucket(
+    database: TestDatabase, tmp_path: Path, object_store_server: ObjectStoreServer
+) -> None:
+    """For machines that share no disk: the same answers, and nothing is left of what was refused."""
+    bucket = {
+        "staging_store": "bucket",
+        "s3_endpoint": object_store_server.endpoint,
+        "s3_access_key": SecretStr(object_store_server.access_key),
+        "s3_secret_key": SecretStr(object_store_server.secret_key),
+    }
+    async with running_site(database, tmp_path / "media", **bucket) as site:
+        store = site.stores.bucket
+        assert store is not None
+        large = PICTURE + bytes(3_000_000)
+        for content in (PICTURE, large):
+            accepted = await site.uploaded(content, headers={"Idempotency-Key": str(len(content))})
+            found = await store.stat(f"staging/{accepted['jobId']}")
+            assert found is not None
+            assert (found.size_bytes, found.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert (await site.upload(b"no picture")).status_code == 415
+        assert (await site.upload(large, entityType=None)).status_code == 422
+        assert (await site.upload(large + b"x", headers={"Idempotency-Key": str(len(large))})).status_code == 409
+        assert not [path for path in site.settings.media_root.rglob("*") if path.is_file()]
+        assert len([info async for info in store.list("staging/")]) == 2
