@@ -83,7 +83,7 @@ async def outbox(site: IngestSite) -> list[asyncpg.Record]:
 
 
 async def test_an_upload_is_media_job_command_and_fact(site: IngestSite) -> None:
-    accepted = await site.uploaded(entityId="42", alt="a cup", title="Cup", storageStrategy="both")
+    accepted = await site.uploaded(entityId="42", alt="a cup", title="Cup", storageStrategy="local_only")
     assert set(accepted) == FIELDS
     assert (accepted["success"], accepted["status"]) == (True, "processing")
 
@@ -120,7 +120,7 @@ async def test_an_upload_is_media_job_command_and_fact(site: IngestSite) -> None
     assert all(row["traceparent"] for row in rows)
     command = ProcessImageV1.model_validate_json(rows[1]["payload"])
     assert (str(command.job_id), command.sha256, command.revision) == (accepted["jobId"], digest, 1)
-    assert command.storage_strategy == "both"
+    assert command.storage_strategy == "local_only"
     staged = site.settings.media_root / command.staging_key
     assert staged.read_bytes() == PICTURE
     assert site.staged_files() == [staged]
@@ -169,6 +169,14 @@ async def test_the_trace_of_the_caller_goes_on_in_the_outbox(site: IngestSite) -
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     await site.uploaded(headers={"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"})
     assert {row["traceparent"].split("-")[1] for row in await outbox(site)} == {trace_id}
+
+
+async def test_the_api_description_tells_of_the_form(site: IngestSite) -> None:
+    described = (await site.api.get("/docs/openapi.json")).json()["paths"][UPLOADS]["post"]
+    form = described["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["file", "entityType"]
+    assert set(form["properties"]) == {"file", "entityType", "entityId", "alt", "title", "storageStrategy"}
+    assert {parameter["name"] for parameter in described["parameters"]} == {"Idempotency-Key", "Prefer"}
 
 
 # --- refused -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from ingest_api.prefer import wait_seconds
 from ingest_api.problem_details import Problem
 from ingest_api.request_body import ClientDisconnected
 from ingest_api.settings import IngestSettings
+from ingest_api.upload_operation import UploadOperation
 from ingest_api.uploads import Received, UploadCall, Uploads
 
 
@@ -63,7 +64,7 @@ class UploadDesk:
 class UploadHandlers(Controller):
     """Pictures in; a base of the controller of the path, for Litestar takes one controller per path."""
 
-    @post(summary="Upload a picture", status_code=202, request_max_body_size=None)
+    @post(summary="Upload a picture", status_code=202, request_max_body_size=None, operation_class=UploadOperation)
     async def upload(
         self,
         request: SignedInRequest,

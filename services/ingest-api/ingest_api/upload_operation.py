@@ -1,0 +1,61 @@
+"""How the API's description tells of uploads, whose bodies no signature declares because they are streamed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
+
+from ingest_api.multipart_upload import FILE_FIELD
+from ingest_api.upload_fields import (
+    ALT_MAX_CHARACTERS,
+    ENTITY_ID_MAX_CHARACTERS,
+    ENTITY_TYPE,
+    TITLE_MAX_CHARACTERS,
+)
+from shared.events import StorageStrategy
+
+
+def _text(description: str, *, max_length: int | None = None) -> Schema:
+    return Schema(type=OpenAPIType.STRING, description=description, max_length=max_length)
+
+
+FORM = Schema(
+    type=OpenAPIType.OBJECT,
+    required=[FILE_FIELD, "entityType"],
+    properties={
+        FILE_FIELD: Schema(
+            type=OpenAPIType.STRING,
+            content_media_type="application/octet-stream",
+            description="The picture; its bytes tell its type.",
+        ),
+        "entityType": Schema(type=OpenAPIType.STRING, pattern=f"^{ENTITY_TYPE.pattern}$"),
+        "entityId": _text("What the picture belongs to.", max_length=ENTITY_ID_MAX_CHARACTERS),
+        "alt": _text("What is to be seen, for those who can't.", max_length=ALT_MAX_CHARACTERS),
+        "title": _text("What it is called.", max_length=TITLE_MAX_CHARACTERS),
+        "storageStrategy": Schema(type=OpenAPIType.STRING, enum=[strategy.value for strategy in StorageStrategy]),
+    },
+)
+
+
+@dataclass
+class UploadOperation(Operation):
+    """The operation with its form and headers."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=FORM)}, required=True)
+        self.parameters = [
+            *(self.parameters or []),
+            Parameter(
+                name="Idempotency-Key",
+                param_in="header",
+                required=False,
+                schema=_text("The same key and bytes lead to the same job.", max_length=255),
+            ),
+            Parameter(
+                name="Prefer",
+                param_in="header",
+                required=False,
+                schema=_text("`wait=N`: answer with the outcome if it is there within N seconds."),
+            ),
+        ]
