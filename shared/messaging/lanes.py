@@ -29,13 +29,14 @@ class KeyedLanes:
         if lane is not None:
             lane.append(work)
             return
-        self._lanes[key] = deque([work])
-        task = asyncio.create_task(self._run(key))
+        lane = self._lanes[key] = deque([work])
+        task = asyncio.create_task(self._run(key, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before its first step never reaches its own clean-up.
+        task.add_done_callback(lambda _: self._end(key, lane))
 
-    async def _run(self, key: Hashable) -> None:
-        lane = self._lanes[key]
+    async def _run(self, key: Hashable, lane: deque[Work]) -> None:
         try:
             while lane:
                 async with self._slots:
@@ -47,8 +48,14 @@ class KeyedLanes:
                     finally:
                         self.pending -= 1
         finally:
-            self.pending -= len(lane)
-            self._lanes.pop(key, None)
+            # In the same step as finding the lane empty: what `add` put into an ended lane would never run.
+            self._end(key, lane)
+
+    def _end(self, key: Hashable, lane: deque[Work]) -> None:
+        self.pending -= len(lane)
+        lane.clear()
+        if self._lanes.get(key) is lane:
+            del self._lanes[key]
 
     async def drained(self, within_seconds: float) -> bool:
         """Wait until all work is done; False if some was still running at the deadline."""
@@ -58,13 +65,18 @@ class KeyedLanes:
         _, running = await asyncio.wait(tasks, timeout=within_seconds)
         return not running
 
-    async def cancel(self) -> None:
-        """Stop what runs and forget what waits."""
+    async def cancel(self, within_seconds: float) -> bool:
+        """Stop what runs and forget what waits; False if something that was cancelled went on beyond the deadline.
+
+        Such work keeps its slot until it ends; work that is added to its key does not wait for it.
+        """
+        self._lanes = {}
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        # A task that was cancelled before its first step never reached its own clean-up.
-        self._lanes.clear()
-        self.pending = 0
+        if not tasks:
+            return True
+        _, running = await asyncio.wait(tasks, timeout=within_seconds)
+        # Clean-up of what never began is a callback of the loop's next turn.
+        await asyncio.sleep(0)
+        return not running

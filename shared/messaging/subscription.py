@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 COMMIT_EVERY_SECONDS = 0.1
 COMMIT_SECONDS = 5.0
+CANCEL_SECONDS = 5.0
+"""How long cancelled work may take to end; the group's rebalance deadline allows for it."""
 LONGEST_HOLD_SECONDS = 5.0
 QUEUED_PER_SLOT = 4
 """How many messages wait per running one: enough to keep the slots busy, few enough to hand back at a rebalance."""
@@ -32,7 +35,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     `handle` may raise only InfrastructureUnavailable; the record is then tried again after a growing pause while its
     partition is held. On revoke and at shutdown running work is finished within `drain_seconds` and committed; what was
-    only queued is handed back uncommitted.
+    only queued is handed back uncommitted. Anything else that `handle` raises ends all work here: going on would
+    overtake the message that nobody handled. It comes again after the restart that failing liveness asks for.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     def _take(self, record: Record) -> None:
         partition = TopicPartition(record.topic, record.partition)
         ledger = self._ledgers.get(partition)
-        if ledger is None or self._draining:
+        if ledger is None or self._draining or self._crash:
             return
         ledger.take(record.offset)
         generation = self._generation
@@ -99,29 +103,37 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _work(self, record: Record, ledger: OffsetLedger, generation: int) -> None:
         delay_seconds = 0.1
-        while generation == self._generation and not self._draining:
-            try:
-                await self._handle(record, self.topic)
-            except InfrastructureUnavailable as error:
-                await self._hold(error, delay_seconds)
-                delay_seconds = min(delay_seconds * 2, LONGEST_HOLD_SECONDS)
-                continue
-            ledger.finish(record.offset)
-            self._progress_at = time.monotonic()
-            self._to_commit.set()
-            break
+        held = False
+        with ExitStack() as holding:
+            while generation == self._generation and not self._draining and not self._crash:
+                try:
+                    await self._handle(record, self.topic)
+                except InfrastructureUnavailable as error:
+                    if not held:
+                        holding.enter_context(self._held())
+                        held = True
+                    log.warning("holding the partition", extra={"topic": self.topic.name, "detail": str(error)})
+                    await asyncio.sleep(delay_seconds)
+                    delay_seconds = min(delay_seconds * 2, LONGEST_HOLD_SECONDS)
+                    continue
+                ledger.finish(record.offset)
+                self._progress_at = time.monotonic()
+                self._to_commit.set()
+                break
         if self._lanes.pending <= self._concurrency + 1:
             self._resume()
         metrics.messages_in_flight.labels(self.topic.name).set(self._lanes.pending - 1)
 
-    async def _hold(self, error: InfrastructureUnavailable, delay_seconds: float) -> None:
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """From the first refusal of a dependency until it is over: a try in between is still waiting for it."""
         self._holding += 1
         metrics.consumer_held.labels(self.topic.name).set(1)
-        log.warning("holding the partition", extra={"topic": self.topic.name, "detail": str(error)})
         try:
-            await asyncio.sleep(delay_seconds)
+            yield
         finally:
             self._holding -= 1
+            self._progress_at = time.monotonic()
             if not self._holding:
                 metrics.consumer_held.labels(self.topic.name).set(0)
 
@@ -152,11 +164,13 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._to_commit.clear()
             await self._commit()
 
-    async def _commit(self) -> None:
+    async def _commit(self, of: Mapping[TopicPartition, OffsetLedger] | None = None) -> None:
+        """Commit what moved, `of` the partitions held now or of those given."""
         async with self._committing:
+            ledgers = dict(self._ledgers if of is None else of)
             offsets = {
                 partition: position
-                for partition, ledger in self._ledgers.items()
+                for partition, ledger in ledgers.items()
                 if (position := ledger.to_commit()) is not None
             }
             consumer = self._consumer
@@ -173,15 +187,13 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.sleep(COMMIT_EVERY_SECONDS)
                 return
             for partition, position in offsets.items():
-                if partition in self._ledgers:
-                    self._ledgers[partition].committed(position)
+                ledgers[partition].committed(position)
 
     # --- rebalance and shutdown ----------------------------------------------------------------------------------
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what runs, hand back what waits, commit: the next owner starts where this one ended."""
         await self._let_go()
-        self._ledgers = {}
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._ledgers = {partition: OffsetLedger() for partition in assigned}
@@ -196,10 +208,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _let_go(self) -> None:
         # Queued work sees that its generation is over and ends without being done, so its offset stays uncommitted.
         self._generation += 1
+        # A record that the poll loop has in hand meanwhile finds no ledger and is left to the next owner.
+        ledgers, self._ledgers = self._ledgers, {}
         if not await self._lanes.drained(self._drain_seconds):
             log.warning("work was still running at the drain deadline", extra={"topic": self.topic.name})
-            await self._lanes.cancel()
-        await self._commit()
+            if not await self._lanes.cancel(CANCEL_SECONDS):
+                # It can change nothing that is not guarded by the inbox; it costs its slot until it ends.
+                log.error("cancelled work goes on", extra={"topic": self.topic.name, "after_seconds": CANCEL_SECONDS})
+        metrics.messages_in_flight.labels(self.topic.name).set(self._lanes.pending)
+        await self._commit(ledgers)
 
     # --- being watched -------------------------------------------------------------------------------------------
 

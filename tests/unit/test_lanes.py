@@ -73,7 +73,7 @@ async def test_cancelling_stops_what_runs_and_forgets_what_waits() -> None:
     lanes.add("other", never)
     await started.wait()
     assert not await lanes.drained(0.01)
-    await lanes.cancel()
+    assert await lanes.cancel(5)
     assert stopped == ["hang"]
     assert lanes.pending == 0
 
