@@ -19,7 +19,11 @@ from deploy.local.ports import free_port
 from shared.testing.databases import TestDatabase
 from tests.running_service import RunningService
 
-MODULES = {"ingest-api": "ingest_api.app", "image-processor": "image_processor.app"}
+MODULES = {
+    "ingest-api": "ingest_api.app",
+    "image-processor": "image_processor.app",
+    "s3-syncer": "s3_syncer.app",
+}
 SUPERADMIN_EMAIL = "root@example.test"
 
 

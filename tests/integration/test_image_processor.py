@@ -2,96 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
 import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import Envelope, Event, ProcessImageV1, StorageStrategy
+from shared.events import ProcessImageV1, StorageStrategy
 from shared.identifiers import new_id
 from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, SYNC_BATCHES, dead_letter_topic
 from shared.storage.keys import staging_key
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg, truncated_jpeg
 from shared.testing.waiting import eventually
+from tests.bus import Bus
 from tests.running_service import RunningService
 from tests.system import System, running_system
 
 pytestmark = pytest.mark.stack
-
-
-class Bus:
-    """Sends commands and reads what follows, from now on."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._records: list[Any] = []
-        self._reading: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Bus:
-        self._producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all")
-        await self._producer.start()
-        topics = [IMAGE_EVENTS.name, SYNC_BATCHES.name, dead_letter_topic("image-processor").name]
-        self._consumer = AIOKafkaConsumer(*topics, bootstrap_servers=self._bootstrap, auto_offset_reset="latest")
-        await self._consumer.start()
-        await self._consumer.seek_to_end()
-        self._reading = asyncio.create_task(self._read())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._reading is not None
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
-        await self._consumer.stop()
-        await self._producer.stop()
-
-    async def _read(self) -> None:
-        async for record in self._consumer:
-            self._records.append(record)
-
-    async def send(self, event: Event, event_id: UUID | None = None) -> None:
-        headers = Envelope.new(event, "/test").headers()
-        if event_id:
-            headers["ce_id"] = str(event_id)
-        await self._producer.send_and_wait(
-            event.topic.name,
-            event.payload(),
-            key=event.key().encode(),
-            headers=[(name, value.encode()) for name, value in headers.items()],
-        )
-
-    def seen(self, media_id: UUID, event_type: str) -> list[dict[str, Any]]:
-        return [
-            json.loads(record.value)
-            for record in self._records
-            if record.key == str(media_id).encode() and dict(record.headers)["ce_type"].decode() == event_type
-        ]
-
-    def dead_letters(self, media_id: UUID) -> list[dict[str, str]]:
-        return [
-            {name: value.decode() for name, value in record.headers}
-            for record in self._records
-            if record.topic.endswith(".dead-letter") and dict(record.headers)["mb_origin_key"] == str(media_id).encode()
-        ]
-
-    async def one(self, media_id: UUID, event_type: str, within_seconds: float = 30) -> dict[str, Any]:
-        found = await eventually(
-            lambda: self.seen(media_id, event_type), within_seconds=within_seconds, why=f"{event_type} of {media_id}"
-        )
-        assert len(found) == 1
-        first: dict[str, Any] = found[0]
-        return first
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +54,7 @@ async def processor(system: System) -> RunningService:
 
 @pytest.fixture
 async def bus(system: System, processor: RunningService) -> AsyncIterator[Bus]:
-    async with Bus(system.kafka_bootstrap) as made:
+    async with Bus(system.kafka_bootstrap, IMAGE_EVENTS, SYNC_BATCHES, dead_letter_topic("image-processor")) as made:
         yield made
 
 

@@ -1,0 +1,1 @@
+"""Moves stored files between local disk and the bucket."""

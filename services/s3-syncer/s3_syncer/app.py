@@ -1,0 +1,50 @@
+"""Composition root of s3-syncer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from s3_syncer.batch import Batches
+from s3_syncer.handlers import register
+from s3_syncer.local_first import LocalFirst
+from s3_syncer.one_medium import OneMedium
+from s3_syncer.planner import Planner
+from s3_syncer.retention import Retention
+from s3_syncer.settings import S3SyncerSettings
+from s3_syncer.transfers import Transfers
+from shared.messaging.retry import S3_RETRIES
+from shared.service import Service
+from shared.storage.stores import open_stores
+
+
+async def wire(
+    service: Service, settings: S3SyncerSettings, stack: AsyncExitStack, is_auto_sync_on: Callable[[], bool]
+) -> None:
+    """Open what the process owns, in order, and register the handlers; `stack` closes it in reverse."""
+    stores = await stack.enter_async_context(open_stores(settings))
+    retries = replace(S3_RETRIES, first_delay_seconds=settings.file_retry_seconds)
+    media = OneMedium(Transfers(stores.disk, stores.bucket), retries, in_flight=settings.transfers_in_flight)
+    batches = Batches(service.unit_of_work, media, settings)
+    local_first = LocalFirst(
+        service.unit_of_work,
+        media,
+        retries,
+        settings,
+        is_on=lambda: stores.bucket is not None and is_auto_sync_on(),
+        is_urgent_work_in_hand=lambda: batches.in_hand > 0,
+    )
+    register(service.consumer, service.unit_of_work, Planner(service.unit_of_work), batches, local_first, settings)
+    service.background(local_first.work_off, "local_first copies")
+    service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")
+
+
+def main() -> None:
+    settings = S3SyncerSettings()
+    service = Service("s3-syncer", settings)
+    service.run(lambda stack: wire(service, settings, stack, lambda: settings.s3_auto_sync))
+
+
+if __name__ == "__main__":
+    main()

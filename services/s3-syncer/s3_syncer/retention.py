@@ -1,0 +1,26 @@
+"""Ended jobs are forgotten after a while."""
+
+from __future__ import annotations
+
+import asyncio
+
+from s3_syncer.repository import SyncRepository
+from shared.db.unit_of_work import UnitOfWork
+
+EVERY_SECONDS = 600.0
+JOBS_AT_ONCE = 10
+
+
+class Retention:
+    """Removes jobs, with their children and results, so long after their end."""
+
+    def __init__(self, unit_of_work: UnitOfWork, kept_seconds: float) -> None:
+        self._unit_of_work = unit_of_work
+        self._kept_seconds = kept_seconds
+
+    async def run(self) -> None:
+        """Sweep for as long as the process lives; returns only by cancellation."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            async with self._unit_of_work.begin() as transaction:
+                await SyncRepository(transaction.connection).prune_jobs(self._kept_seconds, JOBS_AT_ONCE)

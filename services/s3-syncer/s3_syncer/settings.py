@@ -1,0 +1,24 @@
+"""Settings of s3-syncer, on top of those that every service has."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class S3SyncerSettings(ServiceSettings):
+    """How much is moved at once, and how long work is held."""
+
+    concurrency: int = Field(default=8, ge=1, description="batches in hand at once")
+    files_in_flight: int = Field(default=20, ge=1, le=20, description="media at once per batch")
+    transfers_in_flight: int = Field(
+        default=32, ge=1, description="media at once in this process, by all batches; the bucket has 32 connections"
+    )
+    turn_seconds: float = Field(default=300.0, gt=0, description="a batch that takes longer goes on in another turn")
+    hold_seconds: float = Field(default=120.0, gt=1, description="how long a dead process keeps a medium from others")
+    file_retry_seconds: float = Field(default=2.0, gt=0, description="before the second of 5 attempts; then it doubles")
+    local_first_concurrency: int = Field(default=4, ge=1, description="media at once, while no batch is in hand")
+    local_first_poll_seconds: float = Field(default=1.0, gt=0)
+    s3_auto_sync: bool = Field(default=True, description="off leaves local_first pictures on the disk alone")
+    jobs_kept_seconds: float = Field(default=30 * 24 * 3600, gt=0, description="how long ended jobs are kept")
