@@ -94,21 +94,21 @@ class Load:
 
     async def _uploads(self, count: int) -> LoadResult:
         result, answers = LoadResult(), Counter[str]()
-        begin = self._loop.time() + (0.05 if self._order.per_second else 0.0)
+        begin = time.monotonic() + (0.05 if self._order.per_second else 0.0)
         gap_seconds = 1 / self._order.per_second if self._order.per_second else 0.0
         tasks: list[asyncio.Task[None]] = []
         for number, request in enumerate(islice(cycle(self._requests), count)):
             due = begin + number * gap_seconds
-            if (wait_seconds := due - self._loop.time()) > 0:
+            if (wait_seconds := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait_seconds)
             tasks.append(self._loop.create_task(self._upload(request, due, result, answers)))
         await asyncio.gather(*tasks)
-        result.all_answered_seconds = self._loop.time() - begin
+        result.all_answered_seconds = time.monotonic() - begin
         result.answers = dict(answers)
         return result
 
     async def _upload(self, request: bytes, due: float, result: LoadResult, answers: Counter[str]) -> None:
-        result.start_lag_ms.append((self._loop.time() - due) * 1000)
+        result.start_lag_ms.append((time.monotonic() - due) * 1000)
         try:
             answer = await self._connections.request(request)
         except (Lost, TimeoutError):
@@ -116,7 +116,7 @@ class Load:
             return
         answers[str(answer.status)] += 1
         if answer.status == ACCEPTED:
-            result.latencies_ms.append((self._loop.time() - due) * 1000)
+            result.latencies_ms.append((time.monotonic() - due) * 1000)
             result.job_ids.append(answer.job_id)
 
 
