@@ -21,7 +21,7 @@ from shared.telemetry.tracing import span
 _logger: Final = logging.getLogger(__name__)
 
 # One hop to a thread for so many bytes: more hops cost latency, a larger batch costs memory per upload in flight.
-BATCH_BYTES: Final = 256 * 1024
+BATCH_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
