@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry import context, trace
-from opentelemetry.propagate import extract, inject
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 tracer = trace.get_tracer("mediabus")
+
+PROPAGATOR = TraceContextTextMapPropagator()
 
 EXPORT_SECONDS = 2.0
 SHUTDOWN_MILLIS = 3_000
@@ -38,7 +40,7 @@ def start_tracing(service: str, instance: str, otlp_endpoint: str | None) -> Tra
 def trace_headers() -> dict[str, str]:
     """The current context as W3C headers; empty outside any span."""
     carrier: dict[str, str] = {}
-    inject(carrier)
+    PROPAGATOR.inject(carrier)
     return carrier
 
 
@@ -68,19 +70,18 @@ def span(
 
     `parent_headers` are W3C headers that came with a message or a request: the span continues their trace.
     """
-    token = context.attach(extract(parent_headers)) if parent_headers is not None else None
+    # By hand: the tracer's own context manager is three generators deep, on every request and message.
+    parent = PROPAGATOR.extract(parent_headers) if parent_headers is not None else None
+    current = tracer.start_span(name, parent, kind=kind, attributes=attributes)
+    token = context.attach(trace.set_span_in_context(current, parent))
     try:
-        with tracer.start_as_current_span(
-            name, kind=kind, attributes=dict(attributes or {}), record_exception=False, set_status_on_exception=False
-        ) as current:
-            try:
-                yield current
-            except Exception as error:
-                current.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"[:500]))
-                raise
+        yield current
+    except Exception as error:
+        current.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"[:500]))
+        raise
     finally:
-        if token is not None:
-            context.detach(token)
+        context.detach(token)
+        current.end()
 
 
 def record_span(name: str, start_ns: int, end_ns: int, attributes: Mapping[str, AttributeValue] | None = None) -> None:
