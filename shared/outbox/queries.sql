@@ -17,21 +17,36 @@ ORDER BY position;
 -- name: notify
 SELECT pg_notify($1, '');
 
--- name: unsent
-(SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at AS ready_at
- FROM outbox
- WHERE sent_at IS NULL AND due_at IS NULL
- ORDER BY id
- LIMIT $1)
-UNION ALL
-(SELECT id, topic, key, headers, payload, traceparent, tracestate, due_at
- FROM outbox
- WHERE sent_at IS NULL AND due_at <= clock_timestamp()
- ORDER BY due_at, id
- LIMIT $1);
-
--- name: next_due
-SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM outbox WHERE sent_at IS NULL AND due_at IS NOT NULL;
+-- name: turn
+-- Everything a relay asks between two batches in one round trip: it marks what Kafka has, reads the next of what Kafka
+-- has not, and says when the next delayed row is due. All parts see the table as it was before, hence the second look
+-- at $2. One row comes back even when there is nothing to send.
+WITH marked AS (
+    UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($2::bigint[])
+),
+unsent AS (
+    (SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at AS ready_at, due_at
+     FROM outbox
+     WHERE sent_at IS NULL AND due_at IS NULL AND id <> ALL($2::bigint[])
+     ORDER BY id
+     LIMIT $1)
+    UNION ALL
+    (SELECT id, topic, key, headers, payload, traceparent, tracestate, due_at, due_at
+     FROM outbox
+     WHERE sent_at IS NULL AND due_at <= clock_timestamp() AND id <> ALL($2::bigint[])
+     ORDER BY due_at, id
+     LIMIT $1)
+),
+later AS (
+    SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 AS next_due_seconds
+    FROM outbox
+    WHERE sent_at IS NULL AND due_at IS NOT NULL AND id <> ALL($2::bigint[])
+)
+SELECT later.next_due_seconds,
+       unsent.id, unsent.topic, unsent.key, unsent.headers, unsent.payload, unsent.traceparent, unsent.tracestate,
+       unsent.ready_at
+FROM later LEFT JOIN unsent ON true
+ORDER BY unsent.due_at NULLS FIRST, unsent.id;
 
 -- name: mark_sent
 UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[]);
@@ -53,6 +68,11 @@ DELETE FROM inbox WHERE ctid IN (
 
 -- name: try_lead
 SELECT pg_try_advisory_lock(hashtextextended('mediabus.relay.' || current_schema(), 0));
+
+-- name: forget_marks_in_a_crash
+-- A mark that a crash of the server takes back means that its message is published twice, which does no harm; waiting
+-- for the disk after every batch would hold up the next one.
+SET synchronous_commit = off;
 
 -- name: schema
 SELECT current_schema();

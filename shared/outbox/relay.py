@@ -106,26 +106,28 @@ class Relay:
             connection.terminate()
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
+        await connection.execute(QUERIES["forget_marks_in_a_crash"])
+        sent: list[int] = []
         while True:
             self._wake.clear()
+            rows, next_due_seconds = await self._turn(connection, sent)
             await self._housekeeping(connection)
-            rows = await self._read(connection)
-            if rows:
-                sent = await self._publish(rows)
-                if sent:
-                    await connection.execute(QUERIES["mark_sent"], sent)
-                if len(sent) < len(rows):
-                    await asyncio.sleep(self._settings.poll_seconds)
-                continue
-            await self._wait(connection)
+            sent = await self._publish(rows)
+            if len(sent) < len(rows):
+                await connection.execute(QUERIES["mark_sent"], sent)
+                sent = []
+                await asyncio.sleep(self._settings.poll_seconds)
+            elif not rows:
+                await self._wait(next_due_seconds)
 
-    async def _read(self, connection: asyncpg.Connection[Any]) -> list[_Row]:
-        records = await connection.fetch(QUERIES["unsent"], self._settings.batch_rows)
-        return [_Row(**record) for record in records]
+    async def _turn(self, connection: asyncpg.Connection[Any], sent: Sequence[int]) -> tuple[list[_Row], float | None]:
+        """Mark what was sent, and read what is next; with the seconds until the next delayed row is due, if any is."""
+        records = await connection.fetch(QUERIES["turn"], self._settings.batch_rows, sent)
+        rows = [_Row(*columns) for _, *columns in records if columns[0] is not None]
+        return rows, records[0]["next_due_seconds"]
 
-    async def _wait(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _wait(self, next_due_seconds: float | None) -> None:
         """Until a NOTIFY, the next due time or the poll interval, whichever comes first."""
-        next_due_seconds = await connection.fetchval(QUERIES["next_due"])
         timeout_seconds = self._settings.poll_seconds
         if next_due_seconds is not None:
             timeout_seconds = min(max(next_due_seconds, 0.0), timeout_seconds)
