@@ -60,11 +60,14 @@ class UnitOfWork:
     async def is_handled(self, delivery: Delivery) -> bool:
         """Whether the inbox holds the delivery: a cheap look before costly work, no replacement for the claim."""
         async with self.database.connection() as connection:
-            return bool(
-                await connection.fetchval(
-                    QUERIES["is_claimed"], delivery.consumer, delivery.envelope.source, delivery.claim
-                )
-            )
+            return await is_claimed(connection, delivery)
+
+
+async def is_claimed(connection: PooledConnection[Any], delivery: Delivery) -> bool:
+    """Whether a committed transaction, or this one, has claimed the delivery."""
+    return bool(
+        await connection.fetchval(QUERIES["is_claimed"], delivery.consumer, delivery.envelope.source, delivery.claim)
+    )
 
 
 async def claim(connection: PooledConnection[Any], delivery: Delivery, suffix: str = "") -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
 
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import Event
@@ -119,6 +120,7 @@ class Consumer:
             group_id=f"{self._service}.{topic.name}",
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
+            parser=_leave_unparsed,
             decoder=_leave_undecoded,
             listener=subscription,
             session_timeout_ms=session_ms,
@@ -171,12 +173,21 @@ class Consumer:
         return self.connected
 
     def stuck(self) -> list[str]:
-        return [reason for subscription in self._subscriptions if (reason := subscription.stuck())]
+        reasons = [reason for subscription in self._subscriptions if (reason := subscription.stuck())]
+        for subscription, committer in zip(self._subscriptions, self._committers, strict=False):
+            if committer.done() and not committer.cancelled():
+                reasons.append(f"{subscription.topic.name}: commits have ended with {committer.exception()!r}")
+        return reasons
 
     def state(self) -> list[dict[str, Any]]:
         for subscription in self._subscriptions:
             metrics.consumer_lag_messages.labels(subscription.topic.name).set(subscription.lag_messages())
         return [subscription.state() for subscription in self._subscriptions]
+
+
+def _leave_unparsed(record: Any) -> KafkaMessage:
+    """FastStream's own parser fails on a header without a value or that is no UTF-8, logs that, and reads on."""
+    return KafkaMessage(raw_message=record, body=b"", consumer=FAKE_CONSUMER)
 
 
 async def _leave_undecoded(message: KafkaMessage) -> Record:

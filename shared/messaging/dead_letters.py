@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.identifiers import new_id
 from shared.messaging import headers as names
+from shared.messaging.plain_text import read_text
 from shared.messaging.topics import SERVICES, dead_letter_topic, retry_topic
 
 READ_SECONDS = 30.0
@@ -79,8 +80,9 @@ class DeadLetters:
     async def replay(self, letter_id: str) -> Letter:
         """Send the original message to the service again, as a first attempt, and take the letter away.
 
-        It goes to the service's own retry topic: other readers of the original topic do not see it twice. A crash in
-        between leaves the letter, and replaying it again has the inbox of the replay's own id decide.
+        It goes to the service's own retry topic: other readers of the original topic do not see it twice. The replay
+        has a claim of its own in the inbox, derived from the letter: sent twice, by two people or after a crash that
+        left the letter, it takes effect once.
         """
         letter = await self.get(letter_id)
         kept = {name: value for name, value in letter.headers.items() if name not in names.KERNEL_HEADERS}
@@ -89,7 +91,7 @@ class DeadLetters:
             for name in (names.ORIGIN_TOPIC, names.ORIGIN_PARTITION, names.ORIGIN_OFFSET)
             if name in letter.headers
         }
-        headers = {**kept, **origin, names.REPLAY: new_id().hex}
+        headers = {**kept, **origin, names.REPLAY: uuid.uuid5(uuid.NAMESPACE_URL, letter.id).hex}
         await self._send(
             (retry_topic(self._service).name, letter.key.encode(), letter.payload, headers),
             (self._topic, letter.id.encode(), None, {}),
@@ -131,11 +133,11 @@ class DeadLetters:
 
 
 def _apply(letters: dict[str, Letter], record: Any) -> None:
-    letter_id = (record.key or b"").decode("utf-8", "replace")
+    letter_id = read_text(record.key)
     if record.value is None:
         letters.pop(letter_id, None)
         return
-    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    headers = {name: read_text(value) for name, value in record.headers}
     letters[letter_id] = Letter(letter_id, headers, record.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,3 +33,8 @@ class Delivery:
         """The event's id; a replay by a person is a claim of its own."""
         replay = self.headers.get(names.REPLAY)
         return f"{self.envelope.id}#{replay}" if replay else str(self.envelope.id)
+
+    @property
+    def letter_id(self) -> str:
+        """What its dead letter is called: an event is named by source and id together, a letter by one name."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.envelope.source}\n{self.claim}"))

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from opentelemetry.trace import SpanKind
 
-from shared.db.unit_of_work import UnitOfWork, claim
-from shared.events import Event
+from shared.db.unit_of_work import UnitOfWork, claim, is_claimed
+from shared.events import EVENT_TYPES, Event
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import (
     AlreadyHandled,
@@ -20,9 +20,10 @@ from shared.messaging.errors import (
     MessageError,
     PermanentError,
     TransientError,
+    decisive,
 )
 from shared.messaging.failures import claim_suffix, follow_up
-from shared.messaging.incoming import Record, read_delivery, read_event
+from shared.messaging.incoming import UNKNOWN_TYPE, Record, read_delivery, read_event
 from shared.messaging.retry import DeadLetter, Decision, Postpone, Retry, RetryPolicy, next_attempt
 from shared.messaging.topics import Topic
 from shared.outbox.outgoing import OutgoingMessage, append
@@ -85,11 +86,11 @@ class Dispatcher:
             parent_headers=delivery.headers,
         ):
             outcome = await self._handle(delivery, problem, topic)
-        metrics.messages_handled_total.labels(record.topic, delivery.envelope.type, outcome).inc()
+        # A type that nobody declared is a sender's word, of which there is no end: it may not name a time series.
+        known_type = delivery.envelope.type if delivery.envelope.type in EVENT_TYPES else UNKNOWN_TYPE
+        metrics.messages_handled_total.labels(record.topic, known_type, outcome).inc()
         if outcome != "skipped":
-            metrics.message_handling_seconds.labels(record.topic, delivery.envelope.type).observe(
-                time.perf_counter() - started_at
-            )
+            metrics.message_handling_seconds.labels(record.topic, known_type).observe(time.perf_counter() - started_at)
         return outcome
 
     async def _handle(self, delivery: Delivery, problem: PermanentError | None, topic: Topic) -> Outcome:
@@ -109,12 +110,13 @@ class Dispatcher:
         try:
             event = read_event(delivery, handler.event_type)
             await self._call(handler, event, delivery)
-        except AlreadyHandled:
-            return "duplicate"
-        except InfrastructureUnavailable:
-            raise
         except Exception as error:
-            return await self._fail(delivery, handler, event, error)
+            reason = decisive(error)
+            if isinstance(reason, AlreadyHandled):
+                return "duplicate"
+            if isinstance(reason, InfrastructureUnavailable):
+                raise reason from error
+            return await self._fail(delivery, handler, event, reason)
         return "done"
 
     async def _call(self, handler: Handler, event: Event, delivery: Delivery) -> None:
@@ -125,6 +127,12 @@ class Dispatcher:
             if not deadline.expired():
                 raise
             raise TransientError("handler_deadline", f"not done within {handler.deadline_seconds:g} seconds") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this task: the handler awaited something that was. Passed on, it would end the lane.
+            raise TransientError("handler_cancelled", "something that the handler waited for was cancelled") from error
 
     async def _fail(
         self, delivery: Delivery, handler: Handler | None, event: Event | None, error: Exception
@@ -132,11 +140,11 @@ class Dispatcher:
         policy = handler.retry if handler else RetryPolicy()
         decision = next_attempt(error, delivery.attempt, policy, postponed=delivery.postponed)
         events: Sequence[Event] = ()
-        if handler is not None and handler.on_failure is not None and event is not None:
-            events = handler.on_failure(event, decision)
+        if handler is not None and event is not None:
+            events = _told(handler, event, decision)
         outcome = await self._record(delivery, decision, events)
-        if handler is not None and handler.observe_failure is not None and outcome != "duplicate" and event is not None:
-            handler.observe_failure(event, decision)
+        if handler is not None and event is not None and outcome != "duplicate":
+            _observe(handler, event, decision)
         log.log(
             logging.ERROR if isinstance(decision, DeadLetter) else logging.WARNING,
             "message failed",
@@ -156,10 +164,13 @@ class Dispatcher:
         return outcome
 
     async def _record(self, delivery: Delivery, decision: Decision, events: Sequence[Event]) -> Outcome:
-        """Write the follow-up and what tells of it in one transaction, once however often the message is delivered."""
+        """Write the follow-up and what tells of it in one transaction, once however often the message is delivered.
+
+        A message that took effect is done, whatever failed after its commit.
+        """
         work = self._unit_of_work
         async with work.database.connection() as connection, connection.transaction():
-            if not await claim(connection, delivery, claim_suffix(decision)):
+            if await is_claimed(connection, delivery) or not await claim(connection, delivery, claim_suffix(decision)):
                 return "duplicate"
             outgoing = [follow_up(delivery, decision, self._service)]
             outgoing += [OutgoingMessage.of(event, work.source) for event in events]
@@ -171,3 +182,26 @@ class Dispatcher:
                 return "postponed"
             case DeadLetter():
                 return "dead_lettered"
+
+
+def _told(handler: Handler, event: Event, decision: Decision) -> Sequence[Event]:
+    """What tells of a failure. A bug in there costs the telling: it must not bring the message back for ever."""
+    if handler.on_failure is None:
+        return ()
+    try:
+        events = tuple(handler.on_failure(event, decision))
+        for told in events:
+            told.payload()
+    except Exception:
+        log.exception("a failure could not be told of", extra={"type": event.event_type})
+        return ()
+    return events
+
+
+def _observe(handler: Handler, event: Event, decision: Decision) -> None:
+    if handler.observe_failure is None:
+        return
+    try:
+        handler.observe_failure(event, decision)
+    except Exception:
+        log.exception("a failure could not be counted", extra={"type": event.event_type})

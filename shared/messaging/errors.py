@@ -49,5 +49,20 @@ class InfrastructureUnavailable(Exception):
         return f"{self.dependency} is unavailable: {self.detail}"
 
 
+def decisive(error: Exception) -> Exception:
+    """The error that decides what becomes of the message.
+
+    A task group wraps what its tasks raised; of several errors an absent dependency counts first, then a postponement.
+    """
+    if not isinstance(error, ExceptionGroup):
+        return error
+    errors = [decisive(part) for part in error.exceptions]
+    for kind in (InfrastructureUnavailable, AlreadyHandled, Postponed, PermanentError, MessageError):
+        for candidate in errors:
+            if isinstance(candidate, kind):
+                return candidate
+    return errors[0]
+
+
 class AlreadyHandled(Exception):
     """The inbox holds this delivery already: the handler stops here and the message counts as handled."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from shared.messaging import headers as names
 from shared.messaging.delivery import Delivery
+from shared.messaging.plain_text import read_text
 from shared.messaging.retry import DeadLetter, Decision, Failure, Postpone, Retry
 from shared.messaging.topics import dead_letter_topic, retry_topic
 from shared.outbox.outgoing import OutgoingMessage
@@ -13,7 +14,10 @@ from shared.telemetry.tracing import current_trace_id
 
 
 def follow_up(delivery: Delivery, decision: Decision, service: str) -> OutgoingMessage:
-    """The outbox row that carries out a decision: original bytes, key and headers, plus what happened."""
+    """The outbox row that carries out a decision: original bytes, key and headers, plus what happened.
+
+    Key and headers travel as text: what of them is no UTF-8 is replaced.
+    """
     headers = {
         **delivery.headers,
         names.ORIGIN_TOPIC: delivery.topic,
@@ -29,7 +33,7 @@ def follow_up(delivery: Delivery, decision: Decision, service: str) -> OutgoingM
     if trace_id:
         headers[names.TRACE_ID] = trace_id
     delay_seconds: float | None = None
-    key = (delivery.key or b"").decode("utf-8", "replace")
+    key = read_text(delivery.key)
     match decision:
         case Retry():
             topic = retry_topic(service).name
@@ -46,7 +50,7 @@ def follow_up(delivery: Delivery, decision: Decision, service: str) -> OutgoingM
             headers[names.ATTEMPT] = str(decision.failure.attempt)
             headers[names.DEAD_LETTERED_AT] = datetime.now(UTC).isoformat()
             headers[names.ORIGIN_KEY] = key
-            key = delivery.claim
+            key = delivery.letter_id
     return OutgoingMessage(topic, key, headers, delivery.payload, delay_seconds)
 
 

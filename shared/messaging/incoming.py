@@ -13,8 +13,14 @@ from shared.events import Envelope, Event
 from shared.messaging import headers as names
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import PermanentError
+from shared.messaging.plain_text import read_text
 
 UNKNOWN_TYPE = "unknown"
+
+LONGEST_ATTRIBUTE_CHARACTERS = 400
+"""Source and type are parts of an index entry of the inbox, which is bounded."""
+
+MOST_DIGITS = 9
 
 
 class Record(Protocol):
@@ -31,16 +37,18 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 def read_headers(record: Record) -> dict[str, str]:
-    return {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    """Headers as text; what is no UTF-8 is replaced, so only the payload is kept byte by byte."""
+    return {read_text(name.encode()): read_text(value) for name, value in record.headers}
 
 
 def _number(headers: Mapping[str, str], name: str, default: int) -> int:
     text = headers.get(name, "")
-    return int(text) if text.isdigit() else default
+    # isdigit alone takes digits for numbers that int refuses, e.g. a superscript two
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else default
 
 
 def read_delivery(record: Record, consumer: str) -> tuple[Delivery, PermanentError | None]:
@@ -55,7 +63,7 @@ def read_delivery(record: Record, consumer: str) -> tuple[Delivery, PermanentErr
     offset = _number(headers, names.ORIGIN_OFFSET, record.offset)
     problem = None
     try:
-        envelope = Envelope.from_headers(headers)
+        envelope = _envelope(headers)
     except ValueError as error:
         problem = PermanentError("envelope_invalid", str(error))
         place = uuid.uuid5(uuid.NAMESPACE_URL, f"kafka:{topic}/{partition}/{offset}")
@@ -73,6 +81,14 @@ def read_delivery(record: Record, consumer: str) -> tuple[Delivery, PermanentErr
         postponed=_number(headers, names.POSTPONED, 0),
     )
     return delivery, problem
+
+
+def _envelope(headers: Mapping[str, str]) -> Envelope:
+    envelope = Envelope.from_headers(headers)
+    for name, text in (("ce_type", envelope.type), ("ce_source", envelope.source)):
+        if len(text) > LONGEST_ATTRIBUTE_CHARACTERS:
+            raise ValueError(f"{name} has {len(text)} characters, at most {LONGEST_ATTRIBUTE_CHARACTERS} are accepted")
+    return envelope
 
 
 def read_event(delivery: Delivery, event_type: type[Event]) -> Event:

@@ -6,6 +6,9 @@ import random
 from dataclasses import dataclass
 
 from shared.messaging.errors import MessageError, PermanentError, Postponed
+from shared.messaging.plain_text import plain_text
+
+MOST_DOUBLINGS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,9 @@ class RetryPolicy:
 
     def delay_seconds(self, attempt: int, spread: float) -> float:
         """The delay after the given failed attempt (from 1); `spread` is in -1..1."""
-        delay = min(self.first_delay_seconds * self.factor ** (attempt - 1), self.longest_delay_seconds)
+        # Bounded, or the power of a large attempt overflows: a dependency may be away for days.
+        doublings = min(attempt - 1, MOST_DOUBLINGS)
+        delay = min(self.first_delay_seconds * self.factor**doublings, self.longest_delay_seconds)
         return float(delay * (1 + self.jitter * spread))
 
 
@@ -43,8 +48,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException, attempt: int) -> Failure:
         if isinstance(error, MessageError):
-            return cls(error.code, error.detail, attempt)
-        return cls("unexpected_error", f"{type(error).__name__}: {error}", attempt)
+            return cls(plain_text(error.code), plain_text(error.detail), attempt)
+        return cls("unexpected_error", plain_text(f"{type(error).__name__}: {error}"), attempt)
 
 
 @dataclass(frozen=True, slots=True)

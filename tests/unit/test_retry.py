@@ -17,6 +17,13 @@ from shared.messaging.retry import (
     next_attempt,
 )
 
+
+def test_a_dependency_may_be_away_for_days() -> None:
+    decision = next_attempt(Postponed("bucket_away", "no answer"), 1, PROCESSING_RETRIES, postponed=5_000, spread=0.0)
+    assert isinstance(decision, Postpone)
+    assert decision.delay_seconds == 60.0
+
+
 PERMANENT = PermanentError("image_corrupt", "not a picture")
 TRANSIENT = TransientError("busy", "come back")
 
