@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 import uvicorn
 from faststream.kafka import KafkaBroker
@@ -81,8 +82,9 @@ class Service:
         self.health = Health(
             stuck=[self.consumer.stuck],
             checks={"postgresql": self.database.ping, "kafka": self._ping_kafka},
-            details=self.consumer.state,
+            details=self._details,
         )
+        self._states: dict[str, Callable[[], Any]] = {}
         self._backgrounds: list[tuple[str, Background]] = []
 
     # --- wiring ---------------------------------------------------------------------------------------------------
@@ -90,6 +92,10 @@ class Service:
     def background(self, task: Background, name: str | None = None) -> None:
         """Run a function for as long as the process lives; when it fails it is logged and started again."""
         self._backgrounds.append((name or str(getattr(task, "__qualname__", repr(task))), task))
+
+    def tell(self, name: str, state: Callable[[], Any]) -> None:
+        """Have readiness tell of one more part, beside what is consumed."""
+        self._states[name] = state
 
     def operations(self) -> AsgiApp:
         """The operator's pages as an ASGI application."""
@@ -210,6 +216,9 @@ class Service:
                 log.exception("background task failed, starting it again", extra={"task": name})
             await asyncio.sleep(delay_seconds)
             delay_seconds = min(delay_seconds * 2, LONGEST_RESTART_SECONDS)
+
+    def _details(self) -> dict[str, Any]:
+        return {"consumer": self.consumer.state(), **{name: state() for name, state in self._states.items()}}
 
     async def _ping_kafka(self) -> None:
         if not self.consumer.ready:

@@ -18,7 +18,9 @@ from pydantic import SecretStr
 from deploy.local.ports import free_port
 from ingest_api import handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
+from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.catalogue import Records
+from ingest_api.controllers.settings import SettingsDesk
 from ingest_api.http import create_app
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
@@ -28,6 +30,7 @@ from ingest_api.passwords import Argon2Parameters, Passwords
 from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
+from ingest_api.settings_store import SettingsStore
 from ingest_api.sign_in import SignIn, SignInSettings
 from ingest_api.sockets import NoticeStream
 from ingest_api.staging_sweep import StagingSweep
@@ -39,6 +42,8 @@ from shared.events import Envelope, Event
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
+from shared.settings_feed import SettingsFeed
+from shared.storage.settings import S3Settings
 from shared.storage.stores import Stores, open_stores
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
@@ -174,17 +179,25 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         handlers.register(registered, unit_of_work)  # type: ignore[arg-type]
         urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
         records = Records(urls)
+        feed = SettingsFeed(settings.kafka_bootstrap, settings.media_defaults(), settings.entity_type_defaults())
         app = create_app(
             sign_in,
             settings=settings,
             database=pool,
-            uploads=Uploads(unit_of_work, stores.staging, sweep, settings),
+            uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
             outcome_wait=OutcomeWait(pool, hub, places=settings.waiting_answers),
             job_retry=JobRetry(unit_of_work, stores.disk),
             records=records,
             stores=stores,
             media_urls=urls,
             stream=NoticeStream(pool, hub, records, settings.socket_send_seconds),
+            feed=feed,
+            settings_desk=SettingsDesk(
+                SettingsStore(unit_of_work, feed, settings.media_defaults(), settings.entity_type_defaults()),
+                BucketStatus(stores.bucket),
+                BucketTrials(),
+                S3Settings.of(settings),
+            ),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         base_url = await stack.enter_async_context(_served(traced(app), port))  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from shared.messaging.topics import SETTINGS_EVENTS
 MEBIBYTE = 1024 * 1024
 MAX_VARIANTS = 12
 MEDIA_KEY = "media"
+ENTITY_TYPE_PREFIX = "entity-type:"
 
 _VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RESERVED_VARIANT_NAMES = frozenset({"original"})
@@ -88,8 +89,8 @@ class MediaSettings(_Document):
     s3_public_url: Annotated[str, AfterValidator(_base_url)] | None = None
     hybrid_mode_enabled: bool = False
     hybrid_pending_below: int = Field(default=5, ge=1, le=1000)
-    hybrid_wait_seconds: float = Field(default=10.0, gt=0, le=60)
-    upload_limit_bytes: int = Field(default=50 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE)
+    hybrid_wait_seconds: float = Field(default=10.0, gt=0, le=300)
+    upload_limit_bytes: int = Field(default=50 * MEBIBYTE, ge=1, le=1024 * MEBIBYTE)
 
 
 class VariantFormat(StrEnum):
@@ -175,7 +176,7 @@ class EntityTypeSettings(_Document):
 
 def entity_type_key(entity_type: str) -> str:
     """The key under which the settings of an entity type are kept."""
-    return f"entity-type:{entity_type}"
+    return f"{ENTITY_TYPE_PREFIX}{entity_type}"
 
 
 class SettingsChangedV1(Event, type="settings.changed.v1", topic=SETTINGS_EVENTS):

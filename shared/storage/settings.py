@@ -72,3 +72,16 @@ class S3Settings(BaseModel):
             presign_endpoint=settings.s3_presign_endpoint,
             public_url=settings.s3_public_url,
         )
+
+    def at(self, endpoint: str | None, bucket: str, region: str, public_url: str | None = None) -> S3Settings:
+        """The same credentials and patience for another place; without an endpoint the present one stays."""
+        is_elsewhere = endpoint is not None and endpoint.rstrip("/") != self.endpoint
+        changes = {
+            "endpoint": endpoint or self.endpoint,
+            "bucket": bucket,
+            "region": region,
+            "public_url": public_url,
+            # It is another way to the store of the environment, and none to another store.
+            "presign_endpoint": None if is_elsewhere else self.presign_endpoint,
+        }
+        return S3Settings.model_validate({**dict(self), **changes})

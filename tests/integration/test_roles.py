@@ -28,6 +28,7 @@ pytestmark = pytest.mark.stack
 
 PLACES = {name: str(new_id()) for name in ("user_id", "key_id", "media_id", "job_id")} | {
     "variant": "large",
+    "entity_type": "product",
     "path": "x",
 }
 

@@ -6,7 +6,9 @@ import gc
 from contextlib import AsyncExitStack
 
 from ingest_api import handlers
+from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.catalogue import Records
+from ingest_api.controllers.settings import SettingsDesk
 from ingest_api.http import create_app, with_operations
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
@@ -16,11 +18,14 @@ from ingest_api.passwords import Passwords
 from ingest_api.queue_size import QueueSize
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
+from ingest_api.settings_store import SettingsStore
 from ingest_api.sign_in import SignIn, SignInSettings
 from ingest_api.sockets import NoticeStream
 from ingest_api.staging_sweep import StagingSweep
 from ingest_api.uploads import Uploads
 from shared.service import Service
+from shared.settings_feed import SettingsFeed
+from shared.storage.settings import S3Settings
 from shared.storage.stores import open_stores
 from shared.telemetry.http import AsgiApp
 
@@ -30,6 +35,9 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     database, unit_of_work = service.database, service.unit_of_work
     stores = await stack.enter_async_context(open_stores(settings))
     staging_store = stores.bucket if settings.staging_store == "bucket" and stores.bucket else stores.disk
+    feed = SettingsFeed(settings.kafka_bootstrap, settings.media_defaults(), settings.entity_type_defaults())
+    settings_store = SettingsStore(unit_of_work, feed, settings.media_defaults(), settings.entity_type_defaults())
+    service.tell("settings", feed.state)
     sign_in = SignIn(database, Passwords(), SignInSettings())
     stack.callback(sign_in.passwords.close)
     hub = NewsHub(database.dsn, application_name=service.name)
@@ -39,6 +47,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     for task in (
         sign_in.sweep,
         hub.run,
+        feed.run,
+        settings_store.follow,
         sweep.run,
         Retention(database, stores.staging, settings).run,
         QueueSize(database).run,
@@ -51,13 +61,17 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         sign_in,
         settings=settings,
         database=database,
-        uploads=Uploads(unit_of_work, stores.staging, sweep, settings),
+        uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
         outcome_wait=OutcomeWait(database, hub, places=settings.waiting_answers),
         job_retry=JobRetry(unit_of_work, staging_store),
         records=records,
         stores=stores,
         media_urls=media_urls,
         stream=NoticeStream(database, hub, records, settings.socket_send_seconds),
+        feed=feed,
+        settings_desk=SettingsDesk(
+            settings_store, BucketStatus(stores.bucket), BucketTrials(), S3Settings.of(settings)
+        ),
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

@@ -12,6 +12,7 @@ from ingest_api.catalogue import Records
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
+from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.uploads import UploadDesk
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.job_retry import JobRetry
@@ -25,6 +26,7 @@ from ingest_api.sockets import NoticeStream
 from ingest_api.tracing_middleware import traced
 from ingest_api.uploads import Uploads
 from shared.db.pool import Database
+from shared.settings_feed import SettingsFeed
 from shared.storage.settings import S3Settings
 from shared.storage.stores import Stores
 from shared.telemetry.http import PATHS, AsgiApp, Receive, Scope, Send
@@ -44,21 +46,24 @@ def create_app(
     stores: Stores,
     media_urls: MediaUrls,
     stream: NoticeStream,
+    feed: SettingsFeed,
+    settings_desk: SettingsDesk,
 ) -> Litestar:
     """Everything below /api, /docs, /media and the pages."""
     parts: dict[str, Any] = {
         "settings": settings,
         "database": database,
-        "desk": UploadDesk(uploads, outcome_wait, records, settings),
+        "desk": UploadDesk(uploads, outcome_wait, records, settings, feed),
         "job_retry": job_retry,
         "records": records,
         "stores": stores,
         "media_urls": media_urls,
         "stream": stream,
+        "settings_desk": settings_desk,
         "places": SocketPlaces(settings.sockets),
     }
     return Litestar(
-        route_handlers=[MediaController, JobController, MediaBytesController, WebSocketController],
+        route_handlers=[MediaController, JobController, SettingsController, MediaBytesController, WebSocketController],
         dependencies={name: _provide(part) for name, part in parts.items()},
         plugins=[SignInPlugin(sign_in), PagesPlugin(records, *bucket_origins(S3Settings.of(settings)))],
         request_max_body_size=LARGEST_JSON_BYTES,

@@ -53,6 +53,14 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/admin/media/jobs"): Role.ADMIN,
         ("GET", "/api/admin/media/jobs/{job_id}"): Role.ADMIN,
         ("POST", "/api/admin/media/jobs/{job_id}/retry"): Role.ADMIN,
+        # what concerns S3 is changed by superadmins alone
+        ("GET", "/api/admin/media/settings"): Role.ADMIN,
+        ("PUT", "/api/admin/media/settings"): Role.ADMIN,
+        ("PATCH", "/api/admin/media/settings"): Role.ADMIN,
+        ("GET", "/api/admin/media/settings/audit"): Role.ADMIN,
+        ("POST", "/api/admin/media/settings/test-s3"): Role.ADMIN,
+        ("GET", "/api/admin/media/settings/entity-types/{entity_type}"): Role.ADMIN,
+        ("PUT", "/api/admin/media/settings/entity-types/{entity_type}"): Role.ADMIN,
         ("WEBSOCKET", "/api/ws"): Role.PHOTOGRAPHER,
         # private and deleted media ask for more, by what they are
         ("GET", "/media/{media_id}/{variant}"): None,

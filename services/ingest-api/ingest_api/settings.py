@@ -9,7 +9,9 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from shared.events import EntityTypeSettings, MediaSettings, StorageStrategy, VariantSettings
 from shared.settings import ServiceSettings
+from shared.settings_feed import settings_of_environment
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,10 @@ DAY_SECONDS = 24 * HOUR_SECONDS
 
 
 class IngestSettings(ServiceSettings):
-    """Beside these, `ingest_api.sign_in.SignInSettings` has those of signing in."""
+    """Beside these, `ingest_api.sign_in.SignInSettings` has those of signing in.
+
+    What the settings of the API hold too is only their default here: it holds until somebody changes them.
+    """
 
     # uploads
     upload_limit_bytes: int = Field(default=50 * MEBIBYTE, gt=0, description="largest file; more is cut with 413")
@@ -32,6 +37,9 @@ class IngestSettings(ServiceSettings):
         default=16 * 1024, gt=0, description="a slower upload is given up, once the idle time has passed too"
     )
     default_storage_strategy: Literal["local_only", "local_first", "s3_only", "both"] = "local_first"
+    variants: dict[str, tuple[VariantSettings, ...]] = Field(
+        default_factory=dict, description="by entity type, as JSON; the same as image-processor's"
+    )
     private_entity_types: frozenset[str] = Field(
         default=frozenset(), description="JSON list: media of these need a signature, a session or a key"
     )
@@ -64,6 +72,21 @@ class IngestSettings(ServiceSettings):
     sockets: int = Field(default=1000, ge=1, description="open WebSockets of this process")
     socket_lifetime_seconds: float = Field(default=HOUR_SECONDS, gt=0, description="then the client signs in again")
     socket_send_seconds: float = Field(default=10.0, gt=0, description="a client that takes longer is disconnected")
+
+    def media_defaults(self) -> MediaSettings:
+        """What the settings of all media are before their first change."""
+        return settings_of_environment(self).model_copy(
+            update={
+                "default_storage_strategy": StorageStrategy(self.default_storage_strategy),
+                "hybrid_mode_enabled": self.hybrid_mode_enabled,
+                "hybrid_pending_below": self.hybrid_pending_below,
+                "hybrid_wait_seconds": self.hybrid_wait_seconds,
+                "upload_limit_bytes": self.upload_limit_bytes,
+            }
+        )
+
+    def entity_type_defaults(self) -> dict[str, EntityTypeSettings]:
+        return {name: EntityTypeSettings(variants=variants) for name, variants in self.variants.items()}
 
     @cached_property
     def signing_key_bytes(self) -> bytes:

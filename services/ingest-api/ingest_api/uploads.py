@@ -18,13 +18,15 @@ from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.uploads import CommitInDoubt, FirstUse, UploadRepository
 from ingest_api.request_body import Patience, RequestBody, body_too_large
 from ingest_api.settings import IngestSettings
+from ingest_api.settings_document import NEEDS_BUCKET
 from ingest_api.staging_sweep import StagingSweep
 from ingest_api.upload_fields import UploadFields, read_fields
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import MediaUploadedV1, ProcessImageV1, StorageStrategy
+from shared.events import EntityTypeSettings, MediaSettings, MediaUploadedV1, ProcessImageV1, StorageStrategy
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.outbox.outgoing import OutgoingMessage
+from shared.settings_feed import SettingsFeed
 from shared.storage.staging import StagedFile, Staging
 from shared.telemetry import metrics
 
@@ -64,12 +66,12 @@ class Uploads:
         staging: Staging,
         sweep: StagingSweep,
         settings: IngestSettings,
+        feed: SettingsFeed,
     ) -> None:
         self._unit_of_work = unit_of_work
+        self._feed = feed
         self._staging = staging
         self._sweep = sweep
-        self._limit_bytes = settings.upload_limit_bytes
-        self._default_strategy = StorageStrategy(settings.default_storage_strategy)
         self._private_entity_types = settings.private_entity_types
         self._patience = Patience(settings.upload_idle_seconds, settings.upload_slowest_bytes_per_second)
         self._labels = EntityLabels()
@@ -87,17 +89,18 @@ class Uploads:
         """
         _check_idempotency_key(call.idempotency_key)
         boundary = boundary_of(call.content_type)
-        most_bytes = self._limit_bytes + ENVELOPE_BYTES
+        limit_bytes = self._feed.current().upload_limit_bytes
+        most_bytes = limit_bytes + ENVELOPE_BYTES
         body = RequestBody(call.receive, self._patience, most_bytes)
         try:
             if call.content_length is not None and call.content_length > most_bytes:
                 raise body_too_large(most_bytes)
             async with self._admission.enter(call.content_length or most_bytes):
                 with storage_refusals():
-                    return await self._take(body, boundary, call)
+                    return await self._take(body, boundary, call, limit_bytes)
         except Problem as problem:
             if problem.code != "too_many_uploads":
-                await self._let_client_finish(body, call, problem)
+                await self._let_client_finish(body, call, problem, limit_bytes)
             raise
 
     async def pending(self, most: int) -> int:
@@ -105,22 +108,23 @@ class Uploads:
         async with self._unit_of_work.database.connection() as connection:
             return await UploadRepository(connection, self._unit_of_work.schema).pending(most)
 
-    async def _take(self, body: RequestBody, boundary: str, call: UploadCall) -> Received:
+    async def _take(self, body: RequestBody, boundary: str, call: UploadCall, limit_bytes: int) -> Received:
         try:
-            upload = await self._stage_and_record(body, boundary, call)
+            upload = await self._stage_and_record(body, boundary, call, limit_bytes)
         except _KeyUsedBefore as used:
             # Its staged file is gone: the exception went through the block of the writer.
             return Received(used.first.job_id, used.first.media_id, is_repeat=True)
         metrics.media_jobs_added_total.labels(self._labels.label(upload.entity_type), QUEUE_TYPE).inc()
         return Received(upload.job_id, upload.media_id, is_repeat=False)
 
-    async def _stage_and_record(self, body: RequestBody, boundary: str, call: UploadCall) -> Upload:
+    async def _stage_and_record(self, body: RequestBody, boundary: str, call: UploadCall, limit_bytes: int) -> Upload:
         doubt: CommitInDoubt | None = None
         job_id = new_id()
-        async with self._staging.receive(job_id, limit_bytes=self._limit_bytes) as writer:
+        async with self._staging.receive(job_id, limit_bytes=limit_bytes) as writer:
             form = await read_form(body.next_chunk, boundary, writer)
             fields = read_fields(form)
-            upload = self._upload(job_id, call.uploader, form, fields, await writer.commit())
+            strategy = self._strategy(fields)
+            upload = self._upload(job_id, call.uploader, form, fields, strategy, await writer.commit())
             try:
                 await self._record(upload, call.idempotency_key)
             except CommitInDoubt as error:
@@ -131,8 +135,23 @@ class Uploads:
             raise doubt
         return upload
 
+    def _strategy(self, fields: UploadFields) -> StorageStrategy:
+        """Raises InvalidFields where the bucket is wanted and S3 is switched off."""
+        settings = self._feed.current()
+        strategy = strategy_of(fields, self._feed.entity_type(fields.entity_type), settings)
+        if strategy in NEEDS_BUCKET and not settings.s3_enabled:
+            detail = f"{strategy} needs S3, which is switched off in the settings: use local_only or local_first"
+            raise InvalidFields(FieldError("storageStrategy", detail))
+        return strategy
+
     def _upload(
-        self, job_id: UUID, uploader: UUID, form: ReceivedForm, fields: UploadFields, staged: StagedFile
+        self,
+        job_id: UUID,
+        uploader: UUID,
+        form: ReceivedForm,
+        fields: UploadFields,
+        strategy: StorageStrategy,
+        staged: StagedFile,
     ) -> Upload:
         assert form.filename is not None
         assert form.picture_type is not None
@@ -149,7 +168,7 @@ class Uploads:
             alt=fields.alt,
             title=fields.title,
             private=fields.entity_type in self._private_entity_types,
-            storage_strategy=fields.storage_strategy or self._default_strategy,
+            storage_strategy=strategy,
             staging_key=staged.key,
             received_at=datetime.now(UTC),
         )
@@ -170,17 +189,17 @@ class Uploads:
             raise Problem(409, "idempotency_conflict", detail)
         raise _KeyUsedBefore(first)
 
-    async def _let_client_finish(self, body: RequestBody, call: UploadCall, problem: Problem) -> None:
+    async def _let_client_finish(self, body: RequestBody, call: UploadCall, problem: Problem, limit_bytes: int) -> None:
         """See to it that a client in the middle of sending gets to read its answer.
 
         Where the rest is known to be small the server skips it after the answer. Otherwise a part is skipped before,
         and the connection is closed if that did not reach the end.
         """
-        allowed_bytes = self._limit_bytes + ENVELOPE_BYTES
+        allowed_bytes = limit_bytes + ENVELOPE_BYTES
         if body.ending != "open" or (call.content_length is not None and call.content_length <= allowed_bytes):
             return
         nothing_is_sent = call.asks_first and not body.received_bytes
-        if nothing_is_sent or not await body.skip_rest(self._limit_bytes, REFUSED_READ_ON_SECONDS):
+        if nothing_is_sent or not await body.skip_rest(limit_bytes, REFUSED_READ_ON_SECONDS):
             problem.headers["Connection"] = "close"
 
 
@@ -190,6 +209,14 @@ class _KeyUsedBefore(Exception):
     def __init__(self, first: FirstUse) -> None:
         super().__init__(first)
         self.first = first
+
+
+def strategy_of(
+    fields: UploadFields, entity_type: EntityTypeSettings | None, settings: MediaSettings
+) -> StorageStrategy:
+    """What the upload says, else its entity type, else the default."""
+    of_type = entity_type.strategy if entity_type else None
+    return fields.storage_strategy or of_type or settings.default_storage_strategy
 
 
 def process_command(upload: Upload) -> ProcessImageV1:

@@ -19,6 +19,7 @@ from ingest_api.request_body import ClientDisconnected
 from ingest_api.settings import IngestSettings
 from ingest_api.upload_operation import UploadOperation
 from ingest_api.uploads import Received, UploadCall, Uploads
+from shared.settings_feed import SettingsFeed
 
 
 class UploadAnswer(msgspec.Struct, rename="camel"):
@@ -54,11 +55,13 @@ class UploadDesk:
     outcome_wait: OutcomeWait
     records: Records
     settings: IngestSettings
+    feed: SettingsFeed
 
     async def hybrid_applies(self) -> bool:
         """Whether little enough is pending that the answer may wait for the picture."""
-        most = self.settings.hybrid_pending_below
-        return self.settings.hybrid_mode_enabled and await self.uploads.pending(most) < most
+        settings = self.feed.current()
+        most = settings.hybrid_pending_below
+        return settings.hybrid_mode_enabled and await self.uploads.pending(most) < most
 
 
 class UploadHandlers(Controller):
@@ -95,7 +98,7 @@ class UploadHandlers(Controller):
             seconds = min(float(preferred_seconds), desk.settings.longest_wait_seconds)
             headers["Preference-Applied"] = f"wait={seconds:g}" if preferred_seconds else "respond-async"
         else:
-            seconds = desk.settings.hybrid_wait_seconds if hybrid else 0.0
+            seconds = desk.feed.current().hybrid_wait_seconds if hybrid else 0.0
         job = await desk.outcome_wait.wait(received.job_id, seconds)
         return Response(
             _accepted(received) if job is None else _finished(job, desk.records),
