@@ -137,8 +137,11 @@ class SyncWorld:
         return [fact for fact in self.all_facts(job_id) if fact["job_id"] == str(job_id)]
 
     def all_facts(self, job_id: UUID) -> list[dict[str, Any]]:
-        """Those of its children too."""
-        return self.bus.seen(job_id, "sync.job-changed.v1")
+        """Those of its children too. A fact that is told again, as after a crash, counts once and says the same."""
+        told: dict[tuple[str, int], dict[str, Any]] = {}
+        for fact in self.bus.seen(job_id, "sync.job-changed.v1"):
+            assert told.setdefault((fact["job_id"], fact["version"]), fact) == fact
+        return list(told.values())
 
     async def ended(self, job_id: UUID, within_seconds: float = 30) -> dict[str, Any]:
         """The job's last fact."""

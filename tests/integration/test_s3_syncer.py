@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import itertools
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import SyncOperation
+from shared.events import MediaFilter, StorageStatus, SyncOperation
+from shared.identifiers import new_id
 from shared.messaging.topics import SYNC_EVENTS, dead_letter_topic
 from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
 from tests.bus import Bus
 from tests.running_service import RunningService
-from tests.sync_world import SyncWorld
+from tests.sync_world import BUCKET, SyncWorld, copy_command, start_command
 from tests.system import System, running_system
 
 pytestmark = pytest.mark.stack
@@ -60,11 +69,381 @@ async def world(
         yield SyncWorld(system, bus, client)
 
 
-async def test_a_job_uploads_its_pictures(world: SyncWorld) -> None:
-    pictures = await world.pictures(3)
+# --- operations -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_uploads_its_pictures_and_rclone_finds_the_same(
+    world: SyncWorld, object_store_server: ObjectStoreServer
+) -> None:
+    pictures = [*await world.pictures(3), await world.picture(files=1, size_bytes=9 * 2**20)]
     ended = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
-    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("completed", 3, 0)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("completed", 4, 0)
     assert ended["moved_bytes"] == ended["total_bytes"] == sum(len(c) for p in pictures for c in p.contents.values())
     for picture in pictures:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
         assert world.placements(picture) == ["synced"]
+    await rclone_check(world.disk, object_store_server, [key for picture in pictures for key in picture.keys])
+
+    again = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
+    assert (again["status"], again["processed_files"], again["moved_bytes"]) == ("completed", 4, 0)
+    assert {result["status"] for result in world.results(again_id(again)).values()} == {"skipped"}
+    assert world.placements(pictures[0]) == ["synced"]
+
+
+def again_id(fact: dict[str, Any]) -> Any:
+    return fact["job_id"]
+
+
+async def rclone_check(disk: Path, server: ObjectStoreServer, keys: list[str]) -> None:
+    """An independent reader compares disk and bucket by their bytes."""
+    listing = disk.parent / "keys.txt"
+    listing.write_text("".join(f"{key}\n" for key in keys))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "RCLONE_CONFIG": os.devnull,
+        "RCLONE_CONFIG_STORE_TYPE": "s3",
+        "RCLONE_CONFIG_STORE_PROVIDER": "Minio",
+        "RCLONE_CONFIG_STORE_ENDPOINT": server.endpoint,
+        "RCLONE_CONFIG_STORE_REGION": server.region,
+        "RCLONE_CONFIG_STORE_ACCESS_KEY_ID": server.access_key,
+        "RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY": server.secret_key,
+    }
+    command = [str(Path(sys.executable).with_name("rclone")), "check", str(disk), f"store:{BUCKET}"]
+    command += ["--download", "--files-from", str(listing)]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{len(keys)} matching files" in done.stderr, done.stderr
+
+
+async def test_the_source_goes_once_its_copy_was_read_back(world: SyncWorld) -> None:
+    pictures = await world.pictures(2)
+    await world.run(SyncOperation.UPLOAD_TO_S3, pictures, delete_source=True)
+    for picture in pictures:
+        await world.assert_stored(picture, on_disk=False, in_bucket=True)
+        assert world.placements(picture) == ["s3_only"]
+    ended = await world.run(SyncOperation.DOWNLOAD_FROM_S3, pictures)
+    assert ended["moved_bytes"] == ended["total_bytes"]
+    for picture in pictures:
+        await world.assert_stored(picture, on_disk=True, in_bucket=True)
+    await world.run(SyncOperation.DOWNLOAD_FROM_S3, pictures, delete_source=True)
+    for picture in pictures:
+        await world.assert_stored(picture, on_disk=True, in_bucket=False)
+        assert world.placements(picture) == ["s3_only", "synced", "local_only"]
+
+
+async def test_deleting_keeps_the_last_copy(world: SyncWorld) -> None:
+    synced, local = await world.pictures(2)
+    await world.run(SyncOperation.UPLOAD_TO_S3, [synced])
+    ended = await world.run(SyncOperation.DELETE_LOCAL, [synced, local])
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("failed", 1, 1)
+    assert world.results(ended["job_id"])[str(local.media_id)]["code"] == "last_copy"
+    await world.assert_stored(synced, on_disk=False, in_bucket=True)
+    await world.assert_stored(local, on_disk=True, in_bucket=False)
+
+    ended = await world.run(SyncOperation.DELETE_S3, [synced])
+    assert world.results(ended["job_id"])[str(synced.media_id)]["code"] == "last_copy"
+    await world.run(SyncOperation.DOWNLOAD_FROM_S3, [synced])
+    assert (await world.run(SyncOperation.DELETE_S3, [synced]))["status"] == "completed"
+    await world.assert_stored(synced, on_disk=True, in_bucket=False)
+
+
+async def test_hard_delete_leaves_nothing(world: SyncWorld) -> None:
+    pictures = await world.pictures(2)
+    await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
+    assert (await world.run(SyncOperation.HARD_DELETE, pictures))["status"] == "completed"
+    for picture in pictures:
+        await world.assert_stored(picture, on_disk=False, in_bucket=False)
+        assert world.placements(picture) == ["synced", "missing"]
+    again = await world.run(SyncOperation.HARD_DELETE, pictures)
+    assert {result["status"] for result in world.results(again["job_id"]).values()} == {"skipped"}
+    gone = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
+    assert {result["code"] for result in world.results(gone["job_id"]).values()} == {"no_files"}
+
+
+async def test_rename_moves_both_copies_and_the_record(world: SyncWorld) -> None:
+    picture = await world.picture()
+    await world.run(SyncOperation.UPLOAD_TO_S3, [picture])
+    await world.run(SyncOperation.RENAME, [picture], rename_prefix=("media/", "archive/"))
+    told = world.bus.seen(picture.media_id, "sync.media-storage-changed.v1")[-1]
+    assert [file["key"] for file in told["files"]] == [key.replace("media/", "archive/", 1) for key in picture.keys]
+    for key, content in picture.contents.items():
+        new_key = key.replace("media/", "archive/", 1)
+        assert (world.on_disk(key), await world.in_bucket(key)) == (None, None)
+        assert (world.on_disk(new_key), await world.in_bucket(new_key)) == (content, content)
+    again = await world.run(SyncOperation.RENAME, [picture], rename_prefix=("media/", "archive/"))
+    assert [result["status"] for result in world.results(again["job_id"]).values()] == ["skipped"]
+
+
+async def test_other_content_is_a_conflict_and_stays(world: SyncWorld) -> None:
+    conflicting, fine = await world.pictures(2)
+    key = conflicting.keys[1]
+    await world.client.put_object(Bucket=BUCKET, Key=key, Body=b"\0" * len(conflicting.contents[key]))
+    ended = await world.run(SyncOperation.UPLOAD_TO_S3, [conflicting, fine], delete_source=True)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("failed", 1, 1)
+    assert ended["error"].startswith("some_failed")
+    assert world.results(ended["job_id"])[str(conflicting.media_id)]["code"] == "conflict"
+    assert await world.in_bucket(key) == b"\0" * len(conflicting.contents[key])
+    assert world.on_disk(key) == conflicting.contents[key]
+    await world.assert_stored(fine, on_disk=False, in_bucket=True)
+
+
+async def test_what_is_damaged_on_the_disk_is_not_uploaded(world: SyncWorld) -> None:
+    picture = await world.picture(files=1)
+    (world.disk / picture.keys[0]).write_bytes(b"x" * len(picture.contents[picture.keys[0]]))
+    ended = await world.run(SyncOperation.UPLOAD_TO_S3, [picture], delete_source=True)
+    assert world.results(ended["job_id"])[str(picture.media_id)]["code"] == "checksum_mismatch"
+    assert await world.in_bucket(picture.keys[0]) is None
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+async def test_130_pictures_become_two_children(world: SyncWorld) -> None:
+    pictures = await world.pictures(130, files=1, size_bytes=500)
+    ended = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
+    assert (ended["status"], ended["is_parent"], ended["processed_files"]) == ("completed", True, 130)
+    assert ended["moved_bytes"] == ended["total_bytes"]
+    assert_counts_are_right_at_every_fact(world, ended["job_id"])
+    children = {fact["job_id"]: fact for fact in world.all_facts(ended["job_id"]) if fact["parent_job_id"]}
+    assert sorted(child["total_files"] for child in children.values()) == [30, 100]
+    assert {child["status"] for child in children.values()} == {"completed"}
+    assert sorted(child["batch_index"] for child in children.values()) == [0, 1]
+    assert len(world.results(ended["job_id"])) == 130
+
+
+def assert_counts_are_right_at_every_fact(world: SyncWorld, job_id: Any) -> None:
+    """Of every job: never more than the total, never less than before, and the parent is the sum of its children."""
+    by_job: dict[str, list[dict[str, Any]]] = {}
+    for fact in world.all_facts(job_id):
+        by_job.setdefault(fact["job_id"], []).append(fact)
+    for facts in by_job.values():
+        ordered = sorted(facts, key=lambda fact: int(fact["version"]))
+        for before, after in itertools.pairwise(ordered):
+            for count in ("processed_files", "failed_files", "moved_bytes"):
+                assert before[count] <= after[count]
+        for fact in ordered:
+            assert fact["processed_files"] + fact["failed_files"] <= fact["total_files"]
+        assert ordered[-1]["processed_files"] + ordered[-1]["failed_files"] == ordered[-1]["total_files"]
+    parent = by_job.pop(str(job_id))[-1]
+    for count in ("processed_files", "failed_files", "moved_bytes", "total_files", "total_bytes"):
+        assert parent[count] == sum(facts[-1][count] for facts in by_job.values())
+
+
+async def test_selections_by_filter(world: SyncWorld) -> None:
+    label = f"kind-{new_id().hex[-6:]}"
+    pictures = await world.pictures(4, files=1, entity_type=label)
+    await world.run(SyncOperation.UPLOAD_TO_S3, pictures[:1])
+    local = MediaFilter(entity_type=label, storage_status=StorageStatus.LOCAL_ONLY)
+    ended = await world.run(SyncOperation.UPLOAD_TO_S3, (), filter=local, min_files_for_batching=2, batch_size=2)
+    assert (ended["status"], ended["total_files"], ended["is_parent"]) == ("completed", 3, True)
+    for picture in pictures:
+        await world.assert_stored(picture, on_disk=True, in_bucket=True)
+    empty = await world.run(SyncOperation.UPLOAD_TO_S3, (), filter=local)
+    assert (empty["status"], empty["total_files"]) == ("failed", 0)
+    assert empty["error"].startswith("empty_selection")
+
+
+async def test_unknown_ids_fail_after_having_been_looked_for(world: SyncWorld) -> None:
+    picture = await world.picture(files=1)
+    unknown = new_id()
+    job_id = await world.start(SyncOperation.UPLOAD_TO_S3, ids=[picture.media_id, unknown])
+    ended = await world.ended(job_id)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("failed", 1, 1)
+    assert world.results(job_id)[str(unknown)]["code"] == "unknown_media"
+
+
+async def test_retry_works_on_what_failed(world: SyncWorld) -> None:
+    pictures = await world.pictures(5, files=1)
+    for picture in pictures[:2]:
+        await world.client.put_object(Bucket=BUCKET, Key=picture.keys[0], Body=b"other")
+    options: dict[str, Any] = {"min_files_for_batching": 2, "batch_size": 2}
+    failed = await world.run(SyncOperation.UPLOAD_TO_S3, pictures, **options)
+    assert (failed["processed_files"], failed["failed_files"]) == (3, 2)
+    for picture in pictures[:2]:
+        await world.client.delete_object(Bucket=BUCKET, Key=picture.keys[0])
+    retried = await world.run(SyncOperation.UPLOAD_TO_S3, (), retry_of=failed["job_id"], **options)
+    assert (retried["status"], retried["total_files"], retried["retry_of"]) == ("completed", 2, failed["job_id"])
+    assert set(world.results(retried["job_id"])) == {str(picture.media_id) for picture in pictures[:2]}
+
+
+async def test_the_same_command_twice_is_one_job(world: SyncWorld) -> None:
+    pictures = await world.pictures(3, files=1)
+    command = start_command(SyncOperation.UPLOAD_TO_S3, [p.media_id for p in pictures], min_files_for_batching=2)
+    event_id = new_id()
+    for _ in range(3):
+        await world.bus.send(command, event_id)
+    await world.bus.send(command)
+    await world.ended(command.job_id)
+    last = await world.run(SyncOperation.UPLOAD_TO_S3, pictures[:1])
+    assert len(world.results(command.job_id)) == 3
+    rows = await world.rows("SELECT 1 FROM jobs WHERE job_id = $1 OR parent_job_id = $1", command.job_id)
+    assert len(rows) == 2
+    assert last["status"] == "completed"
+
+
+async def test_two_jobs_on_the_same_pictures_take_turns(world: SyncWorld) -> None:
+    """One copies up and removes the source, the other keeps only the disk: whichever is first, a copy stays."""
+    pictures = await world.pictures(20, files=1)
+    up = await world.start(SyncOperation.UPLOAD_TO_S3, pictures, delete_source=True)
+    down = await world.start(SyncOperation.DOWNLOAD_FROM_S3, pictures, delete_source=True)
+    await world.ended(up)
+    await world.ended(down)
+    for picture in pictures:
+        copies = [world.on_disk(picture.keys[0]), await world.in_bucket(picture.keys[0])]
+        assert picture.contents[picture.keys[0]] in copies
+        (row,) = await world.rows("SELECT on_disk, in_bucket FROM media WHERE media_id = $1", picture.media_id)
+        assert [copy is not None for copy in copies] == [row["on_disk"], row["in_bucket"]]
+
+
+# --- local_first ------------------------------------------------------------------------------------------------------
+
+
+async def test_local_first_gets_its_copy(world: SyncWorld) -> None:
+    picture = await world.picture()
+    late = await world.picture(is_told=False)
+    await world.bus.send(copy_command(late))
+    await world.bus.send(copy_command(picture))
+    await eventually(lambda: world.placements(picture) == ["synced"], why="the copy is told of")
+    await world.assert_stored(picture, on_disk=True, in_bucket=True)
+    # The command may overtake the fact that the picture is processed.
+    await world.tell([late])
+    await eventually(lambda: world.placements(late) == ["synced"], why="the late copy is told of")
+    await eventually(no_copies_wait(world), why="the queue is empty")
+
+
+def no_copies_wait(world: SyncWorld) -> Any:
+    async def empty() -> bool:
+        return not await world.rows("SELECT 1 FROM bucket_copies")
+
+    return empty
+
+
+async def test_a_copy_that_cannot_be_made_is_given_up(world: SyncWorld) -> None:
+    picture = await world.picture(files=1)
+    await world.client.put_object(Bucket=BUCKET, Key=picture.keys[0], Body=b"other")
+    await world.bus.send(copy_command(picture))
+
+    async def given_up() -> Any:
+        sql = "SELECT code FROM bucket_copies WHERE media_id = $1 AND given_up_at IS NOT NULL"
+        return await world.rows(sql, picture.media_id)
+
+    rows = await eventually(given_up, why="the copy is given up")
+    assert rows[0]["code"] == "conflict"
+    await world.rows("DELETE FROM bucket_copies WHERE media_id = $1", picture.media_id)
+
+
+async def test_auto_sync_off_leaves_pictures_on_the_disk(world: SyncWorld, syncer: RunningService) -> None:
+    await syncer.stop()
+    off = await world.system.started("s3-syncer", {"MEDIABUS_S3_AUTO_SYNC": "false"})
+    picture = await world.picture(files=1)
+    await world.bus.send(copy_command(picture))
+    await world.run(SyncOperation.UPLOAD_TO_S3, [await world.picture(files=1)])
+    await eventually(lambda: handled(off, "sync.media.v1"), why="the command is handled")
+    await world.assert_stored(picture, on_disk=True, in_bucket=False)
+    assert not await world.rows("SELECT 1 FROM bucket_copies")
+    await off.stop()
+    syncer.start()
+    await syncer.wait_until_ready()
+
+
+async def handled(service: RunningService, event_type: str) -> bool:
+    async with httpx.AsyncClient(base_url=service.base_url) as client:
+        text = (await client.get("/metrics")).text
+    return f'type="{event_type}"' in text
+
+
+# --- cancel, outages, deaths ------------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_job_works_on_no_further_file(world: SyncWorld) -> None:
+    pictures = await world.pictures(120, files=1, size_bytes=60_000)
+    command = start_command(
+        SyncOperation.UPLOAD_TO_S3, [p.media_id for p in pictures], min_files_for_batching=10, batch_size=60
+    )
+    await world.bus.send(command)
+    await eventually(lambda: len(world.facts(command.job_id)) > 1, every_seconds=0.005, why="the job is planned")
+    await world.cancel(command.job_id)
+    ended = await world.ended(command.job_id)
+    assert ended["status"] in {"cancelled", "completed"}
+    in_bucket = [p for p in pictures if await world.in_bucket(p.keys[0]) is not None]
+    assert ended["processed_files"] == len(in_bucket)
+    assert (ended["status"] == "cancelled") == (len(in_bucket) < 120)
+    assert not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
+    await world.cancel(command.job_id)
+    again = await world.run(SyncOperation.UPLOAD_TO_S3, pictures[:1])
+    assert again["status"] == "completed"
+    assert await world.ended(command.job_id) == ended
+
+
+async def test_while_the_bucket_is_away_jobs_wait_and_no_attempt_is_used_up(
+    world: SyncWorld, object_store_server: ObjectStoreServer
+) -> None:
+    pictures = await world.pictures(10, files=1)
+    copied = await world.picture(files=1)
+    await object_store_server.stop()
+    try:
+        job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures)
+        await world.bus.send(copy_command(copied))
+        await eventually(lambda: postponed(world), within_seconds=40, why="the batch is put off")
+        assert not world.results(job_id)
+    finally:
+        await object_store_server.start()
+    ended = await world.ended(job_id, within_seconds=40)
+    assert (ended["status"], ended["processed_files"]) == ("completed", 10)
+    await eventually(lambda: world.placements(copied) == ["synced"], within_seconds=40, why="the copy is made")
+    for picture in [*pictures, copied]:
+        await world.assert_stored(picture, on_disk=True, in_bucket=True)
+
+
+async def postponed(world: SyncWorld) -> bool:
+    rows = await world.rows("SELECT 1 FROM outbox WHERE topic = 's3-syncer.retry' AND headers ? 'mb_postponed'")
+    return bool(rows)
+
+
+async def test_two_replicas_share_a_job(world: SyncWorld) -> None:
+    second = await world.system.started("s3-syncer")
+    pictures = await world.pictures(240, files=1, size_bytes=2000)
+    ended = await world.run(SyncOperation.UPLOAD_TO_S3, pictures, batch_size=20)
+    assert (ended["status"], ended["processed_files"]) == ("completed", 240)
+    assert_counts_are_right_at_every_fact(world, ended["job_id"])
+    assert len(world.results(ended["job_id"])) == 240
+    assert await handled(second, "sync.run-batch.v1")
+    assert await second.stop() == 0
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_kill_9_in_the_middle_of_a_job(world: SyncWorld, syncer: RunningService, seed: int) -> None:
+    chance = random.Random(seed)
+    pictures = await world.pictures(300, files=1, size_bytes=3000)
+    job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures, delete_source=True, batch_size=50)
+    for _ in range(2):
+        await eventually(goes_on(world, job_id, len(world.results(job_id))), every_seconds=0.005, why="work goes on")
+        await asyncio.sleep(chance.uniform(0, 0.3))  # the moment of death is what the seed chooses
+        syncer.kill()
+        syncer.start()
+        await syncer.wait_until_ready()
+    fact = await world.ended(job_id, within_seconds=60)
+    assert (fact["status"], fact["processed_files"], fact["failed_files"]) == ("completed", 300, 0)
+    assert_counts_are_right_at_every_fact(world, job_id)
+    assert len(world.results(job_id)) == 300
+    rows = await world.rows(
+        "SELECT 1 FROM items JOIN jobs USING (job_id) WHERE parent_job_id = $1 AND items.status = 'done'", job_id
+    )
+    assert len(rows) == 300
+    for picture in pictures:
+        key = picture.keys[0]
+        assert world.on_disk(key) is None
+    for picture in chance.sample(pictures, 20):
+        await world.assert_stored(picture, on_disk=False, in_bucket=True)
+    assert not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
+    assert not await world.rows("SELECT 1 FROM removals")
+
+
+def goes_on(world: SyncWorld, job_id: Any, done: int) -> Callable[[], bool]:
+    def is_further() -> bool:
+        return len(world.results(job_id)) > done or any(fact["finished_at"] for fact in world.facts(job_id))
+
+    return is_further
