@@ -22,6 +22,7 @@ from ingest_api.multipart_upload import ENVELOPE_BYTES
 from shared.events import ImageFailedV1, ImageProcessedV1, ProcessImageV1
 from shared.identifiers import new_id
 from shared.storage.errors import InsufficientSpace
+from shared.storage.staging import BATCH_BYTES
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
@@ -286,11 +287,11 @@ async def test_an_endless_chunked_body_is_cut(database: TestDatabase, tmp_path: 
 
 async def test_a_client_that_vanishes_leaves_nothing(site: IngestSite) -> None:
     body = multipart(photo_jpeg(900, 700) + bytes(2_000_000))
-    for sent_bytes in (10, 300, 1_000_000, len(body) - 3):
+    for sent_bytes in (10, 300, 1_500_000, len(body) - 3):
         _, writer = await raw(site)
         writer.write(request_head(site, len(body)) + body[:sent_bytes])
         await writer.drain()
-        if sent_bytes > 500_000:
+        if sent_bytes > BATCH_BYTES:
             await eventually(site.staged_files, why="the upload is on its way")
         writer.transport.abort()
         await nothing_is_left(site)
@@ -461,7 +462,7 @@ async def test_more_than_can_be_received_wait_for_their_turn(database: TestDatab
 
 async def test_beyond_the_queue_429_at_once(database: TestDatabase, tmp_path: Path) -> None:
     async with running_site(database, tmp_path / "media", uploads_in_flight=1, uploads_waiting=0) as site:
-        body = multipart(PICTURE + bytes(600_000))
+        body = multipart(PICTURE + bytes(2 * BATCH_BYTES))
         _, writer = await raw(site)
         writer.write(request_head(site, len(body)) + body[:-100])
         await eventually(site.staged_files, why="one upload occupies the only place")
