@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_processor.variants import DEFAULT_VARIANTS, PictureFormat, VariantSpec, plan, variants_of
+from shared.events import EntityTypeSettings, VariantFormat, VariantSettings
 
 
 def sizes(width_px: int, height_px: int) -> dict[str, tuple[int, int, str]]:
@@ -111,6 +112,14 @@ def test_an_entity_type_has_its_own_variants_or_the_defaults() -> None:
     own = (VariantSpec("only", 300),)
     assert variants_of("product", {"product": own}) == own
     assert variants_of("event", {"product": own}) == DEFAULT_VARIANTS
+
+
+def test_what_people_changed_goes_over_what_the_process_was_started_with() -> None:
+    changed = EntityTypeSettings(
+        variants=(VariantSettings(name="hero", width_px=900, format=VariantFormat.JPEG, quality=70),)
+    )
+    started_with = {"product": (VariantSpec("card", 400),)}
+    assert variants_of("product", started_with, changed) == (VariantSpec("hero", 900, PictureFormat.JPEG, 70),)
 
 
 spec_lists = st.lists(

@@ -10,7 +10,9 @@ from image_processor.render_pool import RenderPool
 from image_processor.settings import ImageProcessorSettings
 from image_processor.staging_removal import StagingRemoval
 from image_processor.storing import Storing
+from image_processor.variants import variants_of
 from shared.service import Service
+from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.stores import open_stores
 
 
@@ -18,13 +20,16 @@ async def wire(service: Service, settings: ImageProcessorSettings, stack: AsyncE
     """Open what the process owns, in order, and register the handlers; `stack` closes it in reverse."""
     stores = await stack.enter_async_context(open_stores(settings))
     pool = await stack.enter_async_context(RenderPool(settings.render_pool()))
+    feed = SettingsFeed(settings.kafka_bootstrap, settings_of_environment(settings))
+    service.tell("settings", feed.state)
+    service.background(feed.run, "settings feed")
     imaging = Imaging(
         pool,
         stores.staging,
         stores.disk,
         Storing(stores.disk, stores.bucket),
         service.publisher,
-        variants=settings.variants,
+        variants=lambda entity_type: variants_of(entity_type, settings.variants, feed.entity_type(entity_type)),
         pixel_limit_px=settings.pixel_limit_px,
         webp_effort=settings.webp_effort,
         keep_original=settings.keep_original,

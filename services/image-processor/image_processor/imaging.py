@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from image_processor.render_pool import RenderPool
 from image_processor.rendering import RenderJob, Rendition
 from image_processor.storing import FileToStore, Placement, Storing
-from image_processor.variants import VariantSpec, variants_of
+from image_processor.variants import VariantSpec
 from shared.events import ImageProcessedV1, ImageProgressV1, ProcessImageV1, StoredFile, SyncMediaV1
 from shared.messaging.publisher import Publisher
 from shared.picture_types import PictureType
@@ -26,7 +26,10 @@ SCRATCH_FOLDER = "scratch"
 
 
 class Imaging:
-    """Renders in the process pool and stores by strategy; tells how far it is on the way."""
+    """Renders in the process pool and stores by strategy; tells how far it is on the way.
+
+    `variants` tells those of an entity type and is asked anew for each picture, since they change.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class Imaging:
         storing: Storing,
         publisher: Publisher,
         *,
-        variants: Mapping[str, Sequence[VariantSpec]],
+        variants: Callable[[str], tuple[VariantSpec, ...]],
         pixel_limit_px: int,
         webp_effort: int,
         keep_original: bool,
@@ -72,7 +75,7 @@ class Imaging:
         job = RenderJob(
             source_path=source,
             output_dir=scratch,
-            variants=variants_of(command.entity_type, self._variants),
+            variants=self._variants(command.entity_type),
             pixel_limit_px=self._pixel_limit_px,
             webp_effort=self._webp_effort,
         )

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shared.events import DEFAULT_VARIANTS as DEFAULT_VARIANT_SETTINGS
+from shared.events import EntityTypeSettings, VariantSettings
+
 
 class PictureFormat(StrEnum):
     """What a variant can be encoded as."""
@@ -63,16 +66,19 @@ class PlannedVariant:
     shares_file: bool
 
 
-DEFAULT_VARIANTS = (
-    VariantSpec("large", 2000),
-    VariantSpec("medium", 1200),
-    VariantSpec("small", 640),
-    VariantSpec("thumb", 200),
-)
+def _spec(variant: VariantSettings) -> VariantSpec:
+    return VariantSpec(variant.name, variant.width_px, PictureFormat(variant.format), variant.quality)
 
 
-def variants_of(entity_type: str, configured: Mapping[str, Sequence[VariantSpec]]) -> tuple[VariantSpec, ...]:
-    """The variants of an entity type: its own where configured, the defaults otherwise."""
+DEFAULT_VARIANTS = tuple(map(_spec, DEFAULT_VARIANT_SETTINGS))
+
+
+def variants_of(
+    entity_type: str, configured: Mapping[str, Sequence[VariantSpec]], changed: EntityTypeSettings | None = None
+) -> tuple[VariantSpec, ...]:
+    """The variants of an entity type: as people changed it, else as configured for this process, else the defaults."""
+    if changed is not None:
+        return tuple(map(_spec, changed.variants))
     return tuple(configured.get(entity_type) or DEFAULT_VARIANTS)
 
 

@@ -82,7 +82,7 @@ class SettingsStore:
             changed = change(now.settings)
             if changed == now.settings:
                 return now
-            then = Versioned(changed, now.version + 1, by.user_id, datetime.now(UTC))
+            then = Versioned(changed, self._next_version(MEDIA_KEY, now.version), by.user_id, datetime.now(UTC))
             before, after = _differences(now.settings, changed)
             _require_rights(after, by)
             event = _media_event(then)
@@ -99,7 +99,9 @@ class SettingsStore:
             require_match(if_match, now.version)
             if settings == now.settings and now.version:
                 return now
-            then = Versioned(settings, now.version + 1, by.user_id, datetime.now(UTC))
+            then = Versioned(
+                settings, self._next_version(entity_type_key(name), now.version), by.user_id, datetime.now(UTC)
+            )
             before, after = _differences(now.settings, settings)
             event = _entity_type_event(name, then)
             await _record(transaction, event, before, after, by)
@@ -118,6 +120,10 @@ class SettingsStore:
             except InfrastructureUnavailable as error:
                 log.debug("settings were not read", extra={"detail": str(error)})
             await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    def _next_version(self, name: str, version: int) -> int:
+        """Also above what the topic holds: after the database came back from a backup, readers know higher versions."""
+        return max(version, self._feed.version(name)) + 1
 
     async def _look(self) -> None:
         async with self._unit_of_work.database.connection() as connection:

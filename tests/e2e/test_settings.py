@@ -1,0 +1,120 @@
+"""Settings changed over HTTP take effect in the running services, without a restart of any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.ports import free_port
+from shared.messaging.topics import ensure_topics
+from shared.testing.databases import TestDatabases
+from shared.testing.pictures import photo_jpeg
+from shared.testing.waiting import eventually
+from tests.api_client import Api, signed_in
+from tests.running_service import RunningService
+from tests.system import System, running_system
+
+pytestmark = pytest.mark.stack
+
+SETTINGS = "/api/admin/media/settings"
+ENTITY_TYPE = "poster"
+
+
+@pytest.fixture(scope="module")
+async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
+    """Of this module's own: settings stay on their topic for whoever reads it next."""
+    server = KafkaServer(tmp_path_factory.mktemp("settings-kafka"), free_port())
+    await server.start()
+    await ensure_topics(server.bootstrap)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="module")
+async def system(
+    databases: TestDatabases, kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[System]:
+    database = await databases.create()
+    folder: Path = tmp_path_factory.mktemp("settings")
+    made = System(database, kafka.bootstrap, folder / "media", folder)
+    async with running_system(made):
+        await made.make_superadmin()
+        services = [made.service("ingest-api"), made.service("image-processor"), made.service("ingest-api")]
+        for service in services:
+            service.start()
+        await asyncio.gather(*(service.wait_until_ready() for service in services))
+        yield made
+    await databases.drop(database)
+
+
+async def settings_state(service: RunningService) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=service.base_url) as client:
+        details = (await client.get("/health/ready")).json()["details"]
+    state: dict[str, Any] = details["settings"]
+    return state
+
+
+async def applied(service: RunningService, key: str, version: int, within_seconds: float = 5) -> None:
+    async def is_applied() -> bool:
+        state = await settings_state(service)
+        return bool(state["caughtUp"]) and int(state["versions"].get(key, 0)) >= version
+
+    await eventually(is_applied, within_seconds=within_seconds, why=f"{key} {version} holds in {service.module}")
+
+
+async def rendered(api: Api) -> dict[str, tuple[int, str]]:
+    accepted = await api.upload(photo_jpeg(1600, 1200), entityType=ENTITY_TYPE)
+    job = await api.ended(accepted["jobId"])
+    assert job["status"] == "completed", job
+    record = await api.media(accepted["mediaId"])
+    return {variant["name"]: (variant["width"], variant["mimeType"]) for variant in record["variants"]}
+
+
+async def test_the_next_upload_has_the_variants_that_were_just_set(system: System) -> None:
+    ingest, processor, _ = system.services
+    key = f"entity-type:{ENTITY_TYPE}"
+    async with signed_in(system, ingest.base_url) as api:
+        assert set(await rendered(api)) == {"large", "medium", "small", "thumb"}
+        for version, width_px in ((1, 500), (2, 333)):
+            variants = [
+                {"name": "card", "width": width_px, "format": "jpeg", "quality": 70},
+                {"name": "tiny", "width": 64, "format": "webp", "quality": 50},
+            ]
+            answer = await api.http.put(f"{SETTINGS}/entity-types/{ENTITY_TYPE}", json={"variants": variants})
+            assert answer.status_code == 200, answer.text
+            await applied(processor, key, version)
+            assert await rendered(api) == {"card": (width_px, "image/jpeg"), "tiny": (64, "image/webp")}
+
+
+async def test_a_change_made_through_one_replica_holds_in_the_others(system: System) -> None:
+    ingest, _, other = system.services
+    async with signed_in(system, ingest.base_url) as api, signed_in(system, other.base_url) as elsewhere:
+        answer = await api.http.patch(
+            SETTINGS, json={"uploadLimitBytes": 100_000, "defaultStorageStrategy": "local_only"}
+        )
+        assert answer.status_code == 200, answer.text
+        version = answer.json()["version"]
+        await asyncio.gather(*(applied(service, "media", version) for service in system.services))
+        assert (await elsewhere.post(photo_jpeg(2000, 1500, seed=1) + bytes(400_000))).status_code == 413
+        accepted = await elsewhere.upload(photo_jpeg(200, 100))
+        [row] = await system.rows(
+            "ingest-api", "SELECT storage_strategy FROM media WHERE id = $1::uuid", accepted["mediaId"]
+        )
+        assert row["storage_strategy"] == "local_only"
+        await elsewhere.ended(accepted["jobId"])
+        stale = await elsewhere.http.patch(
+            SETTINGS, json={"uploadLimitBytes": 200_000}, headers={"If-Match": f'"{version - 1}"'}
+        )
+        assert stale.status_code == 412
+
+
+async def test_a_service_that_starts_later_knows_the_settings(system: System) -> None:
+    later = await system.started("image-processor")
+    await applied(later, f"entity-type:{ENTITY_TYPE}", 2, within_seconds=15)
+    assert await later.stop() == 0
