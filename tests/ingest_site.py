@@ -43,6 +43,7 @@ from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
 from shared.settings_feed import SettingsFeed
+from shared.storage.following import BucketFollowing
 from shared.storage.settings import S3Settings
 from shared.storage.stores import Stores, open_stores
 from shared.testing.databases import TestDatabase
@@ -200,6 +201,9 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             ),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
+        if stores.bucket is not None:
+            following = BucketFollowing(stores.bucket, stores.bucket.settings, feed)
+            stack.push_async_callback(_cancel, asyncio.create_task(following.run()))
         base_url = await stack.enter_async_context(_served(traced(app), port))  # type: ignore[arg-type]
         user_id, key = await add_account(sign_in, Role.SUPERADMIN)
         headers = {"Authorization": f"Bearer {key}"}

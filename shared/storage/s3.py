@@ -90,10 +90,29 @@ class S3Store:
         self._bucket_seen_at = float("-inf")
 
     async def __aenter__(self) -> Self:
-        client = await self._stack.enter_async_context(s3_client(self._settings))
-        send_hashed_bodies(client)
-        self._opened = client
+        self._opened = await self._connected(self._settings)
         return self
+
+    async def _connected(self, settings: S3Settings) -> S3Client:
+        client = await self._stack.enter_async_context(s3_client(settings))
+        send_hashed_bodies(client)
+        return client
+
+    @property
+    def settings(self) -> S3Settings:
+        return self._settings
+
+    async def move_to(self, settings: S3Settings) -> None:
+        """Speak to another place from the next request on.
+
+        A request under way ends where it began: the client it uses is closed with this store. What takes several
+        requests, such as an upload in parts, may find its first half missing and fails like one that was cut off.
+        """
+        self._opened = await self._connected(settings)
+        self._settings = settings
+        self.bucket = settings.bucket
+        self._presign_endpoint = settings.presign_endpoint or settings.endpoint
+        self._bucket_seen_at = float("-inf")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

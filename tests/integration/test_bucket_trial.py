@@ -18,6 +18,7 @@ from deploy.local.ports import free_port
 from deploy.local.processes import ProcessSpec
 from ingest_api.accounts import Role
 from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
 from tests.ingest_site import IngestSite, running_site
 
 pytestmark = pytest.mark.stack
@@ -174,3 +175,28 @@ async def test_admins_try_what_is_set_and_nothing_else(
         wrong = await site.api.post(TRIAL, json={"s3Endpoint": "ftp://x", "colour": "red"})
         assert wrong.status_code == 422
         assert (await site.api.post(TRIAL, content=b"{")).status_code == 400
+
+
+async def test_the_running_service_goes_where_the_settings_say(
+    object_store_server: ObjectStoreServer, database: TestDatabase, tmp_path: Path
+) -> None:
+    bucket = f"moved-{free_port()}"
+    await object_store_server.create_bucket(bucket)
+    async with site_with(object_store_server, database, tmp_path) as site:
+        store = site.stores.bucket
+        assert store is not None
+        await store.put_bytes("before.txt", b"x")
+        public_url = "https://cdn.example.test/pictures"
+        answer = await site.api.patch(SETTINGS, json={"s3Bucket": bucket, "s3PublicUrl": public_url})
+        assert answer.status_code == 200, answer.text
+        await eventually(lambda: store.bucket == bucket, why="the store moved")
+        assert await store.stat("before.txt") is None
+        await store.put_bytes("after.txt", b"y")
+        assert store.public_url("after.txt") == f"{public_url}/after.txt"
+        assert bucket in store.presigned_get("after.txt", expires_in_seconds=60)
+        assert (await tried(site))["objectCount"] == 1
+        page = await site.api.get("/pictures")
+        assert "https://cdn.example.test" in page.headers["content-security-policy"]
+        await site.api.patch(SETTINGS, json={"s3Bucket": "gone-away"})
+        await eventually(lambda: store.bucket == "gone-away", why="the store moved")
+        assert await status_of(site) == "error"

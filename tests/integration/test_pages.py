@@ -96,7 +96,7 @@ async def site(database: TestDatabase) -> AsyncIterator[Site]:
     pool = Database(database.dsn("ingest-api"), application_name="tests", max_connections=4)
     sign_in = SignIn(pool, Passwords(Argon2Parameters(time_cost=1, memory_kib=64)), SignInSettings())
     records = Records(MediaUrls(b"k" * 32, 3600))
-    app = Litestar(plugins=[SignInPlugin(sign_in), PagesPlugin(records, BUCKET)], logging_config=None)
+    app = Litestar(plugins=[SignInPlugin(sign_in), PagesPlugin(records, lambda: [BUCKET])], logging_config=None)
     async with pool.connection() as connection:
         made = Site(app, sign_in, cast("asyncpg.Connection[Any]", connection))
         yield made

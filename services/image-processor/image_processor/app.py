@@ -13,6 +13,7 @@ from image_processor.storing import Storing
 from image_processor.variants import variants_of
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
+from shared.storage.following import BucketFollowing
 from shared.storage.stores import open_stores
 
 
@@ -23,6 +24,8 @@ async def wire(service: Service, settings: ImageProcessorSettings, stack: AsyncE
     feed = SettingsFeed(settings.kafka_bootstrap, settings_of_environment(settings))
     service.tell("settings", feed.state)
     service.background(feed.run, "settings feed")
+    if stores.bucket is not None:
+        service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
     imaging = Imaging(
         pool,
         stores.staging,

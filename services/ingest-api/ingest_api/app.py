@@ -25,6 +25,7 @@ from ingest_api.staging_sweep import StagingSweep
 from ingest_api.uploads import Uploads
 from shared.service import Service
 from shared.settings_feed import SettingsFeed
+from shared.storage.following import BucketFollowing
 from shared.storage.settings import S3Settings
 from shared.storage.stores import open_stores
 from shared.telemetry.http import AsgiApp
@@ -54,6 +55,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         QueueSize(database).run,
     ):
         service.background(task)
+    if stores.bucket is not None:
+        service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
     handlers.register(service.consumer, unit_of_work)
     media_urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
     records = Records(media_urls)

@@ -117,6 +117,7 @@ class BucketStatus:
         self._bucket = bucket
         self._status: S3Status = "disconnected"
         self._known_until = float("-inf")
+        self._asked_at: S3Settings | None = None
         self._asking = asyncio.Lock()
 
     async def get(self, *, enabled: bool) -> S3Status:
@@ -124,14 +125,11 @@ class BucketStatus:
         if self._bucket is None or not enabled:
             return "disconnected"
         async with self._asking:
-            if time.monotonic() > self._known_until:
+            if time.monotonic() > self._known_until or self._asked_at != self._bucket.settings:
+                self._asked_at = self._bucket.settings
                 self._status = await _ask(self._bucket)
                 self._known_until = time.monotonic() + STATUS_KEPT_SECONDS
         return self._status
-
-    def forget(self) -> None:
-        """Ask anew next time."""
-        self._known_until = float("-inf")
 
 
 async def _ask(bucket: S3Store) -> S3Status:

@@ -27,7 +27,6 @@ from ingest_api.tracing_middleware import traced
 from ingest_api.uploads import Uploads
 from shared.db.pool import Database
 from shared.settings_feed import SettingsFeed
-from shared.storage.settings import S3Settings
 from shared.storage.stores import Stores
 from shared.telemetry.http import PATHS, AsgiApp, Receive, Scope, Send
 
@@ -65,16 +64,17 @@ def create_app(
     return Litestar(
         route_handlers=[MediaController, JobController, SettingsController, MediaBytesController, WebSocketController],
         dependencies={name: _provide(part) for name, part in parts.items()},
-        plugins=[SignInPlugin(sign_in), PagesPlugin(records, *bucket_origins(S3Settings.of(settings)))],
+        plugins=[SignInPlugin(sign_in), PagesPlugin(records, lambda: bucket_origins(stores))],
         request_max_body_size=LARGEST_JSON_BYTES,
         logging_config=None,
     )
 
 
-def bucket_origins(bucket: S3Settings | None) -> list[str]:
+def bucket_origins(stores: Stores) -> list[str]:
     """The origins from which pictures come when they are read from the bucket."""
-    if bucket is None:
+    if stores.bucket is None:
         return []
+    bucket = stores.bucket.settings
     addresses = (bucket.public_url, bucket.presign_endpoint or bucket.endpoint)
     parts = [urlsplit(address) for address in addresses if address]
     return sorted({f"{part.scheme}://{part.netloc}" for part in parts})

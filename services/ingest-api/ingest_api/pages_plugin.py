@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.plugins import InitPlugin
@@ -14,11 +16,12 @@ from ingest_api.rendering import page_headers
 class PagesPlugin(InitPlugin):
     """The pages for people; needs SignInPlugin.
 
-    `image_origins` are origins beside our own from which pictures come, e.g. that of the bucket's public address.
+    `image_origins` tells the origins beside our own from which pictures come, e.g. that of the bucket's public address;
+    it is asked for each page, since the bucket may move.
     """
 
-    def __init__(self, records: Records, *image_origins: str) -> None:
-        self._pages = Pages(records, page_headers(*image_origins))
+    def __init__(self, records: Records, image_origins: Callable[[], Iterable[str]]) -> None:
+        self._pages = Pages(records, lambda: page_headers(*image_origins()))
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         pages = self._pages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -34,7 +34,7 @@ class Pages:
     """What the pages need beside the accounts. `headers` carry the policy of what a page may load."""
 
     records: Records
-    headers: Mapping[str, str]
+    headers: Callable[[], Mapping[str, str]]
 
 
 def local_path(text: str) -> str:
@@ -129,7 +129,7 @@ class PagesController(Controller):
             next_cursor=encode_cursor(str(shown[-1].id)) if len(found) > len(shown) else None,
             refresh=any_unfinished(shown),
         )
-        return Response(page, media_type=MediaType.HTML, headers=pages.headers)
+        return Response(page, media_type=MediaType.HTML, headers=pages.headers())
 
 
 def _addresses(picture: Picture, records: Records) -> dict[str, str]:

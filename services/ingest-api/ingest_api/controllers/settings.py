@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -171,9 +171,10 @@ class SettingsController(Controller):
         return _entity_type_answer(name, changed)
 
 
-async def _changed(request: SignedInRequest, desk: SettingsDesk, change: Any) -> Response[Document]:
+async def _changed(
+    request: SignedInRequest, desk: SettingsDesk, change: Callable[[MediaSettings], MediaSettings]
+) -> Response[Document]:
     changed = await desk.store.change_media(change, request.headers.get("if-match"), request.user)
-    desk.status.forget()
     return await _media_answer(desk, changed)
 
 
