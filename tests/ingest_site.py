@@ -34,6 +34,7 @@ from ingest_api.settings_store import SettingsStore
 from ingest_api.sign_in import SignIn, SignInSettings
 from ingest_api.sockets import NoticeStream
 from ingest_api.staging_sweep import StagingSweep
+from ingest_api.storage_sync import StorageSync
 from ingest_api.tracing_middleware import traced
 from ingest_api.uploads import Uploads
 from shared.db.pool import Database
@@ -199,6 +200,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
                 BucketTrials(),
                 S3Settings.of(settings),
             ),
+            storage_sync=StorageSync(unit_of_work, feed, settings),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:

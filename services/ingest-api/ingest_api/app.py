@@ -22,6 +22,7 @@ from ingest_api.settings_store import SettingsStore
 from ingest_api.sign_in import SignIn, SignInSettings
 from ingest_api.sockets import NoticeStream
 from ingest_api.staging_sweep import StagingSweep
+from ingest_api.storage_sync import StorageSync
 from ingest_api.uploads import Uploads
 from shared.service import Service
 from shared.settings_feed import SettingsFeed
@@ -75,6 +76,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         settings_desk=SettingsDesk(
             settings_store, BucketStatus(stores.bucket), BucketTrials(), S3Settings.of(settings)
         ),
+        storage_sync=StorageSync(unit_of_work, feed, settings),
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

@@ -135,6 +135,15 @@ class Job:
         return {"code": self.error_code, "detail": self.error_detail}
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedJob:
+    """A job that a fact has changed, and who is to be told; a storage job concerns no single medium."""
+
+    id: UUID
+    media_id: UUID | None
+    uploader: UUID
+
+
 class Records:
     """Words media and jobs as JSON; addresses of private files are signed for whoever may read the record."""
 

@@ -1,15 +1,27 @@
-"""Kafka in: what image-processor tells about pictures becomes the catalogue, the jobs and the notices."""
+"""Kafka in: what other services tell becomes the catalogue, the jobs and the notices."""
 
 from __future__ import annotations
 
-from ingest_api.catalogue import ORIGINAL, Outcome, file_facts
+from ingest_api.catalogue import ORIGINAL, ChangedJob, Outcome, file_facts
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.media import MediaRepository
 from ingest_api.repositories.notices import NoticeRepository
+from ingest_api.repositories.sync_jobs import SyncJobRepository
+from ingest_api.sync_jobs import progress_notice
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import ImageFailedV1, ImageProcessedV1, ImageProgressV1, ImageRetryScheduledV1
+from shared.events import (
+    ImageFailedV1,
+    ImageProcessedV1,
+    ImageProgressV1,
+    ImageRetryScheduledV1,
+    MediaStorageChangedV1,
+    SyncJobChangedV1,
+)
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
+
+SYNC_TOLD_EVERY_SECONDS = 1.0
+"""How often a requester is told of mere progress; changes of status are told at once."""
 
 
 def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
@@ -47,6 +59,24 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
             job = await JobRepository(tx.connection).advance(event)
             if job is not None:
                 await NoticeRepository(tx.connection).add("media:progress", job, {"progress": event.progress})
+
+    @consumer.on(MediaStorageChangedV1)
+    async def record_placed(event: MediaStorageChangedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as tx:
+            await MediaRepository(tx.connection).record_placed(event)
+
+    @consumer.on(SyncJobChangedV1)
+    async def record_sync_job(event: SyncJobChangedV1, delivery: Delivery) -> None:
+        """Job, results and the notice to its requester, who hears of the parent as the sum of its children."""
+        root_id = event.parent_job_id or event.job_id
+        async with unit_of_work.begin(delivery) as tx:
+            sync = SyncJobRepository(tx.connection)
+            await sync.lock(root_id)
+            if not await sync.record(event) or not await sync.claim_telling(root_id, SYNC_TOLD_EVERY_SECONDS):
+                return
+            if (job := await sync.get(root_id)) is not None:
+                changed = ChangedJob(job.id, None, job.requested_by)
+                await NoticeRepository(tx.connection).add("sync:progress", changed, progress_notice(job))
 
 
 def outcome_of(event: ImageProcessedV1, *, private: bool) -> Outcome:

@@ -13,6 +13,7 @@ from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
 from ingest_api.controllers.settings import SettingsController, SettingsDesk
+from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.job_retry import JobRetry
@@ -23,6 +24,7 @@ from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignIn
 from ingest_api.sign_in_plugin import SignInPlugin
 from ingest_api.sockets import NoticeStream
+from ingest_api.storage_sync import StorageSync
 from ingest_api.tracing_middleware import traced
 from ingest_api.uploads import Uploads
 from shared.db.pool import Database
@@ -47,6 +49,7 @@ def create_app(
     stream: NoticeStream,
     feed: SettingsFeed,
     settings_desk: SettingsDesk,
+    storage_sync: StorageSync,
 ) -> Litestar:
     """Everything below /api, /docs, /media and the pages."""
     parts: dict[str, Any] = {
@@ -59,10 +62,18 @@ def create_app(
         "media_urls": media_urls,
         "stream": stream,
         "settings_desk": settings_desk,
+        "storage_sync": storage_sync,
         "places": SocketPlaces(settings.sockets),
     }
     return Litestar(
-        route_handlers=[MediaController, JobController, SettingsController, MediaBytesController, WebSocketController],
+        route_handlers=[
+            MediaController,
+            JobController,
+            SyncController,
+            SettingsController,
+            MediaBytesController,
+            WebSocketController,
+        ],
         dependencies={name: _provide(part) for name, part in parts.items()},
         plugins=[SignInPlugin(sign_in), PagesPlugin(records, lambda: bucket_origins(stores))],
         request_max_body_size=LARGEST_JSON_BYTES,

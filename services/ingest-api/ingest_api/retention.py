@@ -1,4 +1,4 @@
-"""What is kept for a time only: jobs, the staged files of failed ones, notices, Idempotency-Keys."""
+"""What is kept for a time only: jobs, the staged files of failed ones, storage jobs, notices, Idempotency-Keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.notices import NoticeRepository
+from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.settings import IngestSettings
 from shared.db.pool import Database
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
@@ -15,6 +16,8 @@ from shared.storage.staging import Staging
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 500
+BATCH_SYNC_JOBS = 20
+"""Each with its children and results."""
 
 
 class Retention:
@@ -37,6 +40,7 @@ class Retention:
     async def sweep_once(self) -> None:
         await self._remove_completed()
         await self._remove_failed()
+        await self._remove_sync_jobs()
         async with self._database.connection() as connection:
             await JobRepository(connection).remove_old_idempotency_keys(self._settings.idempotency_keys_kept_seconds)
             await NoticeRepository(connection).prune(self._settings.notices_kept_seconds)
@@ -48,6 +52,14 @@ class Retention:
             async with self._database.connection() as connection:
                 removed = await JobRepository(connection).remove_completed(
                     settings.completed_jobs_kept_seconds, settings.completed_jobs_kept, BATCH_ROWS
+                )
+
+    async def _remove_sync_jobs(self) -> None:
+        removed = BATCH_SYNC_JOBS
+        while removed == BATCH_SYNC_JOBS:
+            async with self._database.connection() as connection:
+                removed = await SyncJobRepository(connection).remove_finished(
+                    self._settings.sync_jobs_kept_seconds, BATCH_SYNC_JOBS
                 )
 
     async def _remove_failed(self) -> None:

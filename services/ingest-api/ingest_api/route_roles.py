@@ -61,6 +61,11 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/admin/media/settings/test-s3"): Role.ADMIN,
         ("GET", "/api/admin/media/settings/entity-types/{entity_type}"): Role.ADMIN,
         ("PUT", "/api/admin/media/settings/entity-types/{entity_type}"): Role.ADMIN,
+        ("GET", "/api/admin/media/sync"): Role.SUPERADMIN,
+        ("POST", "/api/admin/media/sync"): Role.SUPERADMIN,
+        ("GET", "/api/admin/media/sync/{job_id}"): Role.SUPERADMIN,
+        ("POST", "/api/admin/media/sync/{job_id}/cancel"): Role.SUPERADMIN,
+        ("POST", "/api/admin/media/sync/{job_id}/retry"): Role.SUPERADMIN,
         ("WEBSOCKET", "/api/ws"): Role.PHOTOGRAPHER,
         # private and deleted media ask for more, by what they are
         ("GET", "/media/{media_id}/{variant}"): None,

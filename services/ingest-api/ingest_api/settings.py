@@ -62,6 +62,13 @@ class IngestSettings(ServiceSettings):
         default=HOUR_SECONDS, gt=0, description="staged files that no job knows are removed at this age"
     )
 
+    # storage sync
+    sync_min_files_for_batching: int = Field(default=50, ge=1, description="from so many files a job gets children")
+    sync_batch_size: int = Field(default=100, ge=1, le=10_000, description="files of one child")
+    sync_large_min_files_for_batching: int = Field(default=100, ge=1, description="the same for profile `large`")
+    sync_large_batch_size: int = Field(default=200, ge=1, le=10_000)
+    sync_jobs_kept_seconds: float = Field(default=30 * DAY_SECONDS, gt=0, description="after their end")
+
     # media bytes
     signing_key: SecretStr | None = Field(
         default=None, min_length=32, description="signs addresses of private media; the same in every replica"

@@ -88,12 +88,10 @@ class NoticeStream:
 
 def message_of(notice: Notice, records: Records) -> dict[str, Any]:
     """The message as clients know it; `id` is what `?after=` takes."""
-    message: dict[str, Any] = {
-        "id": notice.id,
-        "type": notice.type,
-        "jobId": notice.job_id,
-        "mediaId": notice.media_id,
-    }
+    message: dict[str, Any] = {"id": notice.id, "type": notice.type, "jobId": notice.job_id}
+    if notice.media_id is None:
+        return message | dict(notice.body)
+    message["mediaId"] = notice.media_id
     if notice.type == "media:progress":
         return message | {"progress": notice.body["progress"]}
     success = bool(notice.body["success"])

@@ -22,12 +22,25 @@ WHERE id = $1
 RETURNING *;
 
 -- name: record_processed
--- Only for the revision that is current: the outcome of a file that was replaced meanwhile must not come back.
+-- Only for the revision that is current: the outcome of a file that was replaced meanwhile must not come back. Where the
+-- files are is left as it is when s3-syncer has told of this revision already: that is newer.
 UPDATE media
-SET status = 'completed', width_px = $3, height_px = $4, original = $5, variants = $6, placeholder = $7,
-    storage_status = $8, on_disk = $9, in_bucket = $10, updated_at = clock_timestamp()
+SET status = 'completed', width_px = $3, height_px = $4, placeholder = $7,
+    original = CASE WHEN placed_revision = revision THEN original ELSE $5 END,
+    variants = CASE WHEN placed_revision = revision THEN variants ELSE $6 END,
+    storage_status = CASE WHEN placed_revision = revision THEN storage_status ELSE $8 END,
+    on_disk = CASE WHEN placed_revision = revision THEN on_disk ELSE $9 END,
+    in_bucket = CASE WHEN placed_revision = revision THEN in_bucket ELSE $10 END,
+    updated_at = clock_timestamp()
 WHERE id = $1 AND revision = $2
 RETURNING private;
+
+-- name: record_placed
+-- Only for the revision that is current, and never over a later fact of it.
+UPDATE media
+SET storage_status = $3, on_disk = $4, in_bucket = $5, original = $6, variants = $7, placed_revision = $2,
+    placed_at = $8, updated_at = clock_timestamp()
+WHERE id = $1 AND revision = $2 AND (placed_revision IS DISTINCT FROM revision OR placed_at < $8);
 
 -- name: record_failed
 UPDATE media SET status = 'failed', updated_at = clock_timestamp()

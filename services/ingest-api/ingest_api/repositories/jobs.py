@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from ingest_api.catalogue import Job, JobStatus, Outcome
+from ingest_api.catalogue import ChangedJob, Job, JobStatus, Outcome
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "jobs.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedJob:
-    """A job that a fact has changed, and who is to be told."""
-
-    id: UUID
-    media_id: UUID
-    uploader: UUID
 
 
 class JobRepository:

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest_api.catalogue import Media, MediaStatus
+from ingest_api.catalogue import ORIGINAL, Media, MediaStatus
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
-from shared.events import ImageProcessedV1, StorageStatus, StorageStrategy, StoredFile
+from shared.events import ImageProcessedV1, MediaStorageChangedV1, StorageStatus, StorageStrategy, StoredFile
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "media.sql")
 
@@ -79,6 +79,21 @@ class MediaRepository:
         )
         return private
 
+    async def record_placed(self, event: MediaStorageChangedV1) -> None:
+        """Write where the files of a revision are; an older revision or an older fact changes nothing."""
+        original = next((file.model_dump() for file in event.files if file.name == ORIGINAL), None)
+        await self._connection.execute(
+            QUERIES["record_placed"],
+            event.media_id,
+            event.revision,
+            event.storage_status,
+            event.on_disk,
+            event.in_bucket,
+            original,
+            [file.model_dump() for file in event.files if file.name != ORIGINAL],
+            event.changed_at,
+        )
+
     async def record_failed(self, media_id: UUID, revision: int) -> None:
         await self._connection.execute(QUERIES["record_failed"], media_id, revision)
 
@@ -95,6 +110,7 @@ def _pattern(text: str | None) -> str | None:
 
 def _media(row: asyncpg.Record) -> Media:
     stored = dict(row)
+    del stored["placed_revision"], stored["placed_at"]
     original, variants = stored["original"], stored["variants"]
     stored["original"] = None if original is None else StoredFile.model_validate(original)
     stored["variants"] = tuple(StoredFile.model_validate(variant) for variant in variants)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest_api.repositories.jobs import ChangedJob
+from ingest_api.catalogue import ChangedJob
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.telemetry.tracing import current_traceparent
@@ -20,7 +20,7 @@ QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "notices.sql")
 CHANNEL = "notices_ingest"
 """NOTIFY channels are per database, so the schema's name is part of it. The payload is "<uploader> <job>"."""
 
-NoticeType = Literal["media:processed", "media:progress"]
+NoticeType = Literal["media:processed", "media:progress", "sync:progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Notice:
     id: int
     type: NoticeType
     job_id: UUID
-    media_id: UUID
+    media_id: UUID | None
     body: Mapping[str, Any]
     traceparent: str | None
 

@@ -1,0 +1,130 @@
+"""Asking s3-syncer for jobs: each call is one transaction that leaves its row and its command, or nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from ingest_api.problem_details import Problem
+from ingest_api.repositories.sync_jobs import SyncJobRepository
+from ingest_api.settings import IngestSettings
+from ingest_api.sync_jobs import Profile, SyncJob
+from ingest_api.sync_request import NEEDS_S3, SyncRequest, unknown_ids
+from shared.db.unit_of_work import Transaction, UnitOfWork
+from shared.events import CancelSyncJobV1, StartSyncJobV1, SyncJobStatus
+from shared.identifiers import new_id
+from shared.settings_feed import SettingsFeed
+
+
+class StorageSync:
+    """Starts, cancels and retries; what becomes of a job is told by s3-syncer."""
+
+    def __init__(self, unit_of_work: UnitOfWork, feed: SettingsFeed, settings: IngestSettings) -> None:
+        self._unit_of_work = unit_of_work
+        self._feed = feed
+        self._settings = settings
+
+    async def start(self, request: SyncRequest, requested_by: UUID) -> UUID:
+        """Raises Problem 422 for ids that no medium has, 409 where S3 is needed and switched off."""
+        if request.operation in NEEDS_S3 and not self._feed.current().s3_enabled:
+            raise Problem(409, "conflict", f"{request.operation} needs S3, which is switched off in the settings.")
+        command = StartSyncJobV1(
+            job_id=new_id(),
+            operation=request.operation,
+            media_ids=request.media_ids,
+            filter=request.filter,
+            delete_source=request.delete_source,
+            rename_prefix=request.rename_prefix,
+            requested_by=requested_by,
+            requested_at=datetime.now(UTC),
+            **self._batching(request.profile),
+        )
+        async with self._unit_of_work.begin() as tx:
+            if unknown := await SyncJobRepository(tx.connection).unknown_media(request.media_ids or ()):
+                raise unknown_ids(unknown)
+            await _add(tx, command, len(request.media_ids or ()), request.profile)
+        return command.job_id
+
+    async def retry(self, job_id: UUID, requested_by: UUID) -> UUID:
+        """A new job of the files that failed; raises Problem 404, or 409 unless the job failed with some."""
+        async with self._unit_of_work.begin() as tx:
+            failed = await _found(tx, job_id)
+            if (refusal := retry_refusal(failed)) is not None:
+                raise refusal
+            command = StartSyncJobV1(
+                job_id=new_id(),
+                operation=failed.operation,
+                retry_of=failed.id,
+                delete_source=failed.delete_source,
+                rename_prefix=failed.rename_prefix,
+                requested_by=requested_by,
+                requested_at=datetime.now(UTC),
+                **self._batching(failed.profile),
+            )
+            await _add(tx, command, failed.failed_files, failed.profile)
+        return command.job_id
+
+    async def cancel(self, job_id: UUID, requested_by: UUID) -> SyncJob:
+        """Raises Problem 404, or 409 for a job that has ended or is part of another one."""
+        async with self._unit_of_work.begin() as tx:
+            job = await _found(tx, job_id)
+            if (refusal := cancel_refusal(job)) is not None:
+                raise refusal
+            tx.publish(CancelSyncJobV1(job_id=job_id, requested_by=requested_by, requested_at=datetime.now(UTC)))
+        return job
+
+    def _batching(self, profile: Profile) -> dict[str, int]:
+        settings = self._settings
+        if profile == "large":
+            return {
+                "min_files_for_batching": settings.sync_large_min_files_for_batching,
+                "batch_size": settings.sync_large_batch_size,
+            }
+        return {
+            "min_files_for_batching": settings.sync_min_files_for_batching,
+            "batch_size": settings.sync_batch_size,
+        }
+
+
+def retry_refusal(job: SyncJob) -> Problem | None:
+    """Why a job can't be retried; None if it can."""
+    if job.parent_job_id is not None:
+        return _refused(f"This is a part of the job {job.parent_job_id}: retry that one.")
+    if job.status is SyncJobStatus.CANCELLED:
+        return _refused("The job was cancelled: start a new one with the same selection.")
+    if not job.is_finished:
+        return _refused(f"The job is {job.status}: wait for its end, or cancel it.")
+    if not job.failed_files:
+        return _refused("No file of this job failed, so there is none to try again.")
+    return None
+
+
+def cancel_refusal(job: SyncJob) -> Problem | None:
+    """Why a job can't be cancelled; None if it can."""
+    if job.parent_job_id is not None:
+        return _refused(f"This is a part of the job {job.parent_job_id}: cancel that one.")
+    if job.is_finished:
+        return _refused(f"The job is {job.status} already: there is nothing left to cancel.")
+    return None
+
+
+def no_such_job() -> Problem:
+    return Problem(
+        404, "not_found", "There is no storage job with this id; finished jobs are removed after their time."
+    )
+
+
+async def _add(tx: Transaction, command: StartSyncJobV1, total_files: int, profile: Profile) -> None:
+    await SyncJobRepository(tx.connection).add(command, total_files, profile)
+    tx.publish(command)
+
+
+async def _found(tx: Transaction, job_id: UUID) -> SyncJob:
+    job = await SyncJobRepository(tx.connection).get(job_id)
+    if job is None:
+        raise no_such_job()
+    return job
+
+
+def _refused(detail: str) -> Problem:
+    return Problem(409, "conflict", detail)
