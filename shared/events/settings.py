@@ -159,19 +159,21 @@ DEFAULT_VARIANTS = (
 """Of entity types that have no settings of their own."""
 
 
+def _different_names(variants: tuple[VariantSettings, ...]) -> tuple[VariantSettings, ...]:
+    names = [variant.name for variant in variants]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"must have different names: {', '.join(twice)} stands there more than once")
+    return variants
+
+
 class EntityTypeSettings(_Document):
     """What holds for the media of one entity type; without a strategy the default one holds."""
 
-    variants: tuple[VariantSettings, ...] = Field(default=DEFAULT_VARIANTS, min_length=1, max_length=MAX_VARIANTS)
+    variants: Annotated[tuple[VariantSettings, ...], AfterValidator(_different_names)] = Field(
+        default=DEFAULT_VARIANTS, min_length=1, max_length=MAX_VARIANTS
+    )
     strategy: StorageStrategy | None = None
     watermark: WatermarkSettings | None = None
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> EntityTypeSettings:
-        names = [variant.name for variant in self.variants]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"variants: names must differ, {', '.join(twice)} stands there more than once")
-        return self
 
 
 def entity_type_key(entity_type: str) -> str:

@@ -149,5 +149,6 @@ def _unknown_below(body: Mapping[str, Any]) -> list[FieldError]:
 
 
 def _once(errors: Iterable[FieldError]) -> Iterable[FieldError]:
-    """A field that is missing is not wrong as well."""
-    return {error.field: error for error in reversed(list(errors))}.values()
+    """One error a field, the first; none for a whole whose parts are named: it counts as too short then as well."""
+    by_field = {error.field: error for error in reversed(list(errors))}
+    return [error for field, error in by_field.items() if not any(other.startswith(f"{field}.") for other in by_field)]
