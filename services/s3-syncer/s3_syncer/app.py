@@ -36,6 +36,7 @@ async def wire(
         is_urgent_work_in_hand=lambda: batches.in_hand > 0,
     )
     register(service.consumer, service.unit_of_work, Planner(service.unit_of_work), batches, local_first, settings)
+    service.background(batches.sweep, "removals of jobs that were given up")
     service.background(local_first.work_off, "local_first copies")
     service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")
 

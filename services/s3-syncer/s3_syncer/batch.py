@@ -26,6 +26,7 @@ GROUP_SECONDS = 0.2
 WRITE_AGAIN_SECONDS = (0.05, 0.05)
 """Waits before each further try at writing progress while PostgreSQL hiccups; after the last the batch is held."""
 HELD_MEDIA_SECONDS = 0.5
+SWEEP_SECONDS = 60.0
 
 
 class Batches:
@@ -70,6 +71,18 @@ class Batches:
             await sync.release_holds(job_id)
         await self._end(job_id, delivery)
 
+    async def sweep(self) -> None:
+        """Finish the removals of jobs that were given up, for as long as the process lives.
+
+        A job that ends by itself has none left; while there are some, no other job gets these media.
+        """
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            async with self._unit_of_work.begin() as transaction:
+                jobs = await SyncRepository(transaction.connection).ended_jobs_with_removals()
+            for job in jobs:
+                await _Run(job, self._unit_of_work, self._media, self._settings).finish_removals()
+
     async def _start(self, job_id: UUID) -> Job | None:
         async with self._unit_of_work.begin() as transaction:
             sync = SyncRepository(transaction.connection)
@@ -107,7 +120,7 @@ class _Run:
     async def work(self) -> None:
         """Return when nothing is left to do, or the job is cancelled."""
         try:
-            await self._finish_removals()
+            await self.finish_removals()
             while not self._cancelled:
                 media = await self._hold()
                 if media:
@@ -186,6 +199,11 @@ class _Run:
         job_id = self._job.job_id
         async with self._unit_of_work.begin() as transaction:
             sync = SyncRepository(transaction.connection)
+            # The row's lock first: a process that was taken for dead must not count in a job that others have ended.
+            locked = await sync.locked_job(job_id)
+            if locked is None or locked.finished_at is not None:
+                self._cancelled = True
+                return []
             placed = await sync.place(job_id, [one.after for one in group])
             valid = [one for one in group if one.before.media_id in placed or one.code is not None]
             ended = await sync.end_items(job_id, [one.result for one in valid])
@@ -203,8 +221,8 @@ class _Run:
             await sync.release_media(job_id, [one.before.media_id for one in counted if not one.removals])
             return counted
 
-    async def _finish_removals(self) -> None:
-        """Remove what an earlier turn decided on and did not get to."""
+    async def finish_removals(self) -> None:
+        """Remove what an earlier turn decided on and did not get to; raises what stopped it."""
         async with self._unit_of_work.begin() as transaction:
             left = await SyncRepository(transaction.connection).removals_left(self._job.job_id)
         await self._remove(left)

@@ -128,6 +128,8 @@ WHERE (job_id = $1 OR parent_job_id = $1) AND finished_at IS NULL;
 DELETE FROM jobs
 WHERE job_id IN (SELECT job_id FROM jobs
                  WHERE parent_job_id IS NULL AND finished_at < clock_timestamp() - make_interval(secs => $1)
+                   AND NOT EXISTS (SELECT 1 FROM removals JOIN jobs AS job USING (job_id)
+                                   WHERE jobs.job_id IN (job.job_id, job.parent_job_id))
                  ORDER BY finished_at LIMIT $2);
 
 -- The work of a batch.
@@ -189,6 +191,11 @@ ON CONFLICT DO NOTHING;
 
 -- name: removals_left
 SELECT media_id, store, key FROM removals WHERE job_id = $1 ORDER BY media_id, store, key LIMIT 10000;
+
+-- name: ended_jobs_with_removals
+SELECT * FROM jobs
+WHERE finished_at IS NOT NULL AND job_id IN (SELECT job_id FROM removals)
+LIMIT 100;
 
 -- name: forget_removals
 DELETE FROM removals WHERE job_id = $1 AND media_id = ANY($2);

@@ -215,6 +215,9 @@ class SyncRepository:
             found.setdefault(row["media_id"], []).append(Removal(row["store"], row["key"]))
         return found
 
+    async def ended_jobs_with_removals(self) -> list[Job]:
+        return [_job(row) for row in await self._connection.fetch(QUERIES["ended_jobs_with_removals"])]
+
     async def forget_removals(self, holder: UUID, media_ids: Sequence[UUID]) -> None:
         await self._connection.execute(QUERIES["forget_removals"], holder, list(media_ids))
 
