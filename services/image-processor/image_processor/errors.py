@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from shared.messaging.errors import PermanentError, Postponed, TransientError
 
 SUPPORTED_TYPES = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and HEIC"
@@ -49,6 +51,30 @@ def memory_limit(limit_bytes: int) -> PermanentError:
     return PermanentError(
         "image_memory_limit",
         f"This picture needs more than {limit_bytes / 2**20:.0f} MiB of memory to process. Upload a smaller version.",
+    )
+
+
+def watermark_missing(media_id: UUID, reason: str) -> TransientError:
+    return TransientError(
+        "watermark_missing",
+        f"The watermark is the picture of medium {media_id}, and {reason}. Upload it, or choose another one in the "
+        "settings of the entity type. It is tried again.",
+    )
+
+
+def watermark_broken(reason: str) -> PermanentError:
+    return PermanentError(
+        "watermark_broken",
+        f"The picture of the watermark cannot be drawn: {reason} Choose another one in the settings of the entity "
+        "type, then retry the job.",
+    )
+
+
+def watermark_text(missing: str) -> PermanentError:
+    return PermanentError(
+        "watermark_text_undrawable",
+        f"The text of the watermark holds {missing!r}, which the font has no shape for. Change the text in the "
+        "settings of the entity type, then retry the job.",
     )
 
 

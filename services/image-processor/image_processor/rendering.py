@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -20,6 +20,7 @@ from PIL import Image
 from image_processor.decoding import open_picture
 from image_processor.resizing import resized
 from image_processor.variants import PictureFormat, PlannedVariant, VariantSpec, plan
+from image_processor.watermarking import Mark, Watermark, prepare, watermarked
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class RenderJob:
     pixel_limit_px: int = DEFAULT_PIXEL_LIMIT_PX
     webp_effort: int = DEFAULT_WEBP_EFFORT
     sync_files: bool = False
+    watermark: Watermark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,13 @@ def render(job: RenderJob, encoders: Executor | None = None) -> Rendition:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = file.tell()
     with open_picture(job.source_path, job.pixel_limit_px) as picture:
-        planned = plan(job.variants, picture.width_px, picture.height_px)
+        planned = plan(job.variants, picture.width_px, picture.height_px, _is_watermarked(job))
         source = SourcePicture(picture.type.value, size_bytes, sha256, picture.width_px, picture.height_px)
         with stopwatch.measure("decode"):
             image = picture.pixels(planned[0].width_px, planned[0].height_px)
-    written, smallest = _write_files(planned, image, job, stopwatch, encoders or _Inline())
+    with stopwatch.measure("watermark") if job.watermark else nullcontext():
+        mark = prepare(job.watermark) if job.watermark else None
+    written, smallest = _write_files(planned, image, mark, job, stopwatch, encoders or _Inline())
     with stopwatch.measure("placeholder"):
         placeholder = _placeholder(smallest)
     files = {file_name: future.result() for file_name, future in written.items()}
@@ -137,6 +141,10 @@ def render(job: RenderJob, encoders: Executor | None = None) -> Rendition:
         cpu_seconds=time.process_time() - cpu_before_seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+
+
+def _is_watermarked(job: RenderJob) -> Callable[[str], bool]:
+    return job.watermark.is_on if job.watermark else lambda name: False
 
 
 class _Inline(Executor):
@@ -151,13 +159,17 @@ class _Inline(Executor):
 def _write_files(
     planned: Sequence[PlannedVariant],
     image: Image.Image,
+    mark: Mark | None,
     job: RenderJob,
     stopwatch: _Stopwatch,
     encoders: Executor,
 ) -> tuple[dict[str, Future[RenderedVariant]], Image.Image]:
-    """Start writing every file of the plan, by its name; also the pixels of the smallest variant."""
+    """Start writing every file of the plan, by its name; also the pixels of the smallest variant, without a mark."""
 
     def write(variant: PlannedVariant, pixels: Image.Image) -> RenderedVariant:
+        if mark is not None and job.watermark is not None and variant.is_watermarked:
+            with stopwatch.measure(f"watermark {variant.name}"):
+                pixels = watermarked(pixels, mark, job.watermark)
         with stopwatch.measure(f"encode {variant.name}"):
             return _write(variant, encode(pixels, variant.format, variant.quality, job.webp_effort), job)
 

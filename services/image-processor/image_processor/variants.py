@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,7 +54,8 @@ class PlannedVariant:
     """One variant as it will be: its final size and the file that holds it.
 
     A picture smaller than several variants would give the same file several times; then every name is kept, and all
-    of them share the file of the first (`shares_file` is true for the others, which are not encoded again).
+    of them share the file of the first (`shares_file` is true for the others, which are not encoded again). One with a
+    watermark never shares with one without.
     """
 
     name: str
@@ -64,6 +65,7 @@ class PlannedVariant:
     quality: int
     file_name: str
     shares_file: bool
+    is_watermarked: bool
 
 
 def _spec(variant: VariantSettings) -> VariantSpec:
@@ -82,7 +84,12 @@ def variants_of(
     return tuple(configured.get(entity_type) or DEFAULT_VARIANTS)
 
 
-def plan(specs: Sequence[VariantSpec], width_px: int, height_px: int) -> tuple[PlannedVariant, ...]:
+def plan(
+    specs: Sequence[VariantSpec],
+    width_px: int,
+    height_px: int,
+    is_watermarked: Callable[[str], bool] = lambda name: False,
+) -> tuple[PlannedVariant, ...]:
     """Size every variant of a picture, largest first, so that each can be made from the one before.
 
     Nothing is enlarged: a variant wider than the picture takes the picture's own size. A side longer than the format
@@ -94,12 +101,13 @@ def plan(specs: Sequence[VariantSpec], width_px: int, height_px: int) -> tuple[P
         raise ValueError("no variants are configured; give at least one")
     if len({spec.name for spec in specs}) != len(specs):
         raise ValueError(f"variant names must differ: {[spec.name for spec in specs]}")
-    first_file: dict[tuple[int, int, PictureFormat, int], str] = {}
+    first_file: dict[tuple[int, int, PictureFormat, int, bool], str] = {}
     planned = []
     for spec in sorted(specs, key=lambda spec: -spec.width_px):
         width, height = _fit(spec, width_px, height_px)
         own_file = f"{spec.name}.{spec.format.extension}"
-        file_name = first_file.setdefault((width, height, spec.format, spec.quality), own_file)
+        marked = is_watermarked(spec.name)
+        file_name = first_file.setdefault((width, height, spec.format, spec.quality, marked), own_file)
         planned.append(
             PlannedVariant(
                 name=spec.name,
@@ -109,6 +117,7 @@ def plan(specs: Sequence[VariantSpec], width_px: int, height_px: int) -> tuple[P
                 quality=spec.quality,
                 file_name=file_name,
                 shares_file=file_name != own_file,
+                is_watermarked=marked,
             )
         )
     return tuple(sorted(planned, key=lambda variant: (-variant.width_px, -variant.height_px)))
