@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from deploy.demo.album import Entry, album
+from deploy.demo.batch_sync import show_batch_sync
 from deploy.demo.client import Client, Refused, Stack
 from deploy.local.stack_folder import StackFolder
 
@@ -93,7 +94,8 @@ async def show(stack: Stack) -> bool:
                 return life
 
             lives = await asyncio.gather(*(one(entry) for entry in entries))
-    console.print(table_of(lives))
+        console.print(table_of(lives))
+        synced = await show_batch_sync(client, console)
     unexpected = [life for life in lives if not life.as_expected]
     for life in unexpected:
         console.print(
@@ -103,7 +105,7 @@ async def show(stack: Stack) -> bool:
     good = sum(1 for life in lives if life.as_expected and life.refused_with is None)
     bad = sum(1 for life in lives if life.as_expected and life.refused_with is not None)
     console.print(f"{good} good pictures processed, {bad} bad ones refused, {len(unexpected)} not as expected")
-    return not unexpected
+    return synced and not unexpected
 
 
 def table_of(lives: list[Life]) -> Table:

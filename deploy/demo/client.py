@@ -57,11 +57,12 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
-    async def upload(self, filename: str, content: bytes) -> str:
+    async def upload(self, filename: str, content: bytes, strategy: str | None = None) -> str:
         """The id of the job; Refused for what is no picture."""
-        answer = await self._http.post(
-            "/api/admin/media", data={"entityType": "demo", "title": filename}, files={"file": (filename, content)}
-        )
+        fields = {"entityType": "demo", "title": filename}
+        if strategy is not None:
+            fields["storageStrategy"] = strategy
+        answer = await self._http.post("/api/admin/media", data=fields, files={"file": (filename, content)})
         if answer.is_client_error:
             problem = answer.json()
             raise Refused(problem.get("code", str(answer.status_code)), problem["detail"])
@@ -79,6 +80,18 @@ class Client:
         answer.raise_for_status()
         record: dict[str, Any] = answer.json()
         return record
+
+    async def start_sync(self, operation: str, media_ids: list[str]) -> str:
+        """The id of the storage job."""
+        answer = await self._http.post("/api/admin/media/sync", json={"operation": operation, "mediaIds": media_ids})
+        answer.raise_for_status()
+        return str(answer.json()["jobId"])
+
+    async def sync_job(self, job_id: str) -> dict[str, Any]:
+        answer = await self._http.get(f"/api/admin/media/sync/{job_id}")
+        answer.raise_for_status()
+        job: dict[str, Any] = answer.json()
+        return job
 
     async def size_bytes(self, url: str) -> int:
         """How many bytes a variant's address really delivers."""
