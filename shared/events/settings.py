@@ -92,6 +92,11 @@ class MediaSettings(_Document):
     hybrid_wait_seconds: float = Field(default=10.0, gt=0, le=300)
     upload_limit_bytes: int = Field(default=50 * MEBIBYTE, ge=1, le=1024 * MEBIBYTE)
 
+    @property
+    def copies_by_itself(self) -> bool:
+        """Whether what is stored locally first gets its copy in the bucket."""
+        return self.s3_enabled and self.s3_auto_sync
+
 
 class VariantFormat(StrEnum):
     """What a variant is encoded as."""

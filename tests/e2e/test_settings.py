@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
 from shared.messaging.topics import ensure_topics
 from shared.testing.databases import TestDatabases
@@ -38,11 +39,19 @@ async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kafka
 
 @pytest.fixture(scope="module")
 async def system(
-    databases: TestDatabases, kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory
+    databases: TestDatabases,
+    kafka: KafkaServer,
+    object_store_server: ObjectStoreServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
     database = await databases.create()
     folder: Path = tmp_path_factory.mktemp("settings")
-    made = System(database, kafka.bootstrap, folder / "media", folder)
+    environment = {
+        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
+        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
+        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+    }
+    made = System(database, kafka.bootstrap, folder / "media", folder, environment)
     async with running_system(made):
         await made.make_superadmin()
         services = [made.service("ingest-api"), made.service("image-processor"), made.service("ingest-api")]
@@ -118,3 +127,30 @@ async def test_a_service_that_starts_later_knows_the_settings(system: System) ->
     later = await system.started("image-processor")
     await applied(later, f"entity-type:{ENTITY_TYPE}", 2, within_seconds=15)
     assert await later.stop() == 0
+
+
+async def test_auto_sync_is_switched_off_and_on_in_the_running_syncer(
+    system: System, object_store_server: ObjectStoreServer
+) -> None:
+    syncer = await system.started("s3-syncer")
+    async with signed_in(system, system.services[0].base_url) as api:
+
+        async def uploaded_with(auto_sync: bool) -> str:
+            answer = await api.http.patch(
+                SETTINGS, json={"s3AutoSync": auto_sync, "defaultStorageStrategy": "local_first"}
+            )
+            assert answer.status_code == 200, answer.text
+            await applied(syncer, "media", answer.json()["version"])
+            accepted = await api.upload(photo_jpeg(300, 200), entityType="switched")
+            await api.ended(accepted["jobId"])
+            return str(accepted["mediaId"])
+
+        async def is_synced(media_id: str) -> bool:
+            return bool((await api.media(media_id))["storageStatus"] == "synced")
+
+        left_local = await uploaded_with(auto_sync=False)
+        copied = await uploaded_with(auto_sync=True)
+        await eventually(lambda: is_synced(copied), within_seconds=30, every_seconds=0.2, why="it is in the bucket too")
+        # it went through the same queue before
+        assert (await api.media(left_local))["storageStatus"] == "local_only"
+    assert await syncer.stop() == 0

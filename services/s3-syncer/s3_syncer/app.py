@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -16,14 +15,19 @@ from s3_syncer.settings import S3SyncerSettings
 from s3_syncer.transfers import Transfers
 from shared.messaging.retry import S3_RETRIES
 from shared.service import Service
+from shared.settings_feed import SettingsFeed
+from shared.storage.following import BucketFollowing
 from shared.storage.stores import open_stores
 
 
-async def wire(
-    service: Service, settings: S3SyncerSettings, stack: AsyncExitStack, is_auto_sync_on: Callable[[], bool]
-) -> None:
+async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitStack) -> None:
     """Open what the process owns, in order, and register the handlers; `stack` closes it in reverse."""
     stores = await stack.enter_async_context(open_stores(settings))
+    feed = SettingsFeed(settings.kafka_bootstrap, settings.media_defaults())
+    service.tell("settings", feed.state)
+    service.background(feed.run, "settings feed")
+    if stores.bucket is not None:
+        service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
     retries = replace(S3_RETRIES, first_delay_seconds=settings.file_retry_seconds)
     media = OneMedium(Transfers(stores.disk, stores.bucket), retries, in_flight=settings.transfers_in_flight)
     batches = Batches(service.unit_of_work, media, settings)
@@ -32,7 +36,7 @@ async def wire(
         media,
         retries,
         settings,
-        is_on=lambda: stores.bucket is not None and is_auto_sync_on(),
+        is_on=lambda: stores.bucket is not None and feed.current().copies_by_itself,
         is_urgent_work_in_hand=lambda: batches.in_hand > 0,
     )
     register(service.consumer, service.unit_of_work, Planner(service.unit_of_work), batches, local_first, settings)
@@ -44,7 +48,7 @@ async def wire(
 def main() -> None:
     settings = S3SyncerSettings()
     service = Service("s3-syncer", settings)
-    service.run(lambda stack: wire(service, settings, stack, lambda: settings.s3_auto_sync))
+    service.run(lambda stack: wire(service, settings, stack))
 
 
 if __name__ == "__main__":

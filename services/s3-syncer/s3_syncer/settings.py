@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from shared.events import MediaSettings
 from shared.settings import ServiceSettings
+from shared.settings_feed import settings_of_environment
 
 
 class S3SyncerSettings(ServiceSettings):
@@ -22,3 +24,7 @@ class S3SyncerSettings(ServiceSettings):
     local_first_poll_seconds: float = Field(default=1.0, gt=0)
     s3_auto_sync: bool = Field(default=True, description="off leaves local_first pictures on the disk alone")
     jobs_kept_seconds: float = Field(default=30 * 24 * 3600, gt=0, description="how long ended jobs are kept")
+
+    def media_defaults(self) -> MediaSettings:
+        """What holds until somebody changes the settings of all media."""
+        return settings_of_environment(self).model_copy(update={"s3_auto_sync": self.s3_auto_sync})
