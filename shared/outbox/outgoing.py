@@ -50,6 +50,5 @@ async def append(connection: PooledConnection[Any], messages: Sequence[OutgoingM
         [message.headers.get("traceparent", traceparent) for message in messages],
         [message.headers.get("tracestate", tracestate) for message in messages],
         [message.delay_seconds for message in messages],
+        channel_of(schema),
     )
-    # PostgreSQL delivers a NOTIFY when its transaction commits, so the relay never wakes too early.
-    await connection.execute(QUERIES["notify"], channel_of(schema))

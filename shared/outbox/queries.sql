@@ -7,15 +7,16 @@ RETURNING true;
 SELECT true FROM inbox WHERE consumer = $1 AND source = $2 AND claim = $3;
 
 -- name: append
-INSERT INTO outbox (topic, key, headers, payload, traceparent, tracestate, due_at)
-SELECT topic, key, headers::jsonb, payload, traceparent, tracestate,
-       CASE WHEN delay_seconds IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => delay_seconds) END
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::float8[])
-    WITH ORDINALITY AS rows (topic, key, headers, payload, traceparent, tracestate, delay_seconds, position)
-ORDER BY position;
-
--- name: notify
-SELECT pg_notify($1, '');
+-- And wake the relay: PostgreSQL delivers a NOTIFY when its transaction commits, so never too early.
+WITH written AS (
+    INSERT INTO outbox (topic, key, headers, payload, traceparent, tracestate, due_at)
+    SELECT topic, key, headers::jsonb, payload, traceparent, tracestate,
+           CASE WHEN delay_seconds IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => delay_seconds) END
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::float8[])
+        WITH ORDINALITY AS rows (topic, key, headers, payload, traceparent, tracestate, delay_seconds, position)
+    ORDER BY position
+)
+SELECT pg_notify($8, '');
 
 -- name: turn
 -- Everything a relay asks between two batches in one round trip: it marks what Kafka has, reads the next of what Kafka
