@@ -87,8 +87,9 @@ class Transfers:
         if not files:
             raise PermanentError("no_files", "nothing is stored of this medium any more")
         bytes_moved = 0
+        absent = await _absent(target, medium, files)
         for file in files:
-            bytes_moved += await self._copy_file(file, source, target)
+            bytes_moved += await self._copy_file(file, source, target, is_absent=file.key in absent)
         after = medium.placed(**{_flag(target): True})
         removals: list[Removal] = []
         if delete_source:
@@ -100,9 +101,9 @@ class Transfers:
             removals = await _present(source, files)
         return Outcome(medium, after, bytes_moved, tuple(removals))
 
-    async def _copy_file(self, file: StoredFile, source: ObjectStore, target: ObjectStore) -> int:
+    async def _copy_file(self, file: StoredFile, source: ObjectStore, target: ObjectStore, *, is_absent: bool) -> int:
         """Copy one file and return the bytes that were moved; 0 when the copy is there already."""
-        match await _found(target, file.key, file):
+        match Found.ABSENT if is_absent else await _found(target, file.key, file):
             case Found.SAME:
                 return 0
             case Found.OTHER:
@@ -183,6 +184,18 @@ async def _copy_within(store: ObjectStore, old: StoredFile, new: StoredFile, is_
     if not await _holds(store, new.key, old):
         raise errors.copy_differs(new.key, store.name)
     return stored.size_bytes
+
+
+async def _absent(store: ObjectStore, medium: Medium, files: list[StoredFile]) -> set[str]:
+    """Keys of which the store holds nothing, asked for in one listing of the medium's folder.
+
+    A folder that holds more than this medium is not listed, and a single file is asked for by itself.
+    """
+    folder = f"{files[0].key.rpartition('/')[0]}/"
+    keys = {file.key for file in files if file.key.startswith(folder)}
+    if len(keys) < 2 or str(medium.media_id) not in folder:
+        return set()
+    return keys - {info.key async for info in store.list(folder)}
 
 
 async def _found(store: ObjectStore, key: str, file: StoredFile) -> Found:
