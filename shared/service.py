@@ -16,6 +16,7 @@ from faststream.specification import AsyncAPI
 from shared.db.pool import Database
 from shared.db.schemas import SCHEMAS
 from shared.db.unit_of_work import UnitOfWork
+from shared.http_server import BoundedHttp
 from shared.messaging.asyncapi import document, page
 from shared.messaging.consumer import REQUEST_TIMEOUT_MS, Consumer
 from shared.messaging.publisher import Publisher
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_RESTART_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
+LARGEST_SOCKET_MESSAGE_BYTES = 64 * 1024
 
 Background = Callable[[], Awaitable[None]]
 Wire = Callable[[AsyncExitStack], Awaitable[AsgiApp | None]]
@@ -125,7 +127,8 @@ class Service:
             host=self.settings.http_host,
             port=self.settings.http_port,
             loop="uvloop",
-            http="auto",
+            http=BoundedHttp,
+            ws_max_size=LARGEST_SOCKET_MESSAGE_BYTES,
             access_log=False,
             log_config=None,
             server_header=False,
