@@ -139,7 +139,7 @@ class SignIn:
         """
         # What is no address can have no account; it is counted and refused like an unknown one.
         account = normalised_email(email) or email.strip().lower()[:254].replace("\x00", "")
-        address = _plain_address(address)
+        address = counted_address(address)
         await self._admit(account, address)
         async with self.database.connection() as connection:
             credentials = await AccountRepository(connection).credentials(account)
@@ -248,9 +248,17 @@ class SignIn:
         return token
 
 
-def _plain_address(text: str) -> str:
-    """The address without zone; `::` where the server could not tell, e.g. on a Unix socket."""
+def counted_address(text: str) -> str:
+    """The address under which attempts are counted; `::` where the server could not tell, e.g. on a Unix socket.
+
+    Of IPv6 the network of 64 bits: whoever has one has all its addresses, and a new one for each attempt.
+    """
     try:
-        return str(ipaddress.ip_address(text.partition("%")[0]))
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return "::"
+    if address.version == 4:
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False).network_address)
