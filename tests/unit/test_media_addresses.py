@@ -33,6 +33,13 @@ def test_signed_addresses_hold_for_one_to_two_lifetimes(now: float) -> None:
     assert not URLS.is_valid(MEDIA_ID, "640", 1, signature, now=now + 7201)
 
 
+@given(st.floats(0, 4e9), st.floats(0.5, 1e5))
+def test_lifetimes_of_broken_seconds_are_as_long_as_they_say(now: float, lifetime_seconds: float) -> None:
+    urls = MediaUrls(b"k" * 32, lifetime_seconds)
+    signature = signature_in(urls.url(MEDIA_ID, "640", 1, private=True, now=now))
+    assert now + lifetime_seconds - 1 <= signature.expires_at <= now + 2 * lifetime_seconds + 1
+
+
 def test_a_signature_is_for_one_file_alone() -> None:
     signature = signature_in(URLS.url(MEDIA_ID, "640", 1, private=True, now=0))
     assert not URLS.is_valid(new_id(), "640", 1, signature, now=0)

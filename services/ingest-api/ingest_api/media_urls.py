@@ -30,7 +30,7 @@ class MediaUrls:
         if not private:
             return address
         # Rounded up, so that the address stays the same for a while and caches can hold what it gave.
-        expires_at = (math.floor(now / self._lifetime_seconds) + 2) * math.ceil(self._lifetime_seconds)
+        expires_at = math.ceil((math.floor(now / self._lifetime_seconds) + 2) * self._lifetime_seconds)
         signature = self._sign(media_id, variant, revision, expires_at)
         return f"{address}&expires={expires_at}&signature={signature}"
 
