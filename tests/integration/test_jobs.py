@@ -196,6 +196,12 @@ async def test_wrong_list_parameters_are_422(site: IngestSite, parameters: dict[
         assert (await site.api.get(address, params=parameters)).status_code == 422
 
 
+@pytest.mark.parametrize("name", ["entityType", "entityId", "q"])
+async def test_what_no_text_can_hold_is_422(site: IngestSite, name: str) -> None:
+    answer = await site.api.get(UPLOADS, params={name: "a\0b"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, name)
+
+
 async def test_a_cursor_of_somebody_else_is_refused(site: IngestSite) -> None:
     answer = await site.api.get(JOBS, params={"cursor": "bm90IGFuIGlk"})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor")

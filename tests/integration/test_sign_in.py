@@ -220,7 +220,8 @@ async def test_fields_that_are_missing_or_wrong_are_named(site: Site) -> None:
     answer = await site.client().post("/api/auth/login", json={"email": 5})
     assert answer.status_code == 422
     assert {error["field"] for error in problem(answer)["errors"]} == {"email", "password"}
-    assert (await site.client().post("/api/auth/login", content=b"{")).status_code == 400
+    for malformed in (b"{", b"[" * 60_000, b'{"email":' * 5000):
+        assert problem(await site.client().post("/api/auth/login", content=malformed))["status"] == 400
 
 
 async def test_passwords_and_tokens_never_reach_the_logs(site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -266,6 +267,13 @@ async def test_an_address_that_tries_many_accounts_is_stopped(site: Site) -> Non
         assert (await log_in(site.client(), f"user{number}@example.org", "wrong")).status_code == 401
     assert (await log_in(site.client(), "another@example.org", "wrong")).status_code == 429
     assert (await log_in(site.client("2001:db8::7"), "another@example.org", "wrong")).status_code == 401
+
+
+async def test_an_ipv6_network_counts_as_one_address(site: Site) -> None:
+    for number in range(10):
+        assert (await log_in(site.client(f"2001:db8::{number}"), EMAILS[Role.ADMIN], "wrong")).status_code == 401
+    assert (await log_in(site.client("2001:db8::a:b"), EMAILS[Role.ADMIN])).status_code == 429
+    assert (await log_in(site.client("2001:db8:0:1::1"), EMAILS[Role.ADMIN])).status_code == 200
 
 
 async def test_guesses_made_at_once_are_limited_too(site: Site) -> None:
@@ -488,6 +496,7 @@ async def test_a_key_sinks_with_its_maker(site: Site) -> None:
     [
         ({"expiresAt": "2001-01-01T00:00:00Z"}, "expiresAt"),
         ({"expiresAt": "2999-01-01T00:00:00"}, "expiresAt"),
+        ({"expiresAt": "9999-12-31T23:59:59-23:59"}, "expiresAt"),
         ({"role": "guest"}, "role"),
         ({"name": "  "}, "name"),
         ({"name": "a\x00b"}, "name"),

@@ -102,6 +102,13 @@ async def test_a_number_from_the_future_does_not_silence_the_socket(site: Ingest
         assert (await next_message(connection))["id"] == 1
 
 
+@pytest.mark.parametrize("after", ["-1", "-99999999999999999999"])
+async def test_a_number_below_all_begins_with_the_first(site: IngestSite, after: str) -> None:
+    await site.handlers.deliver(progress(await commanded(site), 10))
+    async with socket(site, f"?after={after}") as connection:
+        assert (await next_message(connection))["id"] == 1
+
+
 async def test_numbers_become_visible_in_order_whatever_commits_first(site: IngestSite) -> None:
     """Many notices at once: a reader that goes on after the last number it saw misses none."""
     commands = [await commanded(site) for _ in range(12)]

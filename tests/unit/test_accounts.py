@@ -18,6 +18,7 @@ from ingest_api.problem_details import CODES, FieldError, Problem, problem_of, r
 from ingest_api.rate_limit import LoginAttempt, LoginLimits
 from ingest_api.same_origin import CallOrigin, call_origin
 from ingest_api.sessions import SessionCookie, SessionPolicy
+from ingest_api.sign_in import counted_address
 from shared.messaging.errors import InfrastructureUnavailable
 
 ORDER = [Role.GUEST, Role.PHOTOGRAPHER, Role.ADMIN, Role.SUPERADMIN]
@@ -151,6 +152,21 @@ def test_attempts_are_admitted_up_to_each_limit(found: list[LoginAttempt], wait_
     assert LIMITS.wait_seconds(found) == (None if wait_seconds is None else pytest.approx(wait_seconds))
 
 
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::9%eth0", "2001:db8:1:2::"),
+        ("", "::"),
+        ("a client", "::"),
+    ],
+)
+def test_attempts_are_counted_for_an_address_or_an_ipv6_network(address: str, counted: str) -> None:
+    assert counted_address(address) == counted
+
+
 def test_after_the_wait_the_next_attempt_is_admitted() -> None:
     refused = attempts(0, 10, 30)
     waited = LIMITS.wait_seconds(refused)
@@ -215,6 +231,7 @@ def test_cursors_are_opaque_and_checked() -> None:
         (HTTPException(status_code=418, detail="teapot"), 418, "bad_request"),
         (HTTPException(status_code=500, detail="secret"), 500, "internal_error"),
         (RuntimeError("secret"), 500, "internal_error"),
+        (RecursionError("maximum recursion depth exceeded"), 500, "internal_error"),
         (ValidationException("bad"), 400, "bad_request"),
     ],
 )

@@ -173,6 +173,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, InfrastructureUnavailable):
         detail = f"This can't be answered while {error.dependency} is away. Nothing was changed; try again shortly."
         return Problem(503, "service_unavailable", detail, retry_after(RETRY_AFTER_SECONDS))
+    if isinstance(error, RecursionError) and "deserializing" in str(error):
+        return Problem(400, "bad_request", "The body is nested too deeply: send what the API's description shows.")
     if isinstance(error, ValidationException) and error.status_code == 400:
         errors = _field_errors(error)
         return InvalidFields(*errors) if errors else Problem(400, "bad_request", error.detail)

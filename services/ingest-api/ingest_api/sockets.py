@@ -70,7 +70,7 @@ class NoticeStream:
                 await asyncio.sleep(AWAY_SECONDS)
             else:
                 # A number that was never given would keep the socket silent until it is.
-                return newest if after is None else min(after, newest)
+                return newest if after is None else max(0, min(after, newest))
 
     async def _read(self, user_id: UUID, last_id: int) -> list[Notice]:
         async with self.database.connection() as connection:

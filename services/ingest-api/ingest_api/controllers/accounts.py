@@ -32,6 +32,8 @@ from shared.identifiers import new_id
 
 NO_STORE = {"Cache-Control": "no-store"}
 SMALL_BODY_BYTES = 64 * 1024
+LATEST_EXPIRY = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later ones have no representation in some time zones."""
 
 AccountRole = Literal["superadmin", "admin", "photographer"]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
@@ -280,6 +282,8 @@ class ApiKeyController(Controller):
             raise Problem(403, "role_too_high", detail)
         if data.expiresAt is not None and data.expiresAt <= datetime.now(UTC):
             raise InvalidFields(FieldError("expiresAt", "must lie in the future"))
+        if data.expiresAt is not None and data.expiresAt > LATEST_EXPIRY:
+            raise InvalidFields(FieldError("expiresAt", "must lie before the year 9999: leave it out for no end"))
         key = ApiKeyText(new_id(), new_secret())
         async with sign_in.database.connection() as connection:
             await AccountRepository(connection).add_api_key(

@@ -61,6 +61,7 @@ class MediaController(UploadHandlers):
         cursor: FromQuery[str | None] = None,
     ) -> MediaList:
         """Newest first; `nextCursor` is null on the last page. `q` is looked for in file name, alt and title."""
+        _refuse_nul(entityType=entityType, entityId=entityId, q=q)
         wanted = MediaFilter(
             entity_type=entityType,
             entity_id=entityId,
@@ -96,6 +97,13 @@ class MediaController(UploadHandlers):
         async with database.connection() as connection:
             media = await MediaRepository(connection).describe(media_id, texts)
         return records.media(_found(media))
+
+
+def _refuse_nul(**texts: str | None) -> None:
+    """Raises InvalidFields: PostgreSQL has no text with a NUL character."""
+    errors = [FieldError(name, "must not have NUL characters") for name, text in texts.items() if "\0" in (text or "")]
+    if errors:
+        raise InvalidFields(*errors)
 
 
 def _media_status(status: StatusFilter | None) -> MediaStatus | None:
