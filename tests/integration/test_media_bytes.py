@@ -102,6 +102,9 @@ async def test_head_gives_the_headers_alone(shown: Shown) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == str(len(CONTENT))
     assert answer.headers["etag"] == (await shown.get()).headers["etag"]
+    # ranges are for GET alone
+    part = await shown.nobody.head(shown.url, headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.headers["content-length"]) == (200, str(len(CONTENT)))
 
 
 @pytest.mark.parametrize(

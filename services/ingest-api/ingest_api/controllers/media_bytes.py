@@ -94,8 +94,9 @@ def _answer(request: AnyRequest, media: Media, file: StoredFile, disk: LocalDisk
     if etag_matches(request.headers.get("if-none-match"), etag):
         return FileAnswer(304, headers)
     # A range of bytes that were replaced since makes no sense: If-Range then asks for the whole.
-    if_range = request.headers.get("if-range")
-    wanted = request.headers.get("range") if if_range in (None, etag) else None
+    # Ranges are defined for GET alone.
+    may_be_part = request.method == HttpMethod.GET and request.headers.get("if-range") in (None, etag)
+    wanted = request.headers.get("range") if may_be_part else None
     try:
         part = requested_range(wanted, file.size_bytes)
     except RangeNotSatisfiable as error:
