@@ -22,6 +22,7 @@ from shared.messaging.topics import SETTINGS_EVENTS
 
 MEBIBYTE = 1024 * 1024
 MAX_VARIANTS = 12
+URL_MAX_CHARACTERS = 2000
 MEDIA_KEY = "media"
 ENTITY_TYPE_PREFIX = "entity-type:"
 
@@ -32,9 +33,17 @@ _REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def _base_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be an address such as https://s3.example.org:9000")
+    refusal = "must be an address such as https://s3.example.org:9000"
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port != 0  # read here, since a port that is none raises no earlier
+    except ValueError:
+        raise ValueError(refusal) from None
+    is_plain = text.isascii() and text.isprintable() and " " not in text and len(text) <= URL_MAX_CHARACTERS
+    if not is_plain or not has_port or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(refusal)
+    if parts.query or parts.fragment:
+        raise ValueError(f"{refusal}, without '?' and '#'")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold credentials: those come from the environment of the services")
     return text.rstrip("/")

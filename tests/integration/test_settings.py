@@ -256,3 +256,20 @@ async def test_another_replica_follows_without_kafka(site: IngestSite) -> None:
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     assert feed.current().delete_mode == "hard"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"3", b"{", b'{"deleteMode": "hard"', b'{"deleteMode": "\\ud800"}']
+)
+async def test_bodies_that_are_no_document_are_refused(site: IngestSite, body: bytes) -> None:
+    for method, path in (("PATCH", SETTINGS), ("PUT", SETTINGS), ("PUT", PRODUCT)):
+        answer = await site.api.request(method, path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in {400, 422}, (method, answer.text)
+    assert await site.count("settings") == 0
+
+
+@pytest.mark.parametrize("name", ["1x", "a b", "x" * 65, "ä", "a%00b"])
+async def test_names_that_are_no_entity_type_are_refused(site: IngestSite, name: str) -> None:
+    path = f"{SETTINGS}/entity-types/{name}"
+    assert (await site.api.get(path)).status_code == 422
+    assert (await site.api.put(path, json={"variants": [CARD]})).status_code == 422
