@@ -189,43 +189,41 @@ BY_ID: dict[str, Any] = {"operation": "upload_to_s3", "mediaIds": [ID]}
 EVERYTHING: dict[str, Any] = {"everything": True}
 
 
-@pytest.mark.parametrize(
-    ("body", "field", "says"),
-    [
-        ({"operation": "shred", "mediaIds": [ID]}, "operation", "upload_to_s3"),
-        ({"mediaIds": [ID]}, "operation", "missing"),
-        ({"operation": "upload_to_s3"}, "mediaIds", "select media by one of them"),
-        ({**BY_ID, "filter": EVERYTHING}, "filter", "together with mediaIds"),
-        ({"operation": "upload_to_s3", "mediaIds": []}, "mediaIds", "is empty"),
-        ({"operation": "upload_to_s3", "filter": {}}, "filter", "everything: true"),
-        ({"operation": "upload_to_s3", "filter": {"colour": "red"}}, "filter.colour", ""),
-        ({"operation": "upload_to_s3", "filter": {"everything": False}}, "filter.everything", ""),
-        ({"operation": "upload_to_s3", "filter": {"storageStatus": "gone"}}, "filter.storageStatus", "local_only"),
-        ({"operation": "upload_to_s3", "filter": {"entityType": ""}}, "filter.entityType", ""),
-        ({"operation": "upload_to_s3", "filter": {"entityType": "a\0b"}}, "filter.entityType", ""),
-        ({"operation": "upload_to_s3", "mediaIds": [ID, "x"]}, "mediaIds.1", ""),
-        ({**BY_ID, "profile": "huge"}, "profile", "large"),
-        ({**BY_ID, "dryRun": True}, "dryRun", ""),
-        ({**BY_ID, "operation": "delete_s3", "deleteSource": True}, "deleteSource", "only copies"),
-        ({**BY_ID, "operation": "rename"}, "renamePrefix", "rename needs"),
-        ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/"}}, "renamePrefix.to", "missing"),
-        ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "", "to": "b/"}}, "renamePrefix.from", "empty"),
-        ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/", "to": "a/"}}, "renamePrefix.to", "same"),
-        ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/", "to": "../b"}}, "renamePrefix.to", ".."),
-        (
-            {**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/", "to": "staging/a"}},
-            "renamePrefix.to",
-            "staging/",
-        ),
-        ({**BY_ID, "renamePrefix": {"from": "a/", "to": "b/"}}, "renamePrefix", "no meaning"),
-    ],
-)
-async def test_what_makes_no_sense_is_refused_by_field(
-    site: IngestSite, body: dict[str, Any], field: str, says: str
-) -> None:
-    errors = errors_of(await site.api.post(SYNC, json=body))
-    assert field in errors, errors
-    assert says in errors[field], errors
+MAKES_NO_SENSE: list[tuple[dict[str, Any], str, str]] = [
+    ({"operation": "shred", "mediaIds": [ID]}, "operation", "upload_to_s3"),
+    ({"mediaIds": [ID]}, "operation", "missing"),
+    ({"operation": "upload_to_s3"}, "mediaIds", "select media by one of them"),
+    ({**BY_ID, "filter": EVERYTHING}, "filter", "together with mediaIds"),
+    ({"operation": "upload_to_s3", "mediaIds": []}, "mediaIds", "is empty"),
+    ({"operation": "upload_to_s3", "filter": {}}, "filter", "everything: true"),
+    ({"operation": "upload_to_s3", "filter": {"colour": "red"}}, "filter.colour", ""),
+    ({"operation": "upload_to_s3", "filter": {"everything": False}}, "filter.everything", ""),
+    ({"operation": "upload_to_s3", "filter": {"storageStatus": "gone"}}, "filter.storageStatus", "local_only"),
+    ({"operation": "upload_to_s3", "filter": {"entityType": ""}}, "filter.entityType", ""),
+    ({"operation": "upload_to_s3", "filter": {"entityType": "a\0b"}}, "filter.entityType", ""),
+    ({"operation": "upload_to_s3", "mediaIds": [ID, "x"]}, "mediaIds.1", ""),
+    ({**BY_ID, "profile": "huge"}, "profile", "large"),
+    ({**BY_ID, "deleteSource": "yes"}, "deleteSource", "true or false"),
+    ({**BY_ID, "dryRun": True}, "dryRun", ""),
+    ({**BY_ID, "operation": "delete_s3", "deleteSource": True}, "deleteSource", "only copies"),
+    ({**BY_ID, "operation": "rename"}, "renamePrefix", "rename needs"),
+    ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/"}}, "renamePrefix.to", "missing"),
+    ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "", "to": "b/"}}, "renamePrefix.from", "empty"),
+    ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/", "to": "a/"}}, "renamePrefix.to", "same"),
+    ({**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/", "to": "../b"}}, "renamePrefix.to", ".."),
+    (
+        {**BY_ID, "operation": "rename", "renamePrefix": {"from": "a/", "to": "staging/a"}},
+        "renamePrefix.to",
+        "staging/",
+    ),
+    ({**BY_ID, "renamePrefix": {"from": "a/", "to": "b/"}}, "renamePrefix", "no meaning"),
+]
+
+
+async def test_what_makes_no_sense_is_refused_by_field(site: IngestSite) -> None:
+    for body, field, says in MAKES_NO_SENSE:
+        errors = errors_of(await site.api.post(SYNC, json=body))
+        assert says in errors.get(field, "nothing of it"), (body, errors)
     assert await commands(site) == []
 
 
@@ -350,6 +348,16 @@ async def test_the_list_pages_newest_first(site: IngestSite) -> None:
     assert [job["id"] for job in rest["jobs"]] == ids[1::-1]
     assert rest["nextCursor"] is None
     assert (await site.api.get(f"{SYNC}?limit=0")).status_code == 422
+
+
+async def test_the_description_names_every_field(site: IngestSite) -> None:
+    description = (await site.api.get("/docs/openapi.json")).json()
+    assert {f"{SYNC}{rest}" for rest in ("", "/{job_id}", "/{job_id}/cancel", "/{job_id}/retry")} <= set(
+        description["paths"]
+    )
+    schemas = description["components"]["schemas"]
+    assert {"operation", "mediaIds", "filter", "deleteSource", "profile"} <= set(schemas["SyncBody"]["properties"])
+    assert {"childJobs", "results", "processedFiles"} <= set(schemas["SyncJobAnswer"]["properties"])
 
 
 # --- facts in any order --------------------------------------------------------------------------------------------

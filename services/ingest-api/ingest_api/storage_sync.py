@@ -11,7 +11,7 @@ from ingest_api.settings import IngestSettings
 from ingest_api.sync_jobs import Profile, SyncJob
 from ingest_api.sync_request import NEEDS_S3, SyncRequest, unknown_ids
 from shared.db.unit_of_work import Transaction, UnitOfWork
-from shared.events import CancelSyncJobV1, StartSyncJobV1, SyncJobStatus
+from shared.events import CancelSyncJobV1, StartSyncJobV1, SyncJobStatus, SyncOperation
 from shared.identifiers import new_id
 from shared.settings_feed import SettingsFeed
 
@@ -26,8 +26,7 @@ class StorageSync:
 
     async def start(self, request: SyncRequest, requested_by: UUID) -> UUID:
         """Raises Problem 422 for ids that no medium has, 409 where S3 is needed and switched off."""
-        if request.operation in NEEDS_S3 and not self._feed.current().s3_enabled:
-            raise Problem(409, "conflict", f"{request.operation} needs S3, which is switched off in the settings.")
+        self._require_s3(request.operation)
         command = StartSyncJobV1(
             job_id=new_id(),
             operation=request.operation,
@@ -46,11 +45,12 @@ class StorageSync:
         return command.job_id
 
     async def retry(self, job_id: UUID, requested_by: UUID) -> UUID:
-        """A new job of the files that failed; raises Problem 404, or 409 unless the job failed with some."""
+        """A new job of the files that failed; raises Problem 404, or 409 as `start`, or unless some files failed."""
         async with self._unit_of_work.begin() as tx:
             failed = await _found(tx, job_id)
             if (refusal := retry_refusal(failed)) is not None:
                 raise refusal
+            self._require_s3(failed.operation)
             command = StartSyncJobV1(
                 job_id=new_id(),
                 operation=failed.operation,
@@ -72,6 +72,10 @@ class StorageSync:
                 raise refusal
             tx.publish(CancelSyncJobV1(job_id=job_id, requested_by=requested_by, requested_at=datetime.now(UTC)))
         return job
+
+    def _require_s3(self, operation: SyncOperation) -> None:
+        if operation in NEEDS_S3 and not self._feed.current().s3_enabled:
+            raise _refused(f"{operation} needs S3, which is switched off in the settings.")
 
     def _batching(self, profile: Profile) -> dict[str, int]:
         settings = self._settings

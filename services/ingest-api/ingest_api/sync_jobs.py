@@ -127,44 +127,6 @@ def _elapsed_seconds(job: SyncJob, now: datetime) -> float | None:
     return max(0.001, ((job.finished_at or now) - job.started_at).total_seconds())
 
 
-def job_record(job: SyncJob, now: datetime) -> dict[str, Any]:
-    """A job as callers read it; its children in the same words."""
-    return {
-        "id": job.id,
-        "operation": job.operation.value,
-        "isParent": job.is_parent,
-        "parentJobId": job.parent_job_id,
-        "batchIndex": job.batch_index,
-        "batchSize": job.batch_size,
-        "status": job.status.value,
-        "totalFiles": job.total_files,
-        "processedFiles": job.processed_files,
-        "failedFiles": job.failed_files,
-        "totalBytes": job.total_bytes,
-        "movedBytes": job.moved_bytes,
-        "bytesPerSecond": bytes_per_second(job, now),
-        "etaSeconds": eta_seconds(job, now),
-        "createdAt": job.created_at,
-        "startedAt": job.started_at,
-        "finishedAt": job.finished_at,
-        "error": job.error,
-        "retryOf": job.retry_of,
-        "requestedBy": job.requested_by,
-        "childJobs": [job_record(child, now) for child in job.children],
-    }
-
-
-def result_record(result: KeptResult) -> dict[str, Any]:
-    return {
-        "mediaId": result.media_id,
-        "jobId": result.job_id,
-        "status": result.status,
-        "bytesMoved": result.bytes_moved,
-        "code": result.code,
-        "detail": result.detail,
-    }
-
-
 def progress_notice(job: SyncJob) -> Mapping[str, Any]:
     """What the requester of a job is told over the WebSocket."""
     return {

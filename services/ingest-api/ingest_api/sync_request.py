@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from ingest_api.problem_details import FieldError, InvalidFields
 from ingest_api.sync_jobs import Profile
@@ -24,6 +24,16 @@ NEEDS_S3: Final = COPIES | {SyncOperation.DELETE_S3, SyncOperation.DELETE_LOCAL}
 """`delete_local` too: a file goes from the disk only when the bucket holds the same."""
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+def _true_or_false(value: object) -> object:
+    """Sources are deleted for those alone who say so in JSON's own words: no "yes", no 1."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+TrueOrFalse = Annotated[bool, BeforeValidator(_true_or_false)]
 
 
 class SelectionBody(BaseModel):
@@ -57,7 +67,7 @@ class SyncBody(BaseModel):
     operation: SyncOperation
     mediaIds: list[UUID] | None = None
     filter: SelectionBody | None = None
-    deleteSource: bool = False
+    deleteSource: TrueOrFalse = False
     profile: Profile = "default"
     renamePrefix: RenameBody | None = None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,16 +18,57 @@ from ingest_api.authentication import SignedInRequest, require
 from ingest_api.cursors import MAX_LIMIT, encode_cursor, id_of
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.storage_sync import StorageSync, no_such_job
-from ingest_api.sync_jobs import RESULTS_SHOWN, job_record, result_record
+from ingest_api.sync_jobs import RESULTS_SHOWN, KeptResult, SyncJob, bytes_per_second, eta_seconds
 from ingest_api.sync_request import SyncBody, request_of
 from shared.db.pool import Database
-from shared.events import SyncJobStatus
+from shared.events import SyncJobStatus, SyncOperation
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 
 
+class SyncResultAnswer(msgspec.Struct, rename="camel"):
+    """What became of one medium; `jobId` is the child that worked on it."""
+
+    media_id: UUID
+    job_id: UUID
+    status: Literal["done", "skipped", "failed"]
+    bytes_moved: int
+    code: str | None
+    detail: str | None
+
+
+class SyncJobPart(msgspec.Struct, rename="camel", kw_only=True):
+    """A child among `childJobs`; it has none itself."""
+
+    id: UUID
+    operation: SyncOperation
+    is_parent: bool
+    parent_job_id: UUID | None
+    batch_index: int | None
+    batch_size: int | None
+    status: SyncJobStatus
+    total_files: int
+    processed_files: int
+    failed_files: int
+    total_bytes: int
+    moved_bytes: int
+    bytes_per_second: int | None
+    eta_seconds: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    retry_of: UUID | None
+    requested_by: UUID
+    child_jobs: list[SyncJobPart]
+
+
+class SyncJobAnswer(SyncJobPart, rename="camel", kw_only=True):
+    results: list[SyncResultAnswer]
+
+
 class SyncJobList(msgspec.Struct, rename="camel"):
-    jobs: list[dict[str, Any]]
+    jobs: list[SyncJobAnswer]
     next_cursor: str | None
 
 
@@ -58,8 +101,8 @@ class SyncController(Controller):
             page = jobs[:limit]
             results = await sync.results_of_many([job.id for job in page], RESULTS_SHOWN // limit)
         now = datetime.now(UTC)
-        records = [job_record(job, now) | {"results": list(map(result_record, results[job.id]))} for job in page]
-        return SyncJobList(records, encode_cursor(str(page[-1].id)) if len(jobs) > limit else None)
+        answers = [_answer(job, results[job.id], now) for job in page]
+        return SyncJobList(answers, encode_cursor(str(page[-1].id)) if len(jobs) > limit else None)
 
     @post(summary="Start a storage job", status_code=202)
     async def start(
@@ -71,7 +114,7 @@ class SyncController(Controller):
         return _waiting(job_id, f"The job waits; follow it at {self.path}/{job_id} or by sync:progress.")
 
     @get("/{job_id:uuid}", summary="Read a storage job")
-    async def read(self, job_id: FromPath[UUID], database: NamedDependency[Database]) -> dict[str, Any]:
+    async def read(self, job_id: FromPath[UUID], database: NamedDependency[Database]) -> SyncJobAnswer:
         """With its children, and up to 500 results: failures first, then the newest."""
         async with database.connection() as connection:
             sync = SyncJobRepository(connection)
@@ -79,7 +122,7 @@ class SyncController(Controller):
             if job is None:
                 raise no_such_job()
             results = await sync.results(job, RESULTS_SHOWN)
-        return job_record(job, datetime.now(UTC)) | {"results": list(map(result_record, results))}
+        return _answer(job, results, datetime.now(UTC))
 
     @post("/{job_id:uuid}/cancel", summary="Cancel a storage job", status_code=202)
     async def cancel(
@@ -97,6 +140,40 @@ class SyncController(Controller):
         unless that one has ended, was not cancelled, and some of its files failed."""
         retry_id = await storage_sync.retry(job_id, request.user.user_id)
         return _waiting(retry_id, f"A new job waits with the failed files; follow it at {self.path}/{retry_id}.")
+
+
+def _answer(job: SyncJob, results: Iterable[KeptResult], now: datetime) -> SyncJobAnswer:
+    return SyncJobAnswer(**_facts(job, now), results=[SyncResultAnswer(**asdict(result)) for result in results])
+
+
+def _part(job: SyncJob, now: datetime) -> SyncJobPart:
+    return SyncJobPart(**_facts(job, now))
+
+
+def _facts(job: SyncJob, now: datetime) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "operation": job.operation,
+        "is_parent": job.is_parent,
+        "parent_job_id": job.parent_job_id,
+        "batch_index": job.batch_index,
+        "batch_size": job.batch_size,
+        "status": job.status,
+        "total_files": job.total_files,
+        "processed_files": job.processed_files,
+        "failed_files": job.failed_files,
+        "total_bytes": job.total_bytes,
+        "moved_bytes": job.moved_bytes,
+        "bytes_per_second": bytes_per_second(job, now),
+        "eta_seconds": eta_seconds(job, now),
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "error": job.error,
+        "retry_of": job.retry_of,
+        "requested_by": job.requested_by,
+        "child_jobs": [_part(child, now) for child in job.children],
+    }
 
 
 def _waiting(job_id: UUID, message: str) -> SyncAnswer:
