@@ -766,6 +766,11 @@ async def test_the_documentation_lists_every_operation_and_loads_nothing_from_el
             operation = schema["paths"][path][method.lower()]
             assert (operation.get("security") == [{}]) == (role is None), (method, path)
             assert operation["summary"]
+            assert {status for status in operation["responses"] if not status.startswith("2")} == {"default"}
+            assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
+    answer = problem(await site.client().post("/api/auth/login", json={}))
+    described = schema["components"]["schemas"]["Problem"]
+    assert set(described["required"]) <= set(answer) <= set(described["properties"])
     page = await site.client().get("/docs")
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -12,7 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from ingest_api.problem_details import CODES
+from ingest_api.problem_details import CODES, MEDIA_TYPE
 from ingest_api.rendering import PAGE_HEADERS, render_page
 
 DESCRIPTION = (
@@ -20,6 +20,31 @@ DESCRIPTION = (
     "RFC 3339 in UTC; lists take `limit` and an opaque `cursor`."
 )
 _METHODS = ("get", "post", "put", "patch", "delete")
+_ALL_METHODS = (*_METHODS, "head")
+
+_TEXT: Mapping[str, str] = {"type": "string"}
+PROBLEM: Mapping[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457. Match on `code`; `traceId` finds the request in the logs.",
+    "required": ["type", "title", "status", "detail", "instance", "code"],
+    "properties": {
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "instance": _TEXT,
+        "code": {"type": "string", "enum": list(CODES)},
+        "traceId": _TEXT,
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": _TEXT, "message": _TEXT},
+            },
+        },
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +77,32 @@ def openapi_config(cookie_name: str) -> OpenAPIConfig:
             }
         ),
         openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, response_headers=PAGE_HEADERS),
-        render_plugins=[OperationsPage(), JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[OperationsPage(), OpenApiDocument(path="/openapi.json")],
     )
+
+
+class OpenApiDocument(JsonRenderPlugin):
+    """The description as JSON, with the errors that there really are."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return super().render(request, with_problems(openapi_schema))
+
+
+def with_problems(openapi_schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The description with problem details as every operation's error, in place of the framework's own."""
+    components = openapi_schema.get("components", {})
+    schemas = {**components.get("schemas", {}), "Problem": PROBLEM}
+    paths = {
+        path: {name: _with_problem(part) if name in _ALL_METHODS else part for name, part in item.items()}
+        for path, item in openapi_schema.get("paths", {}).items()
+    }
+    return {**openapi_schema, "paths": paths, "components": {**components, "schemas": schemas}}
+
+
+def _with_problem(operation: Mapping[str, Any]) -> dict[str, Any]:
+    answers = {status: answer for status, answer in operation["responses"].items() if int(status) < 400}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {**operation, "responses": {**answers, "default": {"description": "Refused", "content": content}}}
 
 
 class OperationsPage(OpenAPIRenderPlugin):

@@ -44,7 +44,13 @@ class MediaBytesController(Controller):
     path = "/media/{media_id:uuid}/{variant:str}"
     tags = ("Files",)
 
-    @route(http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200, summary="Read a file", security=[])
+    @route(
+        http_method=[HttpMethod.GET, HttpMethod.HEAD],
+        status_code=200,
+        media_type="image/*",
+        summary="Read a file",
+        security=[{}],
+    )
     async def read(
         self,
         request: AnyRequest,
