@@ -28,6 +28,8 @@ from tests.sync_world import BUCKET, SyncWorld, copy_command, start_command
 from tests.system import System, running_system
 
 pytestmark = pytest.mark.stack
+KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
+"""How many jobs are killed at moments of their own; more of them for a longer look."""
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +88,8 @@ async def test_a_job_uploads_its_pictures_and_rclone_finds_the_same(
 
     again = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
     assert (again["status"], again["processed_files"], again["moved_bytes"]) == ("completed", 4, 0)
-    assert {result["status"] for result in world.results(again_id(again)).values()} == {"skipped"}
+    assert {result["status"] for result in world.results(again["job_id"]).values()} == {"skipped"}
     assert world.placements(pictures[0]) == ["synced"]
-
-
-def again_id(fact: dict[str, Any]) -> Any:
-    return fact["job_id"]
 
 
 async def rclone_check(disk: Path, server: ObjectStoreServer, keys: list[str]) -> None:
@@ -414,7 +412,7 @@ async def test_two_replicas_share_a_job(world: SyncWorld) -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(1, 1 + KILL_SEEDS))
 async def test_kill_9_in_the_middle_of_a_job(world: SyncWorld, syncer: RunningService, seed: int) -> None:
     chance = random.Random(seed)
     pictures = await world.pictures(300, files=1, size_bytes=3000)
