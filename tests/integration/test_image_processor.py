@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -11,15 +12,23 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image, ImageStat
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import ProcessImageV1, StorageStrategy
+from shared.events import (
+    EntityTypeSettings,
+    EntityTypeSettingsChangedV1,
+    ProcessImageV1,
+    StorageStrategy,
+    WatermarkPosition,
+    WatermarkSettings,
+)
 from shared.identifiers import new_id
 from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, SYNC_BATCHES, dead_letter_topic
 from shared.storage.keys import staging_key
 from shared.testing.databases import TestDatabase
-from shared.testing.pictures import photo_jpeg, truncated_jpeg
+from shared.testing.pictures import encoded, photo_jpeg, truncated_jpeg
 from shared.testing.waiting import eventually
 from tests.bus import Bus
 from tests.running_service import RunningService
@@ -58,7 +67,12 @@ async def bus(system: System, processor: RunningService) -> AsyncIterator[Bus]:
         yield made
 
 
-def staged(system: System, content: bytes, strategy: StorageStrategy = StorageStrategy.LOCAL_ONLY) -> ProcessImageV1:
+def staged(
+    system: System,
+    content: bytes,
+    strategy: StorageStrategy = StorageStrategy.LOCAL_ONLY,
+    entity_type: str = "product",
+) -> ProcessImageV1:
     """Put a file where an upload would have left it, and make its command."""
     key = staging_key(new_id())
     path = system.media_root / key
@@ -73,7 +87,7 @@ def staged(system: System, content: bytes, strategy: StorageStrategy = StorageSt
         mime_type="image/jpeg",
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        entity_type="product",
+        entity_type=entity_type,
         storage_strategy=strategy,
         requested_at=datetime.now(UTC),
     )
@@ -160,6 +174,95 @@ async def test_local_first_commands_the_copy_to_the_bucket(system: System, bus: 
     copy = await bus.one(command.media_id, "sync.media.v1")
     assert fact["storage_status"] == "local_only"
     assert copy["files"] == [fact["original"], *fact["variants"]]
+
+
+async def set_watermark(
+    processor: RunningService, bus: Bus, entity_type: str, version: int, watermark: WatermarkSettings | None
+) -> None:
+    """Change the settings of an entity type, and wait until the processor knows."""
+    await bus.send(
+        EntityTypeSettingsChangedV1(
+            entity_type=entity_type,
+            version=version,
+            settings=EntityTypeSettings(watermark=watermark),
+            changed_by=new_id(),
+            changed_at=datetime.now(UTC),
+        )
+    )
+
+    async def is_known() -> bool:
+        async with httpx.AsyncClient(base_url=processor.base_url) as client:
+            ready = (await client.get("/health/ready")).json()
+        return bool(ready["details"]["settings"]["versions"].get(f"entity-type:{entity_type}", 0) >= version)
+
+    await eventually(is_known, why="the processor knows the watermark")
+
+
+def flat(colour: str, width_px: int, height_px: int) -> bytes:
+    return encoded(Image.new("RGB", (width_px, height_px), colour), "PNG")
+
+
+def pixel(system: System, key: str, x_share: float, y_share: float) -> tuple[int, ...]:
+    with Image.open(io.BytesIO((system.media_root / key).read_bytes())) as image:
+        found = image.convert("RGB").getpixel((int(image.width * x_share), int(image.height * y_share)))
+    assert isinstance(found, tuple)
+    return tuple(map(int, found))
+
+
+async def test_the_next_picture_carries_the_text_that_was_set(
+    system: System, processor: RunningService, bus: Bus
+) -> None:
+    mark = WatermarkSettings(text="© Example", opacity=1.0, scale=0.8, position=WatermarkPosition.CENTER)
+    await set_watermark(processor, bus, "signed", 1, mark)
+    for entity_type, is_marked in (("signed", True), ("product", False)):
+        command = staged(system, flat("teal", 900, 600), entity_type=entity_type)
+        await bus.send(command)
+        fact = await bus.one(command.media_id, "image.processed.v1")
+        assert fact["original"]["sha256"] == command.sha256
+        for variant in fact["variants"]:
+            with Image.open(system.media_root / variant["key"]) as image:
+                highest = ImageStat.Stat(image.convert("RGB")).extrema[0][1]
+            assert (highest > 150) == is_marked
+    await set_watermark(processor, bus, "signed", 2, None)
+    command = staged(system, flat("teal", 400, 300), entity_type="signed")
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.processed.v1")
+    assert pixel(system, fact["variants"][0]["key"], 0.5, 0.5)[0] < 20
+
+
+@pytest.mark.parametrize("strategy", [StorageStrategy.LOCAL_ONLY, StorageStrategy.S3_ONLY])
+async def test_a_medium_becomes_the_mark_of_others_wherever_it_is_stored(
+    system: System, processor: RunningService, bus: Bus, strategy: StorageStrategy
+) -> None:
+    logo = staged(system, flat("red", 300, 300), strategy)
+    await bus.send(logo)
+    await bus.one(logo.media_id, "image.processed.v1")
+    entity_type = f"with-logo-{strategy.value}".replace("_", "-")
+    mark = WatermarkSettings(picture_media_id=logo.media_id, opacity=0.5, scale=0.2, margin=0.1)
+    await set_watermark(processor, bus, entity_type, 1, mark)
+    command = staged(system, flat("black", 1000, 1000), entity_type=entity_type)
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.processed.v1")
+    for variant in fact["variants"]:
+        assert pixel(system, variant["key"], 0.8, 0.8) == pytest.approx((127, 0, 0), abs=12)
+        assert pixel(system, variant["key"], 0.95, 0.95) == pytest.approx((0, 0, 0), abs=12)
+    assert pixel(system, fact["original"]["key"], 0.8, 0.8) == (0, 0, 0)
+
+
+async def test_without_its_mark_a_picture_fails_and_says_why(
+    system: System, processor: RunningService, bus: Bus
+) -> None:
+    await set_watermark(processor, bus, "lost-logo", 1, WatermarkSettings(picture_media_id=new_id()))
+    command = staged(system, photo_jpeg(300, 200), entity_type="lost-logo")
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.failed.v1", within_seconds=60)
+    assert (fact["code"], fact["attempts"]) == ("watermark_missing", 3)
+    await set_watermark(processor, bus, "undrawable", 1, WatermarkSettings(text="Ж"))
+    command = staged(system, photo_jpeg(300, 200), entity_type="undrawable")
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.failed.v1")
+    assert (fact["code"], fact["attempts"]) == ("watermark_text_undrawable", 1)
+    assert (system.media_root / command.staging_key).exists()
 
 
 async def test_operators_pages(processor: RunningService) -> None:

@@ -11,6 +11,7 @@ from image_processor.settings import ImageProcessorSettings
 from image_processor.staging_removal import StagingRemoval
 from image_processor.storing import Storing
 from image_processor.variants import variants_of
+from image_processor.watermark_sources import WatermarkSources
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
@@ -32,7 +33,9 @@ async def wire(service: Service, settings: ImageProcessorSettings, stack: AsyncE
         stores.disk,
         Storing(stores.disk, stores.bucket),
         service.publisher,
+        WatermarkSources(service.database, stores.disk, stores.bucket),
         variants=lambda entity_type: variants_of(entity_type, settings.variants, feed.entity_type(entity_type)),
+        watermark=lambda entity_type: changed.watermark if (changed := feed.entity_type(entity_type)) else None,
         pixel_limit_px=settings.pixel_limit_px,
         webp_effort=settings.webp_effort,
         keep_original=settings.keep_original,

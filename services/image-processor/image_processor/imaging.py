@@ -11,9 +11,10 @@ from pathlib import Path
 
 from image_processor.render_pool import RenderPool
 from image_processor.rendering import RenderJob, Rendition
-from image_processor.storing import FileToStore, Placement, Storing
+from image_processor.storing import ORIGINAL, FileToStore, Placement, Storing
 from image_processor.variants import VariantSpec
-from shared.events import ImageProcessedV1, ImageProgressV1, ProcessImageV1, StoredFile, SyncMediaV1
+from image_processor.watermark_sources import WatermarkSources
+from shared.events import ImageProcessedV1, ImageProgressV1, ProcessImageV1, StoredFile, SyncMediaV1, WatermarkSettings
 from shared.messaging.publisher import Publisher
 from shared.picture_types import PictureType
 from shared.storage.keys import MediaKey
@@ -21,14 +22,13 @@ from shared.storage.local_disk import LocalDiskStore
 from shared.storage.staging import StagedFile, Staging
 from shared.telemetry.tracing import record_span, span
 
-ORIGINAL = "original"
 SCRATCH_FOLDER = "scratch"
 
 
 class Imaging:
     """Renders in the process pool and stores by strategy; tells how far it is on the way.
 
-    `variants` tells those of an entity type and is asked anew for each picture, since they change.
+    `variants` and `watermark` tell those of an entity type and are asked anew for each picture, since they change.
     """
 
     def __init__(
@@ -38,8 +38,10 @@ class Imaging:
         disk: LocalDiskStore,
         storing: Storing,
         publisher: Publisher,
+        watermarks: WatermarkSources,
         *,
         variants: Callable[[str], tuple[VariantSpec, ...]],
+        watermark: Callable[[str], WatermarkSettings | None],
         pixel_limit_px: int,
         webp_effort: int,
         keep_original: bool,
@@ -49,7 +51,9 @@ class Imaging:
         self._disk = disk
         self._storing = storing
         self._publisher = publisher
+        self._watermarks = watermarks
         self._variants = variants
+        self._watermark = watermark
         self._pixel_limit_px = pixel_limit_px
         self._webp_effort = webp_effort
         self._keep_original = keep_original
@@ -72,18 +76,21 @@ class Imaging:
         return _processed(command, rendition, [file.stored for file in files], placement)
 
     async def _render(self, command: ProcessImageV1, source: Path, scratch: Path) -> Rendition:
-        job = RenderJob(
-            source_path=source,
-            output_dir=scratch,
-            variants=self._variants(command.entity_type),
-            pixel_limit_px=self._pixel_limit_px,
-            webp_effort=self._webp_effort,
-        )
-        with span("render", attributes={"mediabus.size_bytes": command.size_bytes}) as current:
-            rendition = await self._pool.render(job)
-            current.set_attribute("mediabus.cpu_seconds", rendition.cpu_seconds)
-            for step in rendition.spans:
-                record_span(step.name, step.start_ns, step.end_ns)
+        variants, wanted = self._variants(command.entity_type), self._watermark(command.entity_type)
+        async with self._watermarks.open(wanted) as watermark:
+            job = RenderJob(
+                source_path=source,
+                output_dir=scratch,
+                variants=variants,
+                pixel_limit_px=self._pixel_limit_px,
+                webp_effort=self._webp_effort,
+                watermark=watermark,
+            )
+            with span("render", attributes={"mediabus.size_bytes": command.size_bytes}) as current:
+                rendition = await self._pool.render(job)
+                current.set_attribute("mediabus.cpu_seconds", rendition.cpu_seconds)
+                for step in rendition.spans:
+                    record_span(step.name, step.start_ns, step.end_ns)
         return rendition
 
     def _files(self, command: ProcessImageV1, rendition: Rendition, source: Path, scratch: Path) -> list[FileToStore]:

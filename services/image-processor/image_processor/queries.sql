@@ -6,6 +6,9 @@ SET job_id = excluded.job_id, files = excluded.files, on_disk = excluded.on_disk
     width_px = excluded.width_px, height_px = excluded.height_px, attempt = excluded.attempt,
     render_seconds = excluded.render_seconds, recorded_at = clock_timestamp();
 
+-- name: newest_files
+SELECT files FROM images WHERE media_id = $1 ORDER BY revision DESC LIMIT 1;
+
 -- name: note_removal
 INSERT INTO staging_removals (staging_key) VALUES ($1) ON CONFLICT DO NOTHING;
 

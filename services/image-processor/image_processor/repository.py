@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
-from shared.events import ImageProcessedV1
+from shared.events import ImageProcessedV1, StoredFile
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
@@ -35,6 +36,11 @@ class ImageRepository:
             image.render_seconds,
         )
         await self._connection.execute(QUERIES["note_removal"], staging_key)
+
+    async def newest_files(self, media_id: UUID) -> list[StoredFile]:
+        """The files of the newest revision, as they were published; none for a medium that was never rendered."""
+        files = await self._connection.fetchval(QUERIES["newest_files"], media_id)
+        return [StoredFile.model_validate(file) for file in files or []]
 
     async def removals_left(self, *, older_than_seconds: float, limit: int) -> list[str]:
         """Staged uploads that should be gone by now, oldest first."""

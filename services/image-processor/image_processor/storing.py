@@ -16,6 +16,8 @@ from shared.storage.s3 import S3Store
 from shared.telemetry.tracing import span
 
 FILES_AT_ONCE = 4
+ORIGINAL = "original"
+"""The name of the stored upload among the files of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Storing:
         """
         if not placement.in_bucket:
             return
-        with _postponing_while_bucket_is_away():
+        with postponing_while_bucket_is_away():
             await self._required_bucket().check()
 
     async def store(self, files: Sequence[FileToStore], placement: Placement) -> None:
@@ -92,7 +94,7 @@ class Storing:
         await self._disk.adopt(file.stored.key, file.path, sha256=file.stored.sha256, keep_source=True)
 
     async def _to_bucket(self, file: FileToStore) -> None:
-        with _postponing_while_bucket_is_away():
+        with postponing_while_bucket_is_away():
             await self._required_bucket().put_file(
                 file.stored.key, file.path, sha256=file.stored.sha256, content_type=file.stored.mime_type
             )
@@ -108,7 +110,7 @@ class Storing:
 
 
 @contextmanager
-def _postponing_while_bucket_is_away() -> Iterator[None]:
+def postponing_while_bucket_is_away() -> Iterator[None]:
     """The bucket's absence stops only the pictures that want it; the others of the partition go on."""
     try:
         yield

@@ -7,7 +7,7 @@ the cascade goes on from clean pixels, and variants may go without it. Only the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
@@ -22,6 +22,7 @@ from shared.messaging.errors import PermanentError
 
 MARK_PIXEL_LIMIT_PX: Final = 25_000_000
 _MARK_SIDE_PX: Final = 2048
+_KEPT_STAMP_PX: Final = 1_000_000
 _MEASURED_AT_PX: Final = 100.0
 _SMALLEST_FONT_PX: Final = 16.0
 _STROKE_SHARE: Final = 0.04
@@ -57,6 +58,8 @@ class Mark(Protocol):
 
     @property
     def is_grey(self) -> bool: ...
+
+    def __hash__(self) -> int: ...
 
     def drawn(self, width_px: int, height_px: int) -> Image.Image:
         """The mark in RGBA at exactly this size."""
@@ -106,18 +109,15 @@ class PictureMark:
 def prepare(watermark: Watermark) -> Mark:
     """Make ready what is drawn. Raises PermanentError for an unreadable picture and letters without a glyph."""
     if isinstance(watermark.content, str):
-        return TextMark(watermark.content)
+        return _text_mark(watermark.content)
     return _picture_mark(watermark.content)
 
 
 def watermarked(image: Image.Image, mark: Mark, watermark: Watermark) -> Image.Image:
     """A copy of the picture (mode L, RGB or RGBA) that carries the mark, also where the picture is transparent."""
     layout = lay_out(watermark.rules, mark.aspect, *image.size)
-    stamp = mark.drawn(layout.width_px, layout.height_px)
-    if stamp.size != (layout.stamp_width_px, layout.stamp_height_px):
-        stamp = _tilted(stamp, layout)
-    if watermark.opacity < 1:
-        stamp.putalpha(stamp.getchannel("A").point(lambda alpha: alpha * watermark.opacity + 0.5))
+    is_kept = layout.stamp_width_px * layout.stamp_height_px <= _KEPT_STAMP_PX
+    stamp = (_kept_stamp if is_kept else _stamp)(mark, watermark.opacity, replace(layout, corners=()))
     keeps_mode = image.mode != "L" or mark.is_grey
     marked = image.copy() if keeps_mode else image.convert("RGB")
     if marked.mode == "RGBA":
@@ -128,6 +128,21 @@ def watermarked(image: Image.Image, mark: Mark, watermark: Watermark) -> Image.I
     for corner in layout.corners:
         marked.paste(ink, corner, alpha)
     return marked
+
+
+def _stamp(mark: Mark, opacity: float, layout: Layout) -> Image.Image:
+    """What is laid on the picture; nobody changes it after."""
+    stamp = mark.drawn(layout.width_px, layout.height_px)
+    if stamp.size != (layout.stamp_width_px, layout.stamp_height_px):
+        stamp = _tilted(stamp, layout)
+    # One that is drawn in its own size is the mark's own picture.
+    faded = stamp.copy()
+    faded.putalpha(stamp.getchannel("A").point(lambda alpha: alpha * opacity + 0.5))
+    return faded
+
+
+# Pictures with one mark mostly have variants of the same sizes: their stamps are made once per worker.
+_kept_stamp = lru_cache(maxsize=12)(_stamp)
 
 
 def _composite(image: Image.Image, stamp: Image.Image, x_px: int, y_px: int) -> None:
@@ -144,6 +159,11 @@ def _tilted(mark: Image.Image, layout: Layout) -> Image.Image:
     turned = room.rotate(TILT_DEGREES, Image.Resampling.BICUBIC)
     left_px, top_px = (room.width - width_px) // 2, (room.height - height_px) // 2
     return turned.crop((left_px, top_px, left_px + width_px, top_px + height_px))
+
+
+@lru_cache(maxsize=4)
+def _text_mark(text: str) -> TextMark:
+    return TextMark(text)
 
 
 @lru_cache(maxsize=1)
