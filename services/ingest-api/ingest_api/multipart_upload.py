@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -64,10 +65,16 @@ async def read_form(next_chunk: NextChunk, boundary: str, writer: StagingWriter)
     Raises Problem 400 for what is no form, 413 for text fields too long or too many, 415 for bytes that no accepted
     picture begins with, InvalidFields for an empty or second file; and what `next_chunk` and `writer` raise.
     """
+    parts = _OneFile(writer)
+    await read_parts(next_chunk, boundary, parts, MOST_PARTS)
+    return parts.form
+
+
+async def read_parts(next_chunk: NextChunk, boundary: str, parts: FormParts, most_parts: int) -> None:
+    """Read a body to its end and hand its parts on; raises as `read_form` does."""
     parser = PushMultipartParser(
-        boundary, max_header_size=MOST_HEADER_BYTES, max_segment_count=MOST_PARTS, header_charset="utf-8"
+        boundary, max_header_size=MOST_HEADER_BYTES, max_segment_count=most_parts, header_charset="utf-8"
     )
-    parts = _Parts(writer)
     try:
         while True:
             chunk = await next_chunk()
@@ -75,82 +82,111 @@ async def read_form(next_chunk: NextChunk, boundary: str, writer: StagingWriter)
             for event in () if parser.closed and not chunk else parser.parse(chunk):
                 await parts.take(event)
             if not chunk:
-                return parts.form
+                return
     except ParserLimitReached as error:
         raise Problem(413, "too_large", f"The form has too many or too large parts: {error}.") from error
     except MultipartError as error:
         raise Problem(400, "bad_request", f"The body is no well-formed multipart/form-data: {error}.") from error
 
 
-class _Parts:
-    """What the parser's events make: a segment, its bytes, None at its end."""
+class FormParts(ABC):
+    """What the parser's events make: a segment, its bytes, None at its end. Text fields are kept, files handed on."""
 
-    def __init__(self, writer: StagingWriter) -> None:
+    def __init__(self) -> None:
         self.form = ReceivedForm()
-        self._writer = writer
         self._segment: MultipartSegment | None = None
-        self._held = b""
-        """A text field so far, or the first bytes of a file of which the type is not known yet."""
+        self._text = b""
 
     async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if event is None:
             await self._end()
         elif isinstance(event, MultipartSegment):
-            self._begin(event)
+            await self._begin(event)
         elif self._segment is not None and self._is_file(self._segment):
-            await self._add_to_file(bytes(event))
+            await self.add_to_file(bytes(event))
         else:
             self._add_to_text(bytes(event))
+
+    @abstractmethod
+    async def begin_file(self, filename: str) -> None:
+        """`filename` is the client's, not worked on yet."""
+
+    @abstractmethod
+    async def add_to_file(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    async def end_file(self) -> None: ...
 
     @staticmethod
     def _is_file(segment: MultipartSegment) -> bool:
         return bool(segment.name == FILE_FIELD)
 
-    def _begin(self, segment: MultipartSegment) -> None:
-        self._segment, self._held = segment, b""
-        if not self._is_file(segment):
-            if segment.name in self.form.texts:
-                raise InvalidFields(FieldError(segment.name, "is given twice"))
-            return
-        if self.form.filename is not None:
-            raise InvalidFields(FieldError(FILE_FIELD, "is given twice: send one file per upload"))
-        self.form.filename = display_name(segment.filename or "")
-
-    async def _add_to_file(self, data: bytes) -> None:
-        if self.form.picture_type is None:
-            self._held += data
-            if len(self._held) < SNIFF_BYTES:
-                return
-            data, self._held = self._held, b""
-            self._recognise(data)
-        await self._writer.write(data)
+    async def _begin(self, segment: MultipartSegment) -> None:
+        self._segment, self._text = segment, b""
+        if self._is_file(segment):
+            await self.begin_file(segment.filename or "")
+        elif segment.name in self.form.texts:
+            raise InvalidFields(FieldError(segment.name, "is given twice"))
 
     def _add_to_text(self, data: bytes) -> None:
-        if len(self._held) + len(data) > MOST_TEXT_BYTES:
+        if len(self._text) + len(data) > MOST_TEXT_BYTES:
             raise Problem(413, "too_large", f"A text field may have {MOST_TEXT_BYTES} bytes at most.")
-        self._held += data
+        self._text += data
 
     async def _end(self) -> None:
         assert self._segment is not None
-        held, self._held = self._held, b""
-        if not self._is_file(self._segment):
-            try:
-                self.form.texts[self._segment.name] = held.decode()
-            except UnicodeDecodeError as error:
-                raise InvalidFields(FieldError(self._segment.name, "must be UTF-8 text")) from error
-        elif self.form.picture_type is None:
-            if not held:
-                detail = "The file has no bytes. Choose one that has, and send again."
-                raise Problem(422, "empty_file", detail, errors=[FieldError(FILE_FIELD, "is empty")])
-            self._recognise(held)
-            await self._writer.write(held)
+        if self._is_file(self._segment):
+            await self.end_file()
+            return
+        try:
+            self.form.texts[self._segment.name] = self._text.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidFields(FieldError(self._segment.name, "must be UTF-8 text")) from error
 
-    def _recognise(self, head: bytes) -> None:
-        self.form.picture_type = sniff(head[:SNIFF_BYTES])
+
+class _OneFile(FormParts):
+    """Recognises the one file by its first bytes and writes it."""
+
+    def __init__(self, writer: StagingWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self._head = b""
+        """The first bytes of the file while its type is not known."""
+
+    async def begin_file(self, filename: str) -> None:
+        if self.form.filename is not None:
+            raise InvalidFields(FieldError(FILE_FIELD, "is given twice: send one file per upload"))
+        self.form.filename = display_name(filename)
+
+    async def add_to_file(self, data: bytes) -> None:
         if self.form.picture_type is None:
-            known = ", ".join(sorted(kind.name for kind in PictureType))
-            detail = f"The bytes of the file are none of {known}. Its name and declared type don't count."
-            raise Problem(415, "unsupported_media_type", detail)
+            self._head += data
+            if len(self._head) < SNIFF_BYTES:
+                return
+            data, self._head = self._head, b""
+            self.form.picture_type = recognise(data)
+        await self._writer.write(data)
+
+    async def end_file(self) -> None:
+        if self.form.picture_type is None:
+            self.form.picture_type = recognise(self._head)
+            await self._writer.write(self._head)
+
+
+def recognise(head: bytes) -> PictureType:
+    """The type of a picture that begins with these bytes, all of them if it has fewer than SNIFF_BYTES.
+
+    Raises Problem 422 for none, 415 for what no accepted picture begins with.
+    """
+    if not head:
+        detail = "The file has no bytes. Choose one that has, and send again."
+        raise Problem(422, "empty_file", detail, errors=[FieldError(FILE_FIELD, "is empty")])
+    picture_type = sniff(head[:SNIFF_BYTES])
+    if picture_type is None:
+        known = ", ".join(sorted(kind.name for kind in PictureType))
+        detail = f"The bytes of the file are none of {known}. Its name and declared type don't count."
+        raise Problem(415, "unsupported_media_type", detail)
+    return picture_type
 
 
 def display_name(filename: str) -> str:

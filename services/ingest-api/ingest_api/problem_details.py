@@ -48,6 +48,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         # uploads and jobs
         "too_slow": "The request arrived too slowly",
         "empty_file": "The file is empty",
+        "broken_archive": "The archive, or this file of it, can't be unpacked",
+        "no_picture": "None of the files is a picture that can be taken",
         "idempotency_conflict": "The Idempotency-Key was used for other content",
         "too_many_uploads": "Too many uploads are in flight",
         "disk_full": "There is no room left for the file",

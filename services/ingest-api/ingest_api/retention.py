@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
@@ -40,6 +41,7 @@ class Retention:
     async def sweep_once(self) -> None:
         await self._remove_completed()
         await self._remove_failed()
+        await self._remove_bulk_jobs()
         await self._remove_sync_jobs()
         async with self._database.connection() as connection:
             await JobRepository(connection).remove_old_idempotency_keys(self._settings.idempotency_keys_kept_seconds)
@@ -61,6 +63,12 @@ class Retention:
                 removed = await SyncJobRepository(connection).remove_finished(
                     self._settings.sync_jobs_kept_seconds, BATCH_SYNC_JOBS
                 )
+
+    async def _remove_bulk_jobs(self) -> None:
+        removed = BATCH_ROWS
+        while removed == BATCH_ROWS:
+            async with self._database.connection() as connection:
+                removed = await BulkJobRepository(connection).remove_without_jobs(BATCH_ROWS)
 
     async def _remove_failed(self) -> None:
         """The jobs first: a file without a job is found by the staging sweep, a job without its file fails a retry."""

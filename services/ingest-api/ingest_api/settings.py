@@ -36,6 +36,10 @@ class IngestSettings(ServiceSettings):
     upload_slowest_bytes_per_second: int = Field(
         default=16 * 1024, gt=0, description="a slower upload is given up, once the idle time has passed too"
     )
+    bulk_limit_bytes: int = Field(default=1024 * MEBIBYTE, gt=0, description="of one bulk upload, and of its unpacking")
+    bulk_files: int = Field(default=500, ge=1, description="pictures of one bulk upload; more are cut with 413")
+    bulk_archive_entries: int = Field(default=2000, ge=1, description="of an archive, folders and hidden files too")
+    bulk_archive_ratio: int = Field(default=200, ge=1, description="unpacked to packed bytes of a file in an archive")
     default_storage_strategy: Literal["local_only", "local_first", "s3_only", "both"] = "local_first"
     variants: dict[str, tuple[VariantSettings, ...]] = Field(
         default_factory=dict, description="by entity type, as JSON; the same as image-processor's"

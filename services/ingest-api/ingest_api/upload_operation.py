@@ -38,6 +38,30 @@ FORM = Schema(
 )
 
 
+MANY_FILES_FORM = Schema(
+    type=OpenAPIType.OBJECT,
+    required=[FILE_FIELD, "entityType"],
+    properties={
+        **(FORM.properties or {}),
+        FILE_FIELD: Schema(
+            type=OpenAPIType.ARRAY,
+            items=Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream"),
+            description="Pictures, or one ZIP archive of them; their bytes tell their types.",
+        ),
+    },
+)
+
+
+@dataclass
+class BulkUploadOperation(Operation):
+    """The operation with its form."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody(
+            content={"multipart/form-data": OpenAPIMediaType(schema=MANY_FILES_FORM)}, required=True
+        )
+
+
 @dataclass
 class UploadOperation(Operation):
     """The operation with its form and headers."""

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from litestar.types import Receive
-
-from ingest_api.admission import Admission
+from ingest_api.bulk_uploads import BulkUploads
 from ingest_api.catalogue import Upload
 from ingest_api.entity_labels import EntityLabels
-from ingest_api.errors import storage_refusals
-from ingest_api.multipart_upload import ENVELOPE_BYTES, ReceivedForm, boundary_of, read_form
+from ingest_api.intake import Intake, UploadCall, events_of
+from ingest_api.multipart_upload import ENVELOPE_BYTES, boundary_of, read_form
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.uploads import CommitInDoubt, FirstUse, UploadRepository
-from ingest_api.request_body import Patience, RequestBody, body_too_large
+from ingest_api.request_body import RequestBody
 from ingest_api.settings import IngestSettings
-from ingest_api.settings_document import NEEDS_BUCKET
 from ingest_api.staging_sweep import StagingSweep
-from ingest_api.upload_fields import UploadFields, read_fields
+from ingest_api.upload_fields import read_fields
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import EntityTypeSettings, MediaSettings, MediaUploadedV1, ProcessImageV1, StorageStrategy
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.outbox.outgoing import OutgoingMessage
 from shared.settings_feed import SettingsFeed
-from shared.storage.staging import StagedFile, Staging
+from shared.storage.staging import Staging
 from shared.telemetry import metrics
 
 IDEMPOTENCY_KEY_MAX_CHARACTERS: Final = 255
 QUEUE_TYPE: Final = "processing"
-REFUSED_READ_ON_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +36,6 @@ class Received:
     job_id: UUID
     media_id: UUID
     is_repeat: bool
-
-
-@dataclass(frozen=True, slots=True)
-class UploadCall:
-    """What of a request matters here. `content_length` is what the client claims, None for a chunked body."""
-
-    receive: Receive
-    content_type: str | None
-    content_length: int | None
-    idempotency_key: str | None
-    uploader: UUID
-    asks_first: bool = False
-    """The client sent `Expect: 100-continue` and holds its body back until it is told to go on."""
 
 
 class Uploads:
@@ -69,18 +50,12 @@ class Uploads:
         feed: SettingsFeed,
     ) -> None:
         self._unit_of_work = unit_of_work
-        self._feed = feed
         self._staging = staging
         self._sweep = sweep
-        self._private_entity_types = settings.private_entity_types
-        self._patience = Patience(settings.upload_idle_seconds, settings.upload_slowest_bytes_per_second)
+        self._intake = Intake(settings, feed)
+        self.bulk = BulkUploads(unit_of_work, staging, sweep, settings, self._intake)
+        """Takes its turns with the single ones."""
         self._labels = EntityLabels()
-        self._admission = Admission(
-            in_flight=settings.uploads_in_flight,
-            in_flight_bytes=settings.uploads_in_flight_bytes,
-            waiting=settings.uploads_waiting,
-            turn_seconds=settings.upload_turn_seconds,
-        )
 
     async def receive(self, call: UploadCall) -> Received:
         """Take one upload in.
@@ -89,19 +64,14 @@ class Uploads:
         """
         _check_idempotency_key(call.idempotency_key)
         boundary = boundary_of(call.content_type)
-        limit_bytes = self._feed.current().upload_limit_bytes
+        limit_bytes = self._intake.feed.current().upload_limit_bytes
         most_bytes = limit_bytes + ENVELOPE_BYTES
-        body = RequestBody(call.receive, self._patience, most_bytes)
-        try:
-            if call.content_length is not None and call.content_length > most_bytes:
-                raise body_too_large(most_bytes)
-            async with self._admission.enter(call.content_length or most_bytes):
-                with storage_refusals():
-                    return await self._take(body, boundary, call, limit_bytes)
-        except Problem as problem:
-            if problem.code != "too_many_uploads":
-                await self._let_client_finish(body, call, problem, limit_bytes)
-            raise
+        return await self._intake.take(
+            call,
+            lambda body: self._take(body, boundary, call, limit_bytes),
+            most_bytes=most_bytes,
+            turn_bytes=call.content_length or most_bytes,
+        )
 
     async def pending(self, most: int) -> int:
         """How many uploads have no outcome yet, counted up to `most`."""
@@ -123,8 +93,13 @@ class Uploads:
         async with self._staging.receive(job_id, limit_bytes=limit_bytes) as writer:
             form = await read_form(body.next_chunk, boundary, writer)
             fields = read_fields(form)
-            strategy = self._strategy(fields)
-            upload = self._upload(job_id, call.uploader, form, fields, strategy, await writer.commit())
+            strategy = self._intake.strategy(fields)
+            assert form.filename is not None
+            assert form.picture_type is not None
+            staged = await writer.commit()
+            upload = self._intake.upload(
+                job_id, call.uploader, form.filename, form.picture_type, fields, strategy, staged
+            )
             try:
                 await self._record(upload, call.idempotency_key)
             except CommitInDoubt as error:
@@ -135,47 +110,8 @@ class Uploads:
             raise doubt
         return upload
 
-    def _strategy(self, fields: UploadFields) -> StorageStrategy:
-        """Raises InvalidFields where the bucket is wanted and S3 is switched off."""
-        settings = self._feed.current()
-        strategy = strategy_of(fields, self._feed.entity_type(fields.entity_type), settings)
-        if strategy in NEEDS_BUCKET and not settings.s3_enabled:
-            detail = f"{strategy} needs S3, which is switched off in the settings: use local_only or local_first"
-            raise InvalidFields(FieldError("storageStrategy", detail))
-        return strategy
-
-    def _upload(
-        self,
-        job_id: UUID,
-        uploader: UUID,
-        form: ReceivedForm,
-        fields: UploadFields,
-        strategy: StorageStrategy,
-        staged: StagedFile,
-    ) -> Upload:
-        assert form.filename is not None
-        assert form.picture_type is not None
-        return Upload(
-            media_id=new_id(),
-            job_id=job_id,
-            uploader=uploader,
-            filename=form.filename,
-            mime_type=form.picture_type.value,
-            size_bytes=staged.size_bytes,
-            sha256=staged.sha256,
-            entity_type=fields.entity_type,
-            entity_id=fields.entity_id,
-            alt=fields.alt,
-            title=fields.title,
-            private=fields.entity_type in self._private_entity_types,
-            storage_strategy=strategy,
-            staging_key=staged.key,
-            received_at=datetime.now(UTC),
-        )
-
     async def _record(self, upload: Upload, idempotency_key: str | None) -> None:
-        events = (_uploaded(upload), process_command(upload))
-        outgoing = [OutgoingMessage.of(event, self._unit_of_work.source) for event in events]
+        outgoing = [OutgoingMessage.of(event, self._unit_of_work.source) for event in events_of(upload)]
         async with self._unit_of_work.database.connection() as connection:
             uploads = UploadRepository(connection, self._unit_of_work.schema)
             if await uploads.record(upload, outgoing, idempotency_key):
@@ -189,19 +125,6 @@ class Uploads:
             raise Problem(409, "idempotency_conflict", detail)
         raise _KeyUsedBefore(first)
 
-    async def _let_client_finish(self, body: RequestBody, call: UploadCall, problem: Problem, limit_bytes: int) -> None:
-        """See to it that a client in the middle of sending gets to read its answer.
-
-        Where the rest is known to be small the server skips it after the answer. Otherwise a part is skipped before,
-        and the connection is closed if that did not reach the end.
-        """
-        allowed_bytes = limit_bytes + ENVELOPE_BYTES
-        if body.ending != "open" or (call.content_length is not None and call.content_length <= allowed_bytes):
-            return
-        nothing_is_sent = call.asks_first and not body.received_bytes
-        if nothing_is_sent or not await body.skip_rest(limit_bytes, REFUSED_READ_ON_SECONDS):
-            problem.headers["Connection"] = "close"
-
 
 class _KeyUsedBefore(Exception):
     """The same bytes were uploaded under this Idempotency-Key before."""
@@ -209,48 +132,6 @@ class _KeyUsedBefore(Exception):
     def __init__(self, first: FirstUse) -> None:
         super().__init__(first)
         self.first = first
-
-
-def strategy_of(
-    fields: UploadFields, entity_type: EntityTypeSettings | None, settings: MediaSettings
-) -> StorageStrategy:
-    """What the upload says, else its entity type, else the default."""
-    of_type = entity_type.strategy if entity_type else None
-    return fields.storage_strategy or of_type or settings.default_storage_strategy
-
-
-def process_command(upload: Upload) -> ProcessImageV1:
-    return ProcessImageV1(
-        job_id=upload.job_id,
-        media_id=upload.media_id,
-        revision=upload.revision,
-        staging_key=upload.staging_key,
-        filename=upload.filename,
-        mime_type=upload.mime_type,
-        size_bytes=upload.size_bytes,
-        sha256=upload.sha256,
-        entity_type=upload.entity_type,
-        entity_id=upload.entity_id,
-        storage_strategy=upload.storage_strategy,
-        requested_at=upload.received_at,
-    )
-
-
-def _uploaded(upload: Upload) -> MediaUploadedV1:
-    return MediaUploadedV1(
-        media_id=upload.media_id,
-        job_id=upload.job_id,
-        revision=upload.revision,
-        filename=upload.filename,
-        mime_type=upload.mime_type,
-        size_bytes=upload.size_bytes,
-        sha256=upload.sha256,
-        entity_type=upload.entity_type,
-        entity_id=upload.entity_id,
-        storage_strategy=upload.storage_strategy,
-        uploaded_by=upload.uploader,
-        uploaded_at=upload.received_at,
-    )
 
 
 def _check_idempotency_key(key: str | None) -> None:

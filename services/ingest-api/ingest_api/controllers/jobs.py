@@ -16,6 +16,7 @@ from ingest_api.catalogue import Records
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
 from ingest_api.job_retry import JobRetry
 from ingest_api.problem_details import Problem
+from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from ingest_api.repositories.jobs import JobRepository
 from shared.db.pool import Database
 
@@ -55,12 +56,17 @@ class JobController(Controller):
     async def read(
         self, job_id: FromPath[UUID], database: NamedDependency[Database], records: NamedDependency[Records]
     ) -> dict[str, Any]:
-        """Progress is 0, 10 (decoding), 50 (rendered), 80 (stored) or 100."""
+        """Progress is 0, 10 (decoding), 50 (rendered), 80 (stored) or 100.
+
+        The parent of a bulk upload has besides `total`, `completed` and `failed` counts and its `children`; its
+        progress is the percentage of children with an outcome, and it failed only if all of them did.
+        """
         async with database.connection() as connection:
-            job = await JobRepository(connection).get(job_id)
-        if job is None:
-            raise no_such_job()
-        return records.job(job)
+            if job := await JobRepository(connection).get(job_id):
+                return records.job(job)
+            if parent := await BulkJobRepository(connection).get(job_id):
+                return parent.record()
+        raise no_such_job()
 
     @post("/{job_id:uuid}/retry", summary="Try a failed job again", status_code=202)
     async def retry(

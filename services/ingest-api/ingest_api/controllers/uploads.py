@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,14 +13,16 @@ from litestar import Controller, Response, post
 from litestar.di import NamedDependency
 
 from ingest_api.authentication import SignedInRequest
+from ingest_api.bulk_uploads import ReceivedBulk
 from ingest_api.catalogue import Job, Records
+from ingest_api.intake import UploadCall
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.prefer import wait_seconds
 from ingest_api.problem_details import Problem
 from ingest_api.request_body import ClientDisconnected
 from ingest_api.settings import IngestSettings
-from ingest_api.upload_operation import UploadOperation
-from ingest_api.uploads import Received, UploadCall, Uploads
+from ingest_api.upload_operation import BulkUploadOperation, UploadOperation
+from ingest_api.uploads import Received, Uploads
 from shared.settings_feed import SettingsFeed
 
 
@@ -42,6 +46,16 @@ class FinishedUploadAnswer(msgspec.Struct, rename="camel"):
     message: str
     result: dict[str, Any] | None
     error: dict[str, str | None] | None
+
+
+class BulkUploadAnswer(msgspec.Struct, rename="camel"):
+    """202: the pictures that have a job are safe and will be processed; the others say why they were refused."""
+
+    success: bool
+    status: str
+    job_id: UUID
+    jobs: list[dict[str, Any]]
+    message: str
 
 
 UploadResponse = Response[UploadAnswer | FinishedUploadAnswer]
@@ -78,21 +92,11 @@ class UploadHandlers(Controller):
         With an `Idempotency-Key` the same key and bytes lead to the same job. `Prefer: wait=N` asks for the outcome
         within N seconds: 200 with the finished result, or 202 as without it.
         """
-        length = request.headers.get("content-length")
-        call = UploadCall(
-            receive=request.receive,
-            content_type=request.headers.get("content-type"),
-            content_length=int(length) if length is not None and length.isdecimal() else None,
-            idempotency_key=request.headers.get("idempotency-key"),
-            uploader=request.user.user_id,
-            asks_first=request.headers.get("expect", "").lower() == "100-continue",
-        )
+        call = _call(request)
         preferred_seconds = wait_seconds(request.headers.get("prefer"))
         hybrid = await desk.hybrid_applies() if preferred_seconds is None else False
-        try:
+        with _disconnection():
             received = await desk.uploads.receive(call)
-        except ClientDisconnected as error:
-            raise Problem(400, "bad_request", "The upload ended before its body did.") from error
         headers = {"Location": f"/api/admin/media/jobs/{received.job_id}"}
         if preferred_seconds is not None:
             seconds = min(float(preferred_seconds), desk.settings.longest_wait_seconds)
@@ -105,6 +109,54 @@ class UploadHandlers(Controller):
             status_code=202 if job is None else 200,
             headers=headers,
         )
+
+    @post(
+        "/bulk",
+        summary="Upload many pictures",
+        status_code=202,
+        request_max_body_size=None,
+        operation_class=BulkUploadOperation,
+    )
+    async def upload_many(
+        self, request: SignedInRequest, desk: NamedDependency[UploadDesk]
+    ) -> Response[BulkUploadAnswer]:
+        """multipart/form-data: many `file`, or one that is a ZIP archive; the text fields hold for every picture.
+
+        `jobId` is a parent, read like any job: its progress and counts are those of its pictures. `jobs` has an entry
+        per file in the order of their arrival: `jobId`, `mediaId`, `filename`; or, for one that was refused,
+        `filename` and `error`. The others go on.
+        """
+        with _disconnection():
+            received = await desk.uploads.bulk.receive(_call(request))
+        headers = {"Location": f"/api/admin/media/jobs/{received.bulk_id}"}
+        return Response(_bulk_accepted(received), status_code=202, headers=headers)
+
+
+def _call(request: SignedInRequest) -> UploadCall:
+    length = request.headers.get("content-length")
+    return UploadCall(
+        receive=request.receive,
+        content_type=request.headers.get("content-type"),
+        content_length=int(length) if length is not None and length.isdecimal() else None,
+        idempotency_key=request.headers.get("idempotency-key"),
+        uploader=request.user.user_id,
+        asks_first=request.headers.get("expect", "").lower() == "100-continue",
+    )
+
+
+@contextmanager
+def _disconnection() -> Iterator[None]:
+    try:
+        yield
+    except ClientDisconnected as error:
+        raise Problem(400, "bad_request", "The upload ended before its body did.") from error
+
+
+def _bulk_accepted(received: ReceivedBulk) -> BulkUploadAnswer:
+    entries = [item.entry() for item in received.items]
+    refused = sum(1 for entry in entries if "error" in entry)
+    message = f"{len(entries) - refused} pictures are queued, {refused} were refused."
+    return BulkUploadAnswer(True, "processing", received.bulk_id, entries, message)
 
 
 def _accepted(received: Received) -> UploadAnswer:

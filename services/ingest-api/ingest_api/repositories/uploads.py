@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from ingest_api.bulk import BulkItem
 from ingest_api.catalogue import Upload
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
@@ -49,8 +51,37 @@ class UploadRepository:
 
         Raises CommitInDoubt.
         """
-        try:
+        with self._doubting():
             return await self._record(upload, outgoing, idempotency_key)
+
+    async def record_bulk(
+        self, bulk_id: UUID, uploader: UUID, items: Sequence[BulkItem], outgoing: Sequence[OutgoingMessage]
+    ) -> None:
+        """Write parent, items, and the media, jobs and outgoing events of those that were not refused.
+
+        Raises CommitInDoubt.
+        """
+        with self._doubting():
+            await self._connection.execute(
+                QUERIES["record_bulk"],
+                bulk_id,
+                uploader,
+                [item.row() | {"position": position} for position, item in enumerate(items)],
+                [_row(item.upload) for item in items if item.upload],
+                current_traceparent(),
+                current_tracestate(),
+                [message.topic for message in outgoing],
+                [message.key for message in outgoing],
+                [json.dumps(dict(message.headers)) for message in outgoing],
+                [message.payload for message in outgoing],
+                channel_of(self._schema),
+                timeout=RECORD_SECONDS,
+            )
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        try:
+            yield
         except (TimeoutError, asyncio.CancelledError, OSError, asyncpg.InterfaceError) as error:
             raise CommitInDoubt("postgresql", f"no answer to the recording of an upload: {error!r}") from error
         except asyncpg.PostgresError as error:
@@ -97,3 +128,9 @@ class UploadRepository:
         """How many jobs have no outcome yet, counted up to `most`."""
         count: int = await self._connection.fetchval(QUERIES["pending_uploads"], most)
         return count
+
+
+def _row(upload: Upload) -> dict[str, Any]:
+    """As JSON that PostgreSQL makes a row of."""
+    ids = {name: str(getattr(upload, name)) for name in ("media_id", "job_id", "uploader")}
+    return asdict(upload) | ids | {"received_at": upload.received_at.isoformat()}

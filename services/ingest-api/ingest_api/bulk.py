@@ -1,0 +1,111 @@
+"""What a bulk upload is: its files in the order of their arrival, and how they fare together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ingest_api.catalogue import FINISHED, JobStatus, Upload
+from ingest_api.zip_stream import EntryRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class BulkItem:
+    """One file: an upload, or why it was refused."""
+
+    filename: str
+    upload: Upload | None
+    refusal: EntryRefusal | None
+
+    def entry(self) -> dict[str, Any]:
+        """As its caller reads it."""
+        if self.upload is None:
+            assert self.refusal is not None
+            return {"filename": self.filename, "error": {"code": self.refusal.code, "detail": self.refusal.detail}}
+        return {"jobId": self.upload.job_id, "mediaId": self.upload.media_id, "filename": self.filename}
+
+    def row(self) -> dict[str, str | None]:
+        """As its table keeps it."""
+        return {
+            "filename": self.filename,
+            "job_id": str(self.upload.job_id) if self.upload else None,
+            "media_id": str(self.upload.media_id) if self.upload else None,
+            "error_code": self.refusal.code if self.refusal else None,
+            "error_detail": self.refusal.detail if self.refusal else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BulkChild:
+    """How one file fares. `job_id` and `media_id` are None where it was refused."""
+
+    filename: str
+    job_id: UUID | None
+    media_id: UUID | None
+    status: JobStatus
+    progress: int
+    attempts: int
+    error_code: str | None
+    error_detail: str | None
+
+    def record(self) -> dict[str, Any]:
+        failed = self.status == "failed"
+        return {
+            "jobId": self.job_id,
+            "mediaId": self.media_id,
+            "filename": self.filename,
+            "status": self.status,
+            "progress": self.progress,
+            "error": {"code": self.error_code, "detail": self.error_detail} if failed else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BulkJob:
+    """The parent of many jobs; all that it tells is counted from them."""
+
+    id: UUID
+    children: Sequence[BulkChild]
+
+    def count(self, status: JobStatus) -> int:
+        return sum(child.status == status for child in self.children)
+
+    @property
+    def finished(self) -> int:
+        return sum(child.status in FINISHED for child in self.children)
+
+    @property
+    def progress(self) -> int:
+        """The share of files that have an outcome, in percent, rounded down: 100 is reached with the last one."""
+        return 100 * self.finished // len(self.children)
+
+    @property
+    def status(self) -> JobStatus:
+        """`failed` only where no picture came out: one that fails does so alone."""
+        if self.finished == len(self.children):
+            return "completed" if self.count("completed") else "failed"
+        started = self.count("active") or any(child.status in FINISHED and child.job_id for child in self.children)
+        return "active" if started else "waiting"
+
+    def record(self) -> dict[str, Any]:
+        """As its caller reads it: a job's fields, and the counts and children of a parent."""
+        counts = {
+            "total": len(self.children),
+            "completed": self.count("completed"),
+            "failed": self.count("failed"),
+        }
+        status = self.status
+        error = {"code": "no_picture", "detail": "No picture came out; the children tell why."}
+        return {
+            "jobId": self.id,
+            "isParent": True,
+            "status": status,
+            "progress": self.progress,
+            "result": counts if status == "completed" else None,
+            "error": error if status == "failed" else None,
+            "attempts": max(child.attempts for child in self.children),
+            **counts,
+            "children": [child.record() for child in self.children],
+        }
