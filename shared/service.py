@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import uvicorn
-from faststream.kafka import KafkaBroker
 from faststream.specification import AsyncAPI
 
 from shared.db.pool import Database
@@ -18,7 +17,8 @@ from shared.db.schemas import SCHEMAS
 from shared.db.unit_of_work import UnitOfWork
 from shared.http_server import BoundedHttp
 from shared.messaging.asyncapi import document, page
-from shared.messaging.consumer import REQUEST_TIMEOUT_MS, Consumer
+from shared.messaging.broker import kafka_broker
+from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher
 from shared.outbox.relay import Relay, RelaySettings
 from shared.settings import ServiceSettings
@@ -53,15 +53,10 @@ class Service:
         dsn = settings.postgres_dsn.get_secret_value()
         self.database = Database(dsn, application_name=name, max_connections=settings.postgres_connections)
         self.unit_of_work = UnitOfWork(self.database, source=f"/mediabus/{name}", schema=SCHEMAS[name])
-        self.broker = KafkaBroker(
+        self.broker = kafka_broker(
             settings.kafka_bootstrap,
             client_id=f"{name}-{settings.instance}",
-            acks="all",
-            enable_idempotence=True,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            allow_auto_create_topics=False,
-            apply_types=False,
-            graceful_timeout=settings.drain_seconds,
+            drain_seconds=settings.drain_seconds,
             # Not "faststream": that logger brings its own handler and would write past ours.
             logger=logging.getLogger("shared.messaging.faststream"),
         )

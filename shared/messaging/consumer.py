@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Event)
 LONGEST_RECONNECT_SECONDS = 5.0
-REQUEST_TIMEOUT_MS = 15_000
 REBALANCE_MARGIN_SECONDS = 10.0
 
 

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.messaging import headers as names
+from shared.messaging.broker import LARGEST_REQUEST_BYTES, REQUEST_TIMEOUT_MS
 from shared.messaging.plain_text import read_text
 from shared.messaging.topics import SERVICES, dead_letter_topic, retry_topic
 
@@ -106,7 +107,10 @@ class DeadLetters:
 
     async def _send(self, *messages: tuple[str, bytes, bytes | None, dict[str, str]]) -> None:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers, acks="all", enable_idempotence=True, request_timeout_ms=15_000
+            bootstrap_servers=self._bootstrap_servers,
+            acks="all",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_request_size=LARGEST_REQUEST_BYTES,
         )
         await producer.start()
         try:

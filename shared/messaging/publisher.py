@@ -20,7 +20,7 @@ MOST_FACTS = 256
 
 
 class Publisher:
-    """Publishes through the service's one idempotent producer (acks=all)."""
+    """Publishes through the service's one producer (acks=all)."""
 
     def __init__(self, broker: KafkaBroker, source: str) -> None:
         self._broker = broker

@@ -15,6 +15,10 @@ from typing import Literal
 DAY_MS = 24 * 60 * 60 * 1000
 
 
+_ROOM_FOR_REASONS = {"max.message.bytes": str(2 * 2**20)}
+"""What happened to a message is added to its headers: the largest message of another topic must fit all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """One topic and how it is kept.
@@ -32,7 +36,9 @@ class Topic:
     def configuration(self) -> dict[str, str]:
         if self.kind == "dead-letter":
             # Compacted too, so that a tombstone takes away the letter that was replayed or dropped.
-            return {"cleanup.policy": "compact,delete", "retention.ms": str(self.retention_ms)}
+            return {"cleanup.policy": "compact,delete", "retention.ms": str(self.retention_ms), **_ROOM_FOR_REASONS}
+        if self.kind == "retry":
+            return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), **_ROOM_FOR_REASONS}
         if self.compacted:
             return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}

@@ -21,7 +21,8 @@ SELECT pg_notify($8, '');
 -- name: turn
 -- Everything a relay asks between two batches in one round trip: it marks what Kafka has, reads the next of what Kafka
 -- has not, and says when the next delayed row is due. All parts see the table as it was before, hence the second look
--- at $2. One row comes back even when there is nothing to send.
+-- at $2. $3 names what is set aside: "topic/key" is one key, "topic" all its keys. One row comes back even when there is
+-- nothing to send.
 WITH marked AS (
     UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($2::bigint[])
 ),
@@ -29,19 +30,21 @@ unsent AS (
     (SELECT id, topic, key, headers, payload, traceparent, tracestate, created_at AS ready_at, due_at
      FROM outbox
      WHERE sent_at IS NULL AND due_at IS NULL AND id <> ALL($2::bigint[])
+       AND topic <> ALL($3::text[]) AND topic || '/' || key <> ALL($3::text[])
      ORDER BY id
      LIMIT $1)
     UNION ALL
     (SELECT id, topic, key, headers, payload, traceparent, tracestate, due_at, due_at
      FROM outbox
      WHERE sent_at IS NULL AND due_at <= clock_timestamp() AND id <> ALL($2::bigint[])
+       AND topic <> ALL($3::text[]) AND topic || '/' || key <> ALL($3::text[])
      ORDER BY due_at, id
      LIMIT $1)
 ),
 later AS (
     SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 AS next_due_seconds
     FROM outbox
-    WHERE sent_at IS NULL AND due_at IS NOT NULL AND id <> ALL($2::bigint[])
+    WHERE sent_at IS NULL AND due_at > clock_timestamp()
 )
 SELECT later.next_due_seconds,
        unsent.id, unsent.topic, unsent.key, unsent.headers, unsent.payload, unsent.traceparent, unsent.tracestate,
@@ -49,12 +52,9 @@ SELECT later.next_due_seconds,
 FROM later LEFT JOIN unsent ON true
 ORDER BY unsent.due_at NULLS FIRST, unsent.id;
 
--- name: mark_sent
-UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[]);
-
 -- name: backlog
 SELECT count(*) AS unsent,
-       coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds
+       coalesce(extract(epoch FROM clock_timestamp() - min(coalesce(due_at, created_at))), 0)::float8 AS oldest_seconds
 FROM outbox WHERE sent_at IS NULL AND (due_at IS NULL OR due_at <= clock_timestamp());
 
 -- name: prune_outbox

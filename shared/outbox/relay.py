@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import asyncpg
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from opentelemetry.trace import SpanKind
 
 from shared.db import pool
@@ -24,6 +25,13 @@ log = logging.getLogger(__name__)
 
 PRUNE_ROWS = 5_000
 LONGEST_BACKOFF_SECONDS = 5.0
+PATIENCE_SECONDS = 0.5
+"""How long the next batch waits for this one; what takes longer goes on beside it."""
+MOST_BATCHES = 4
+"""How many batches of rows may be on their way to Kafka: with Kafka away, memory stays bounded."""
+MOST_SET_ASIDE = 2_000
+FORGOTTEN_SECONDS = 60.0
+_FAULTS_OF_TOPICS = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError)
 
 
 class Sender(Protocol):
@@ -37,8 +45,13 @@ class RelaySettings:
     batch_rows: int = 500
     poll_seconds: float = 1.0
     """How late a row is found if its NOTIFY was lost, and how often a follower tries to lead."""
-    publish_seconds: float = 15.0
-    """Deadline of one message's acknowledgement; the row stays unsent and is tried again."""
+    publish_seconds: float = 20.0
+    """Deadline of one message's acknowledgement; the row stays unsent and is tried again. The producer's own is
+    shorter, and its error tells what is wrong."""
+    statement_seconds: float = 10.0
+    """Deadline of one statement: a connection that went silent is given up."""
+    silence_seconds: float = 30.0
+    """After so long without a word PostgreSQL ends the leader's session, and with it its lock."""
     prune_every_seconds: float = 60.0
     outbox_kept_seconds: float = 24 * 3600.0
     inbox_kept_seconds: float = 14 * 24 * 3600.0
@@ -56,11 +69,55 @@ class _Row:
     ready_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Unsent rows of one key in one topic, in order."""
+
+    topic: str
+    key: str
+    rows: list[_Row]
+
+    @property
+    def name(self) -> str:
+        # No topic's name holds a slash, so no chain is called like a topic or like another chain.
+        return f"{self.topic}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    sent: list[int]
+    error: Exception | None
+
+
+class _Held:
+    """Keys, or whole topics, that failed and wait before they are tried again, each longer than the last time."""
+
+    def __init__(self, first_seconds: float) -> None:
+        self._first_seconds = first_seconds
+        self._entries: dict[str, tuple[float, float]] = {}
+
+    def hold(self, name: str) -> None:
+        _, last_seconds = self._entries.get(name, (0.0, self._first_seconds / 2))
+        seconds = min(last_seconds * 2, LONGEST_BACKOFF_SECONDS)
+        self._entries[name] = (time.monotonic() + seconds, seconds)
+
+    def release(self, *names: str) -> None:
+        for name in names:
+            self._entries.pop(name, None)
+
+    def active(self) -> list[str]:
+        now = time.monotonic()
+        # An entry outlives its time a little, so that the next failure is known to be the next.
+        self._entries = {name: entry for name, entry in self._entries.items() if entry[0] + FORGOTTEN_SECONDS > now}
+        return [name for name, (until, _) in self._entries.items() if until > now]
+
+
 class Relay:
     """Publishes outbox rows with a key and acks=all, then marks them sent.
 
     Rows are read by "unsent, oldest first" and never by "id greater than the last": a transaction with a lower id may
-    commit later. A crash between publishing and marking publishes again; consumers' inboxes make that harmless.
+    commit later. A crash between publishing and marking publishes again; consumers' inboxes make that harmless. A row
+    that can't be published holds up its own key and nothing else.
     """
 
     def __init__(self, dsn: str, send: Sender, settings: RelaySettings, *, application_name: str) -> None:
@@ -69,7 +126,9 @@ class Relay:
         self._settings = settings
         self._application_name = application_name
         self._wake = asyncio.Event()
-        self._pruned_at = 0.0
+        self._chains: dict[asyncio.Task[_Outcome], _Chain] = {}
+        self._held = _Held(settings.poll_seconds)
+        self._pruned_at = float("-inf")
 
     async def run(self) -> None:
         """Lead whenever the lock is free; returns only by cancellation."""
@@ -83,7 +142,8 @@ class Relay:
                     raise
                 log.warning("relay lost PostgreSQL", extra={"detail": str(error)})
             finally:
-                metrics.relay_leads.set(0)
+                for gauge in (metrics.relay_leads, metrics.outbox_unsent, metrics.outbox_oldest_seconds):
+                    gauge.set(0)
             if time.monotonic() - started_at > LONGEST_BACKOFF_SECONDS:
                 delay_seconds = 0.1
             await asyncio.sleep(delay_seconds)
@@ -91,8 +151,16 @@ class Relay:
 
     async def _serve(self) -> None:
         # Lock, reading and marking share one connection: when it breaks, the lock is gone and so is the power to mark
-        # rows, so two relays can never both believe that they lead.
-        connection = await pool.connect(self._dsn, application_name=f"{self._application_name}-relay")
+        # rows, so two relays can never both believe that they lead. Where a network swallows the connection without a
+        # word, both ends give it up within seconds: the leader by the deadline of its statement, PostgreSQL by the
+        # session's silence. What the old leader still publishes meanwhile are the oldest rows in order, so that a
+        # consumer sees the first copy of each in order all the same.
+        connection = await pool.connect(
+            self._dsn,
+            application_name=f"{self._application_name}-relay",
+            statement_seconds=self._settings.statement_seconds,
+            silence_seconds=self._settings.silence_seconds,
+        )
         try:
             schema = await connection.fetchval(QUERIES["schema"])
             await connection.add_listener(channel_of(schema), lambda *_: self._wake.set())
@@ -107,58 +175,89 @@ class Relay:
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(QUERIES["forget_marks_in_a_crash"])
-        sent: list[int] = []
-        while True:
-            self._wake.clear()
-            rows, next_due_seconds = await self._turn(connection, sent)
-            await self._housekeeping(connection)
-            sent = await self._publish(rows)
-            if len(sent) < len(rows):
-                await connection.execute(QUERIES["mark_sent"], sent)
-                sent = []
-                await asyncio.sleep(self._settings.poll_seconds)
-            elif not rows:
-                await self._wait(next_due_seconds)
+        try:
+            while True:
+                self._wake.clear()
+                rows, next_due_seconds = await self._turn(connection, self._settle())
+                await self._housekeeping(connection)
+                if rows:
+                    # Most chains end at once and are marked together; those that do not end are left to go on.
+                    await asyncio.wait(self._start(rows), timeout=PATIENCE_SECONDS)
+                else:
+                    await self._wait(next_due_seconds)
+        finally:
+            chains, self._chains = self._chains, {}
+            for task in chains:
+                task.cancel()
+            await asyncio.gather(*chains, return_exceptions=True)
 
     async def _turn(self, connection: asyncpg.Connection[Any], sent: Sequence[int]) -> tuple[list[_Row], float | None]:
-        """Mark what was sent, and read what is next; with the seconds until the next delayed row is due, if any is."""
-        records = await connection.fetch(QUERIES["turn"], self._settings.batch_rows, sent)
+        """Mark what was sent, and read the oldest rows of keys that are neither being published nor held.
+
+        With the seconds until the next delayed row is due, if any is.
+        """
+        set_aside = [*self._held.active(), *(chain.name for chain in self._chains.values())]
+        in_hand = sum(len(chain.rows) for chain in self._chains.values())
+        is_full = in_hand >= MOST_BATCHES * self._settings.batch_rows or len(set_aside) >= MOST_SET_ASIDE
+        limit = 0 if is_full else self._settings.batch_rows
+        records = await connection.fetch(QUERIES["turn"], limit, sent, set_aside)
         rows = [_Row(*columns) for _, *columns in records if columns[0] is not None]
         return rows, records[0]["next_due_seconds"]
 
     async def _wait(self, next_due_seconds: float | None) -> None:
-        """Until a NOTIFY, the next due time or the poll interval, whichever comes first."""
+        """Until a NOTIFY, the end of a chain, the next due time or the poll interval, whichever comes first."""
         timeout_seconds = self._settings.poll_seconds
         if next_due_seconds is not None:
-            timeout_seconds = min(max(next_due_seconds, 0.0), timeout_seconds)
+            timeout_seconds = min(next_due_seconds, timeout_seconds)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._wake.wait()
         except TimeoutError:
             return
 
-    async def _publish(self, rows: Sequence[_Row]) -> list[int]:
-        """Publish rows and return the ids that Kafka acknowledged.
-
-        Rows of one key in one topic go one after the other, and the first failure stops its key: what follows must not
-        overtake. Different keys go at once.
-        """
-        chains: dict[tuple[str, str], list[_Row]] = {}
+    def _start(self, rows: Sequence[_Row]) -> list[asyncio.Task[_Outcome]]:
+        """Publish rows of one key in one topic one after the other, and different keys at once."""
+        chains: dict[tuple[str, str], _Chain] = {}
         for row in rows:
-            chains.setdefault((row.topic, row.key), []).append(row)
-        results = await asyncio.gather(*(self._publish_chain(chain) for chain in chains.values()))
-        return [row_id for sent in results for row_id in sent]
+            chains.setdefault((row.topic, row.key), _Chain(row.topic, row.key, [])).rows.append(row)
+        started = []
+        for chain in chains.values():
+            task = asyncio.create_task(self._publish_chain(chain))
+            task.add_done_callback(lambda _: self._wake.set())
+            self._chains[task] = chain
+            started.append(task)
+        return started
 
-    async def _publish_chain(self, chain: Sequence[_Row]) -> list[int]:
+    def _settle(self) -> list[int]:
+        """What Kafka acknowledged since the last time, to be marked; the keys of what failed are held.
+
+        A chain keeps its key from being read until it has ended, so no row is published by two chains.
+        """
         sent: list[int] = []
-        for row in chain:
+        for task in [task for task in self._chains if task.done()]:
+            chain = self._chains.pop(task)
+            outcome = task.result()
+            sent += outcome.sent
+            if outcome.error is None:
+                self._held.release(chain.name, chain.topic)
+            else:
+                self._held.hold(chain.topic if isinstance(outcome.error, _FAULTS_OF_TOPICS) else chain.name)
+        return sent
+
+    async def _publish_chain(self, chain: _Chain) -> _Outcome:
+        """Publish in order; the first failure ends the chain: what follows must not overtake."""
+        sent: list[int] = []
+        for row in chain.rows:
             try:
                 await self._publish_one(row)
             except Exception as error:
-                log.warning("could not publish, will try again", extra={"topic": row.topic, "detail": repr(error)})
-                break
+                log.warning(
+                    "could not publish, will try again",
+                    extra={"topic": row.topic, "outbox_id": row.id, "detail": repr(error)},
+                )
+                return _Outcome(sent, error)
             sent.append(row.id)
-        return sent
+        return _Outcome(sent, None)
 
     async def _publish_one(self, row: _Row) -> None:
         stored = {"traceparent": row.traceparent, "tracestate": row.tracestate}
@@ -178,9 +277,15 @@ class Relay:
     async def _housekeeping(self, connection: asyncpg.Connection[Any]) -> None:
         if time.monotonic() - self._pruned_at < self._settings.prune_every_seconds:
             return
-        self._pruned_at = time.monotonic()
-        await connection.execute(QUERIES["prune_outbox"], self._settings.outbox_kept_seconds, PRUNE_ROWS)
-        await connection.execute(QUERIES["prune_inbox"], self._settings.inbox_kept_seconds, PRUNE_ROWS)
+        pruned = [
+            await connection.execute(QUERIES["prune_outbox"], self._settings.outbox_kept_seconds, PRUNE_ROWS),
+            await connection.execute(QUERIES["prune_inbox"], self._settings.inbox_kept_seconds, PRUNE_ROWS),
+        ]
+        # A full batch has more behind it: it goes on after the next rows, or the tables would outgrow the pruning.
+        if f"DELETE {PRUNE_ROWS}" in pruned:
+            self._wake.set()
+        else:
+            self._pruned_at = time.monotonic()
         backlog = await connection.fetchrow(QUERIES["backlog"])
         if backlog is not None:
             metrics.outbox_unsent.set(backlog["unsent"])

@@ -15,7 +15,8 @@ from faststream.kafka import KafkaBroker
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import Envelope, Event
-from shared.messaging.consumer import REQUEST_TIMEOUT_MS, Consumer
+from shared.messaging.broker import kafka_broker
+from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 from shared.messaging.publisher import Publisher
 from shared.messaging.retry import RetryPolicy
@@ -95,15 +96,7 @@ class World:
     def process(self, **options: Any) -> Process:
         database = Database(self.dsn, application_name=self.service)
         unit_of_work = UnitOfWork(database, source=f"/test/{self.service}", schema="imaging")
-        broker = KafkaBroker(
-            self.bootstrap,
-            acks="all",
-            enable_idempotence=True,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            allow_auto_create_topics=False,
-            apply_types=False,
-            logger=None,
-        )
+        broker = kafka_broker(self.bootstrap, client_id=self.service, drain_seconds=5.0, logger=None)
         consumer = Consumer(
             self.service,
             unit_of_work,
@@ -171,6 +164,18 @@ async def remove_topics(bootstrap: str, names: list[str]) -> None:
         if present:
             await admin.delete_topics(list(present))
         await eventually(lambda: _absent(admin, names), why="topics removed")
+    finally:
+        await admin.close()
+
+
+async def configure(bootstrap: str, topic: str, settings: dict[str, str]) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=settings)])
     finally:
         await admin.close()
 

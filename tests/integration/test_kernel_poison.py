@@ -69,6 +69,16 @@ async def test_a_strange_envelope_becomes_a_dead_letter_and_blocks_nobody(
     assert process.consumer.stuck() == []
 
 
+async def test_the_largest_message_a_topic_takes_can_become_a_dead_letter(world: World) -> None:
+    """What happened is added to the headers, so a dead letter is larger than its message."""
+    process = world.process()
+    place_orders(process)
+    await process.start(world.relay(process))
+    await send_raw(world, b"x" * 1_048_200, envelope())
+    (letter,) = await world.read(dead_letter_topic(world.service).name, 1)
+    assert len(letter.value) == 1_048_200
+
+
 async def test_letters_of_two_sources_with_one_id_are_two(world: World) -> None:
     """CloudEvents names a message by source and id together."""
     process = world.process()

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
+from functools import partial
+from secrets import token_bytes
 
 import pytest
+from aiokafka.errors import MessageSizeTooLargeError
 
-from shared.outbox.relay import Relay, RelaySettings
+from shared.outbox.outgoing import OutgoingMessage, append
+from shared.outbox.relay import Relay, RelaySettings, Sender
+from shared.telemetry import metrics
+from shared.testing.silence import silenceable
 from shared.testing.waiting import eventually
-from tests.integration.kernel_world import FACTS, OrderPlacedV1, World
+from tests.integration.kernel_world import FACTS, OrderPlacedV1, World, configure
 
 pytestmark = pytest.mark.stack
 
@@ -67,8 +74,6 @@ async def test_relay_never_leaves_a_gap_when_transactions_commit_out_of_order(wo
 
 
 async def test_delayed_rows_wait_for_their_time_and_overtake_nobody(world: World) -> None:
-    from shared.outbox.outgoing import OutgoingMessage, append
-
     process = world.process()
     await process.start(world.relay(process))
     async with process.unit_of_work.begin() as transaction:
@@ -135,3 +140,167 @@ async def test_sent_rows_are_pruned_and_unsent_ones_never(world: World) -> None:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_rows_that_cannot_be_published_hold_up_nobody_else(world: World) -> None:
+    """However many there are, and at once: they are the oldest, so they come first in every batch."""
+    process = world.process()
+    sent: list[bytes] = []
+
+    async def send(*, topic: str, key: bytes, value: bytes, headers: Mapping[str, str]) -> None:
+        if key.startswith(b"stuck"):
+            raise ValueError("too large")
+        sent.append(key)
+
+    async with process.unit_of_work.begin() as transaction:
+        for number in range(30):
+            transaction.publish(OrderPlacedV1(customer=f"stuck{number % 3}", number=number))
+        transaction.publish(OrderPlacedV1(customer="free", number=1))
+    relay = Relay(world.dsn, send, RelaySettings(poll_seconds=0.2, batch_rows=5), application_name="test")
+    running = asyncio.create_task(relay.run())
+    try:
+        await eventually(lambda: sent == [b"free"], why="the row behind them is published")
+        started_at = time.monotonic()
+        for number in range(10):
+            async with process.unit_of_work.begin() as transaction:
+                transaction.publish(OrderPlacedV1(customer="free", number=number))
+            await eventually(partial(_holds, sent, number + 2), why="the next one is published")
+        assert time.monotonic() - started_at < 1.5
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [
+        row["key"] for row in await world.rows("SELECT DISTINCT key FROM outbox WHERE sent_at IS NULL ORDER BY key")
+    ] == [
+        "stuck0",
+        "stuck1",
+        "stuck2",
+    ]
+
+
+def _holds(sent: list[bytes], expected: int) -> bool:
+    return len(sent) == expected
+
+
+async def test_what_the_broker_refuses_breaks_nothing_else_of_its_partition(world: World) -> None:
+    """An idempotent producer would go on with a gap in its sequence numbers, which the broker refuses for ever."""
+    process = world.process()
+    await process.start(world.relay(process))
+    await configure(world.bootstrap, FACTS.name, {"max.message.bytes": "2000"})
+
+    await process.publisher.send(topic=FACTS.name, key=b"ann", value=b"{}", headers={})
+    accepted = 1
+
+    async def refused() -> bool:
+        nonlocal accepted
+        try:
+            await process.publisher.send(topic=FACTS.name, key=b"ann", value=token_bytes(5000), headers={})
+        except MessageSizeTooLargeError:
+            return True
+        accepted += 1
+        return False
+
+    await eventually(refused, why="the broker refuses what is too large")
+    async with process.unit_of_work.begin() as transaction:
+        transaction.publish(OrderPlacedV1(customer="ann", number=1))
+    *_, record = await world.read(FACTS.name, accepted + 1)
+    assert json.loads(record.value)["number"] == 1
+
+
+async def test_rows_for_a_topic_that_does_not_exist_hold_up_nobody_else(world: World) -> None:
+    process = world.process()
+    async with process.unit_of_work.begin() as transaction:
+        rows = [OutgoingMessage("test.nowhere", f"k{number}", {}, b"1") for number in range(20)]
+        await append(transaction.connection, rows, "imaging")
+        transaction.publish(OrderPlacedV1(customer="ann", number=1))
+    await process.broker.start()
+    settings = RelaySettings(poll_seconds=0.2, batch_rows=5, publish_seconds=1.0)
+    relay = Relay(world.dsn, process.publisher.send, settings, application_name="test")
+    process.tasks.append(asyncio.create_task(relay.run()))
+    await world.read(FACTS.name, 1)
+
+
+async def test_pruning_keeps_up_with_any_rate(world: World) -> None:
+    async def send(*, topic: str, key: bytes, value: bytes, headers: Mapping[str, str]) -> None:
+        return
+
+    await world.rows(
+        "INSERT INTO outbox (topic, key, headers, payload, sent_at) "
+        "SELECT 't', 'k', '{}', '', now() - interval '2 days' FROM generate_series(1, 12000)"
+    )
+    await world.rows(
+        "INSERT INTO inbox (consumer, source, claim, claimed_at) "
+        "SELECT 'c', 's', n::text, now() - interval '30 days' FROM generate_series(1, 12000) AS n"
+    )
+    relay = Relay(world.dsn, send, RelaySettings(poll_seconds=0.05), application_name="test")
+    running = asyncio.create_task(relay.run())
+
+    async def pruned() -> bool:
+        rows = await world.rows("SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM inbox) AS left_over")
+        return not rows[0]["left_over"]
+
+    try:
+        await eventually(pruned, why="all that is old is gone, not one batch a minute")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_leader_whose_connection_went_silent_stops_leading_and_another_takes_over(world: World) -> None:
+    """As by a network that swallows every packet: no error ever arrives."""
+    process = world.process()
+    sent: list[str] = []
+
+    def sender(name: str) -> Sender:
+        async def send(*, topic: str, key: bytes, value: bytes, headers: Mapping[str, str]) -> None:
+            sent.append(name)
+
+        return send
+
+    settings = RelaySettings(poll_seconds=0.1, statement_seconds=0.5, silence_seconds=1.5)
+    async with silenceable(world.dsn) as (dsn, silence):
+        first = asyncio.create_task(Relay(dsn, sender("first"), settings, application_name="first").run())
+        async with process.unit_of_work.begin() as transaction:
+            transaction.publish(OrderPlacedV1(customer="ann", number=0))
+        await eventually(lambda: world.rows("SELECT 1 FROM outbox WHERE sent_at IS NOT NULL"), why="the first leads")
+        assert sent == ["first"]
+        second = asyncio.create_task(Relay(world.dsn, sender("second"), settings, application_name="second").run())
+        try:
+            silence.set()
+            async with process.unit_of_work.begin() as transaction:
+                transaction.publish(OrderPlacedV1(customer="ann", number=1))
+            await eventually(lambda: sent[1:] == ["second"], why="the second has taken over")
+            silence.clear()
+            await eventually(lambda: _connected(world, "first-relay"), why="the first has come back to follow")
+        finally:
+            for task in (first, second):
+                task.cancel()
+            await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def _connected(world: World, application_name: str) -> bool:
+    return bool(await world.rows("SELECT 1 FROM pg_stat_activity WHERE application_name = $1", application_name))
+
+
+async def test_the_age_of_the_outbox_counts_from_when_a_row_was_due(world: World) -> None:
+    """A retry that waited for its time is not late, and a process that no longer leads knows of no backlog."""
+    process = world.process()
+
+    async def send(*, topic: str, key: bytes, value: bytes, headers: Mapping[str, str]) -> None:
+        raise ConnectionError("no leader")
+
+    await world.rows(
+        "INSERT INTO outbox (topic, key, headers, payload, created_at, due_at) "
+        "VALUES ('t', 'k', '{}', '', now() - interval '1 hour', now())"
+    )
+    settings = RelaySettings(poll_seconds=0.05, prune_every_seconds=0.0)
+    running = asyncio.create_task(Relay(world.dsn, send, settings, application_name="test").run())
+    try:
+        await eventually(lambda: metrics.outbox_unsent._value.get() == 1, why="the backlog is measured")
+        assert metrics.outbox_oldest_seconds._value.get() < 60
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert metrics.outbox_unsent._value.get() == 0
+    assert metrics.outbox_oldest_seconds._value.get() == 0
+    await process.database.close()
