@@ -141,7 +141,7 @@ class WatermarkPosition(StrEnum):
 
 
 class WatermarkSettings(_Document):
-    """A text, or the picture of a medium, laid over every variant.
+    """A text, or the picture of a medium, laid over the variants that are named here, or over all.
 
     `scale` is the mark's width as a share of the picture's, `margin` its distance from the edges (between tiles: from
     the next) as a share of the picture's shorter side.
@@ -154,6 +154,7 @@ class WatermarkSettings(_Document):
     scale: float = Field(default=0.25, gt=0, le=1)
     margin: float = Field(default=0.03, ge=0, lt=0.5)
     tiled: bool = False
+    variants: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=MAX_VARIANTS)
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> WatermarkSettings:
@@ -188,6 +189,13 @@ class EntityTypeSettings(_Document):
     )
     strategy: StorageStrategy | None = None
     watermark: WatermarkSettings | None = None
+
+    @model_validator(mode="after")
+    def _marked_variants_exist(self) -> EntityTypeSettings:
+        marked = (self.watermark.variants if self.watermark else None) or ()
+        if unknown := sorted(set(marked) - {variant.name for variant in self.variants}):
+            raise ValueError(f"watermark.variants: {', '.join(unknown)} is no variant of this entity type")
+        return self
 
 
 def entity_type_key(entity_type: str) -> str:

@@ -182,6 +182,7 @@ SAMPLES: tuple[Event, ...] = (
                 scale=0.2,
                 margin=0.05,
                 tiled=True,
+                variants=("hero",),
             ),
         ),
         changed_by=USER,

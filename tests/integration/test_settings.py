@@ -196,7 +196,7 @@ async def test_entity_types_have_the_defaults_until_they_are_set(site: IngestSit
     held = (await site.api.get(PRODUCT)).json()
     assert held["entityType"] == "product"
     assert (held["variants"], held["strategy"]) == ([CARD], "local_only")
-    assert held["watermark"] == {**watermark, "pictureMediaId": None}
+    assert held["watermark"] == {**watermark, "pictureMediaId": None, "variants": None}
     stale = await site.api.put(PRODUCT, json=wanted, headers={"If-Match": '"0"'})
     assert stale.status_code == 412
     [event] = await site.rows.fetch("SELECT key FROM outbox WHERE topic = 'settings.events'")

@@ -43,7 +43,8 @@ class WatermarkSources:
             content = await self._picture(settings.picture_media_id, stack)
         assert content is not None
         rules = MarkRules(settings.position, settings.scale, settings.margin, settings.tiled)
-        return Watermark(content, rules, settings.opacity)
+        variants = None if settings.variants is None else frozenset(settings.variants)
+        return Watermark(content, rules, settings.opacity, variants)
 
     async def _picture(self, media_id: UUID, stack: AsyncExitStack) -> MarkPicture:
         async with self._database.connection() as connection:

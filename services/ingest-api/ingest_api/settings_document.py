@@ -143,7 +143,7 @@ def _unknown_below(body: Mapping[str, Any]) -> list[FieldError]:
         if isinstance(variant, dict):
             errors += _unknown(variant, {"name", "width", "format", "quality"}, f"variants.{position}.")
     if isinstance(watermark := body.get("watermark"), dict):
-        known = {"text", "pictureMediaId", "position", "opacity", "scale", "margin", "tiled"}
+        known = {"text", "pictureMediaId", "position", "opacity", "scale", "margin", "tiled", "variants"}
         errors += _unknown(watermark, known, "watermark.")
     return errors
 
