@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
@@ -165,8 +166,18 @@ class Service:
         stop_wanted.cancel()
 
     async def _consume(self) -> None:
-        await self.database.wait_until_available()
-        await self.consumer.start()
+        """Begin to consume, however long it takes; nobody else would notice that it had failed."""
+        delay_seconds = 0.2
+        while True:
+            try:
+                await self.database.wait_until_available()
+                await self.consumer.start()
+            except Exception:
+                log.exception("could not begin to consume, trying again")
+                await asyncio.sleep(delay_seconds)
+                delay_seconds = min(delay_seconds * 2, LONGEST_RESTART_SECONDS)
+            else:
+                return
 
     async def _relay_when_connected(self) -> None:
         while not self.consumer.connected:  # noqa: ASYNC110 -- start-up only, and it may take minutes
@@ -207,11 +218,14 @@ class Service:
     async def _keep_running(self, name: str, task: Background) -> None:
         delay_seconds = 0.2
         while True:
+            started_at = time.monotonic()
             try:
                 await task()
             except Exception:
                 metrics.background_restarts_total.labels(name).inc()
                 log.exception("background task failed, starting it again", extra={"task": name})
+            if time.monotonic() - started_at > LONGEST_RESTART_SECONDS:
+                delay_seconds = 0.2
             await asyncio.sleep(delay_seconds)
             delay_seconds = min(delay_seconds * 2, LONGEST_RESTART_SECONDS)
 

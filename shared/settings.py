@@ -10,6 +10,9 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SHORTEST_INBOX_SECONDS = 8 * 24 * 3600
+"""A day more than topics keep their messages: what Kafka may deliver again must still be known."""
+
 
 def _default_instance() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
@@ -51,5 +54,5 @@ class ServiceSettings(BaseSettings):
     kafka_session_timeout_seconds: float = Field(default=6.0, gt=0)
     outbox_kept_seconds: float = Field(default=24 * 3600, gt=0, description="how long sent outbox rows are kept")
     inbox_kept_seconds: float = Field(
-        default=14 * 24 * 3600, gt=0, description="how long duplicates are known; at least the topics' retention"
+        default=14 * 24 * 3600, ge=SHORTEST_INBOX_SECONDS, description="how long duplicates are known"
     )

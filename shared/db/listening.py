@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared.messaging.errors import InfrastructureUnavailable
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
+FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 5.0
 
 
@@ -42,24 +44,26 @@ class Listener:
 
     async def run(self) -> None:
         """Listen; returns only by cancellation."""
-        delay_seconds = 0.1
+        delay_seconds = FIRST_BACKOFF_SECONDS
         while True:
+            started_at = time.monotonic()
             try:
-                connection = await pool.connect(self._dsn, application_name=self._application_name)
-            except InfrastructureUnavailable as error:
-                log.warning("waiting for PostgreSQL to listen", extra={"channel": self._channel, "detail": str(error)})
-                await asyncio.sleep(delay_seconds)
-                delay_seconds = min(delay_seconds * 2, LONGEST_BACKOFF_SECONDS)
-                continue
-            delay_seconds = 0.1
-            try:
-                await self._listen(connection)
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                await self._serve()
+            except (InfrastructureUnavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning(
-                    "stopped listening, will connect again", extra={"channel": self._channel, "detail": repr(error)}
+                    "not listening, will connect again", extra={"channel": self._channel, "detail": repr(error)}
                 )
-            finally:
-                connection.terminate()
+            if time.monotonic() - started_at > LONGEST_BACKOFF_SECONDS:
+                delay_seconds = FIRST_BACKOFF_SECONDS
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(delay_seconds * 2, LONGEST_BACKOFF_SECONDS)
+
+    async def _serve(self) -> None:
+        connection = await pool.connect(self._dsn, application_name=self._application_name)
+        try:
+            await self._listen(connection)
+        finally:
+            connection.terminate()
 
     async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.add_listener(self._channel, lambda *notification: self._hear(str(notification[-1])))

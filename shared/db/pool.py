@@ -69,6 +69,14 @@ async def connect(
     return connection
 
 
+def _is_lost(connection: PooledConnection[Any]) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        # The pool has taken it back already: its server did not even answer a cancellation.
+        return True
+
+
 class Database:
     """A bounded pool that says plainly when PostgreSQL is away.
 
@@ -81,8 +89,11 @@ class Database:
         self._max_connections = max_connections
         self._pool: asyncpg.Pool[Any] | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def _opened(self) -> asyncpg.Pool[Any]:
+        if self._closed:
+            raise InfrastructureUnavailable("postgresql", "this process has closed its connections")
         if self._pool is None:
             async with self._opening:
                 if self._pool is None:
@@ -95,7 +106,7 @@ class Database:
                         max_inactive_connection_lifetime=60,
                         init=_prepare,
                         reset=_keep_session,
-                        server_settings={"application_name": self.application_name},
+                        server_settings={"application_name": self.application_name, **KEEPALIVES},
                     )
         return self._pool
 
@@ -107,20 +118,47 @@ class Database:
         at the start or in the middle of the block.
         """
         try:
-            pool = await self._opened()
-            connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
+            # One deadline for all of it: who waits while another opens the pool must not wait a second time.
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                pool = await self._opened()
+                connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
         except Exception as error:
             if is_unavailable(error) or isinstance(error, TimeoutError | OSError):
                 raise InfrastructureUnavailable("postgresql", str(error) or "no connection in time") from error
             raise
         try:
             yield connection
+        except InfrastructureUnavailable:
+            raise
         except Exception as error:
-            if is_unavailable(error) or connection.is_closed():
+            if is_unavailable(error) or _is_lost(connection):
                 raise InfrastructureUnavailable("postgresql", str(error)) from error
+            if isinstance(error, TimeoutError):
+                await self._require_an_answer(error)
             raise
         finally:
+            await self._give_back(pool, connection)
+
+    async def _require_an_answer(self, late: TimeoutError) -> None:
+        """Tell a slow statement from a server that fell silent, e.g. behind a broken network.
+
+        Raises InfrastructureUnavailable if no new connection is answered either.
+        """
+        connection = await connect(self.dsn, application_name=self.application_name)
+        try:
+            await connection.execute("SELECT 1", timeout=ACQUIRE_SECONDS)
+        except Exception:
+            raise InfrastructureUnavailable("postgresql", "it does not answer") from late
+        finally:
+            connection.terminate()
+
+    @staticmethod
+    async def _give_back(pool: asyncpg.Pool[Any], connection: PooledConnection[Any]) -> None:
+        try:
             await pool.release(connection, timeout=ACQUIRE_SECONDS)
+        except Exception as error:
+            # The pool has cut it and makes another. What the block committed must not seem to have failed.
+            log.warning("a connection could not be reused", extra={"detail": repr(error)})
 
     async def ping(self) -> None:
         """Raises InfrastructureUnavailable unless a statement runs."""
@@ -142,6 +180,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; those still busy after 5 seconds are cut."""
+        self._closed = True
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
