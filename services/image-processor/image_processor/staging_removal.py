@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
 import time
+from pathlib import Path
 
+from image_processor.imaging import SCRATCH_FOLDER
 from image_processor.repository import ImageRepository
 from shared.db.pool import Database
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
@@ -58,9 +62,20 @@ class StagingRemoval:
 
 
 async def remove_scratch(disk: LocalDiskStore, *, older_than_seconds: float) -> None:
-    """Remove the copies of uploads that a killed process was reading from the bucket.
+    """Remove what a killed process left: copies of uploads that it read from the bucket, and variants it had rendered.
 
     Only a process on this machine sees them, and ingest-api, which removes its own, may run on another.
     """
     async for path in disk.list_temporary(STAGING_PREFIX, older_than_seconds=older_than_seconds):
         await disk.run(path, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+    scratch = disk.root / SCRATCH_FOLDER
+    before = time.time() - older_than_seconds
+    for folder in await disk.run(scratch, lambda: _folders_older_than(scratch, before)):
+        await disk.run(folder, lambda folder=folder: shutil.rmtree(folder, ignore_errors=True))  # type: ignore[misc]
+
+
+def _folders_older_than(parent: Path, before: float) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    with os.scandir(parent) as entries:
+        return [Path(entry.path) for entry in entries if entry.stat(follow_symlinks=False).st_mtime < before]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.events import StorageStatus, StorageStrategy, StoredFile
-from shared.messaging.errors import PermanentError, Postponed
+from shared.messaging.errors import PermanentError, Postponed, decisive
 from shared.storage.errors import StoreUnavailable
 from shared.storage.local_disk import LocalDiskStore
 from shared.storage.s3 import S3Store
@@ -86,9 +86,12 @@ class Storing:
                     places.create_task(self._to_disk(file))
 
         with span("store", attributes={"mediabus.files": len(unique)}):
-            async with asyncio.TaskGroup() as group:
-                for file in unique:
-                    group.create_task(store_one(file))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for file in unique:
+                        group.create_task(store_one(file))
+            except ExceptionGroup as errors:
+                raise decisive(errors) from errors
 
     async def _to_disk(self, file: FileToStore) -> None:
         await self._disk.adopt(file.stored.key, file.path, sha256=file.stored.sha256, keep_source=True)
