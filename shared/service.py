@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from faststream.specification import AsyncAPI
 
+from shared.db.migrations import wait_until_migrated
 from shared.db.pool import Database
 from shared.db.schemas import SCHEMAS
 from shared.db.unit_of_work import UnitOfWork
@@ -171,6 +172,7 @@ class Service:
         while True:
             try:
                 await self.database.wait_until_available()
+                await wait_until_migrated(self.database, self.name)
                 await self.consumer.start()
             except Exception:
                 log.exception("could not begin to consume, trying again")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,12 @@ from typing import Any
 import asyncpg
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.db.pool import Database
 from shared.db.schemas import SCHEMAS
 
+log = logging.getLogger(__name__)
+
+MIGRATION_POLL_SECONDS = 2.0
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL_DIRECTORY = Path(__file__).with_name("kernel")
 _FILE_NAME = re.compile(r"^(?P<number>\d{4})_[a-z0-9_]+\.sql$")
@@ -101,6 +106,27 @@ async def migrate(connection: asyncpg.Connection[Any], migrations: Sequence[Migr
         await connection.execute(
             "SELECT pg_advisory_unlock(hashtextextended('mediabus.migrate.' || current_schema(), 0))"
         )
+
+
+async def wait_until_migrated(database: Database, service: str) -> None:
+    """Return once every migration that this program knows of its schema is applied.
+
+    A program that is newer than its schema would take good messages for bad ones. Logs what is missing every few
+    seconds; raises InfrastructureUnavailable when PostgreSQL goes away meanwhile.
+    """
+    known = service_migrations(service)
+    while missing := await _missing(database, known):
+        log.warning("waiting for migrations", extra={"service": service, "missing": missing})
+        await asyncio.sleep(MIGRATION_POLL_SECONDS)
+
+
+async def _missing(database: Database, known: Sequence[Migration]) -> list[str]:
+    async with database.connection() as connection:
+        if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+            return [migration.name for migration in known]
+        rows = await connection.fetch("SELECT name FROM schema_migrations")
+    applied = {row["name"] for row in rows}
+    return [migration.name for migration in known if migration.name not in applied]
 
 
 class MigrationSettings(BaseSettings):

@@ -8,7 +8,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared.db.migrations import Migration, MigrationError, migrate, pending, read_migrations, service_migrations
+from shared.db.migrations import (
+    Migration,
+    MigrationError,
+    migrate,
+    pending,
+    read_migrations,
+    service_migrations,
+    wait_until_migrated,
+)
+from shared.db.pool import Database
 from shared.testing.databases import TestDatabase
 
 FIRST = Migration("svc/0001_a", "CREATE TABLE a (n int)")
@@ -67,3 +76,24 @@ async def test_a_service_is_migrated_once(database: TestDatabase, service: str) 
         assert await migrate(connection, service_migrations(service)) == []
     finally:
         await connection.close()
+
+
+@pytest.mark.stack
+async def test_a_service_waits_for_the_migrations_that_it_knows(database: TestDatabase) -> None:
+    """A program newer than its schema would take good messages for bad ones."""
+    pool = Database(database.dsn("image-processor"), application_name="test")
+    try:
+        await asyncio.wait_for(wait_until_migrated(pool, "image-processor"), 5)
+        async with pool.connection() as connection:
+            await connection.execute("DELETE FROM schema_migrations WHERE name LIKE 'image-processor/%'")
+        waiting = asyncio.create_task(wait_until_migrated(pool, "image-processor"))
+        done, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert not done
+        async with pool.connection() as connection:
+            await connection.executemany(
+                "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)",
+                [(m.name, m.checksum) for m in service_migrations("image-processor") if "kernel" not in m.name],
+            )
+        await asyncio.wait_for(waiting, 10)
+    finally:
+        await pool.close()

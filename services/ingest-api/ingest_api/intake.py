@@ -126,9 +126,13 @@ class Intake:
         Where the rest is known to be small the server skips it after the answer. Otherwise a part is skipped before,
         and the connection is closed if that did not reach the end.
         """
-        if body.ending != "open" or (call.content_length is not None and call.content_length <= most_bytes):
+        if body.ending != "open":
             return
+        # A client that asked first may now skip its body; what it sends next would be read as that body.
         nothing_is_sent = call.asks_first and not body.received_bytes
+        rest_is_small = call.content_length is not None and call.content_length <= most_bytes
+        if rest_is_small and not nothing_is_sent:
+            return
         skipped_bytes = most_bytes - ENVELOPE_BYTES
         if nothing_is_sent or not await body.skip_rest(skipped_bytes, REFUSED_READ_ON_SECONDS):
             problem.headers["Connection"] = "close"

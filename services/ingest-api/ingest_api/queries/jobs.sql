@@ -11,11 +11,14 @@ LIMIT $3;
 SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('waiting', 'active') GROUP BY status;
 
 -- name: advance
--- Progress only grows, and says nothing any more once the job has an outcome: such facts may come late or twice.
+-- Progress only grows, and says nothing any more once the job has an outcome: such facts may come late or twice. Of an
+-- attempt that has failed nothing is believed before the next one is due.
 UPDATE jobs
-SET status = 'active', progress = $2, attempts = greatest(attempts, $3), next_attempt_at = NULL,
+SET status = 'active', progress = greatest(progress, $2), attempts = greatest(attempts, $3), next_attempt_at = NULL,
     started_at = coalesce(started_at, clock_timestamp())
-WHERE id = $1 AND status IN ('waiting', 'active') AND progress < $2
+WHERE id = $1 AND status IN ('waiting', 'active')
+  AND (attempts < $3 OR (attempts = $3 AND (progress < $2 OR status = 'waiting')
+                         AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())))
 RETURNING media_id, uploader;
 
 -- name: await_next_attempt
