@@ -70,10 +70,10 @@ DELETE FROM inbox WHERE ctid IN (
 -- name: try_lead
 SELECT pg_try_advisory_lock(hashtextextended('mediabus.relay.' || current_schema(), 0));
 
--- name: forget_marks_in_a_crash
+-- name: set_up_session
 -- A mark that a crash of the server takes back means that its message is published twice, which does no harm; waiting
--- for the disk after every batch would hold up the next one.
-SET synchronous_commit = off;
+-- for the disk after every batch would hold up the next one. And planning a turn anew takes longer than the turn.
+SELECT set_config('synchronous_commit', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false);
 
 -- name: schema
 SELECT current_schema();

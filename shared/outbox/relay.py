@@ -174,7 +174,7 @@ class Relay:
             connection.terminate()
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:
-        await connection.execute(QUERIES["forget_marks_in_a_crash"])
+        await connection.execute(QUERIES["set_up_session"])
         try:
             while True:
                 self._wake.clear()
