@@ -38,6 +38,16 @@ async def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     await server.stop()
 
 
+@pytest.fixture(scope="module")
+async def kafka_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
+    """For a module whose services would be kept busy by the commands that the tests before it left in the topics."""
+    server = KafkaServer(tmp_path_factory.mktemp("kafka-of-its-own"), free_port())
+    await server.start()
+    await ensure_topics(server.bootstrap)
+    yield server
+    await server.stop()
+
+
 @pytest.fixture(scope="session")
 async def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ObjectStoreServer]:
     server = ObjectStoreServer(tmp_path_factory.mktemp("object-store"), free_port(), "test-access", "test-secret-key")

@@ -31,7 +31,7 @@ FINAL = {"completed", "failed", "cancelled"}
 @pytest.fixture
 async def system(
     databases: TestDatabases,
-    kafka_server: KafkaServer,
+    kafka_of_its_own: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path: Path,
 ) -> AsyncIterator[System]:
@@ -42,7 +42,7 @@ async def system(
         "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
         "MEDIABUS_SYNC_BATCH_SIZE": str(BATCH_SIZE),
     }
-    made = System(database, kafka_server.bootstrap, tmp_path / "media", tmp_path, environment)
+    made = System(database, kafka_of_its_own.bootstrap, tmp_path / "media", tmp_path, environment)
     async with running_system(made):
         await made.make_superadmin()
         services = [made.service(name) for name in ("ingest-api", "image-processor", "s3-syncer")]

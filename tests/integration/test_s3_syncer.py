@@ -34,7 +34,7 @@ KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
 
 @pytest.fixture(scope="module")
 async def system(
-    databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
     database: TestDatabase = await databases.create()
     folder: Path = tmp_path_factory.mktemp("s3-syncer")
@@ -46,7 +46,7 @@ async def system(
         "MEDIABUS_LOCAL_FIRST_POLL_SECONDS": "0.1",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    made = System(database, kafka_server.bootstrap, folder / "media", folder, environment=environment)
+    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
     async with running_system(made):
         yield made
     await databases.drop(database)
