@@ -52,6 +52,9 @@ async def api(
             yield made
         left = [path for disk in disks for path in disk.rglob("*") if path.is_file()]
         assert left == [], "nothing of a picture stays on a disk that nobody shares"
+    async with object_store_server.client() as client:
+        for key in await staged_keys(object_store_server):
+            await client.delete_object(Bucket="mediabus", Key=key)
     await databases.drop(database)
 
 
