@@ -40,7 +40,7 @@ async def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest.fixture(scope="module")
 async def kafka_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
-    """For a module whose services would be kept busy by the commands that the tests before it left in the topics."""
+    """For a module whose services must not meet what others left in the topics, commands or settings, nor leave any."""
     server = KafkaServer(tmp_path_factory.mktemp("kafka-of-its-own"), free_port())
     await server.start()
     await ensure_topics(server.bootstrap)

@@ -12,8 +12,6 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from deploy.local.ports import free_port
-from shared.messaging.topics import ensure_topics
 from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
@@ -28,19 +26,9 @@ ENTITY_TYPE = "poster"
 
 
 @pytest.fixture(scope="module")
-async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
-    """Of this module's own: settings stay on their topic for whoever reads it next."""
-    server = KafkaServer(tmp_path_factory.mktemp("settings-kafka"), free_port())
-    await server.start()
-    await ensure_topics(server.bootstrap)
-    yield server
-    await server.stop()
-
-
-@pytest.fixture(scope="module")
 async def system(
     databases: TestDatabases,
-    kafka: KafkaServer,
+    kafka_of_its_own: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
@@ -51,7 +39,7 @@ async def system(
         "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
         "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
     }
-    made = System(database, kafka.bootstrap, folder / "media", folder, environment)
+    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment)
     async with running_system(made):
         await made.make_superadmin()
         services = [made.service("ingest-api"), made.service("image-processor"), made.service("ingest-api")]
