@@ -147,9 +147,12 @@ def test_every_plan(specs: list[VariantSpec], width_px: int, height_px: int) -> 
         assert 1 <= variant.width_px <= min(spec.width_px, width_px)
         assert 1 <= variant.height_px <= height_px
         assert max(variant.width_px, variant.height_px) <= spec.format.longest_side_px
-        # The aspect is kept to within the half pixel of rounding on either side.
-        scale = variant.width_px / width_px
-        assert abs(variant.height_px - max(1.0, height_px * scale)) <= 0.51 + 0.51 * height_px / width_px
+        # The aspect is kept to within the half pixel of rounding on either side, and no side is shorter than one.
+        longer, shorter = (0, 1) if width_px >= height_px else (1, 0)
+        sides_px, source_px = (variant.width_px, variant.height_px), (width_px, height_px)
+        scale = sides_px[longer] / source_px[longer]
+        tolerance_px = 0.51 + 0.51 * source_px[shorter] / source_px[longer]
+        assert abs(sides_px[shorter] - max(1.0, source_px[shorter] * scale)) <= tolerance_px
     assert [v.width_px for v in planned] == sorted((v.width_px for v in planned), reverse=True)
     owners = {variant.file_name: variant for variant in planned if not variant.shares_file}
     assert len(owners) == sum(not variant.shares_file for variant in planned)
