@@ -1,6 +1,24 @@
 """Every event and command of the system, one module per producer."""
 
+from shared.events.bucket import BucketObjectV1
+from shared.events.catalog import (
+    ProductChangedV1,
+    ProductImageChangedV1,
+    ProductImageType,
+    ProductVariant,
+    RecordRepairResult,
+    RecordsRepairedV1,
+)
 from shared.events.envelope import EVENT_TYPES, Envelope, Event
+from shared.events.files import (
+    MAX_FILE_STEPS,
+    FileAt,
+    FilePlace,
+    FileStep,
+    FileStepResult,
+    FileTaskEndedV1,
+    RunFileTaskV1,
+)
 from shared.events.images import (
     ImageFailedV1,
     ImageProcessedV1,
@@ -12,6 +30,18 @@ from shared.events.images import (
     SyncMediaV1,
 )
 from shared.events.media import MediaUploadedV1, StorageStrategy
+from shared.events.reconcile import (
+    AnswerV1,
+    CheckConsistencyV1,
+    DecideOnPlanV1,
+    ReconcileRunChangedV1,
+    ReconcileScope,
+    RecordRepair,
+    RepairRecordsV1,
+    RunCounts,
+    RunStatus,
+    StartReconcileRunV1,
+)
 from shared.events.settings import (
     DEFAULT_VARIANTS,
     EntityTypeSettings,
@@ -38,11 +68,21 @@ from shared.events.sync import (
 __all__ = [
     "DEFAULT_VARIANTS",
     "EVENT_TYPES",
+    "MAX_FILE_STEPS",
+    "AnswerV1",
+    "BucketObjectV1",
     "CancelSyncJobV1",
+    "CheckConsistencyV1",
+    "DecideOnPlanV1",
     "EntityTypeSettings",
     "EntityTypeSettingsChangedV1",
     "Envelope",
     "Event",
+    "FileAt",
+    "FilePlace",
+    "FileStep",
+    "FileStepResult",
+    "FileTaskEndedV1",
     "ImageFailedV1",
     "ImageProcessedV1",
     "ImageProgressV1",
@@ -52,8 +92,22 @@ __all__ = [
     "MediaStorageChangedV1",
     "MediaUploadedV1",
     "ProcessImageV1",
+    "ProductChangedV1",
+    "ProductImageChangedV1",
+    "ProductImageType",
+    "ProductVariant",
+    "ReconcileRunChangedV1",
+    "ReconcileScope",
+    "RecordRepair",
+    "RecordRepairResult",
+    "RecordsRepairedV1",
+    "RepairRecordsV1",
+    "RunCounts",
+    "RunFileTaskV1",
+    "RunStatus",
     "RunSyncBatchV1",
     "SettingsChangedV1",
+    "StartReconcileRunV1",
     "StartSyncJobV1",
     "StorageStatus",
     "StorageStrategy",

@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).with_name("golden")
 MEDIA = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 JOB = UUID("01890a5d-ac96-774b-bcce-b302099a8058")
 USER = UUID("01890a5d-ac96-774b-bcce-b302099a8059")
+PRODUCT = UUID("01890a5d-ac96-774b-bcce-b302099a805a")
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 FILE = StoredFile(
@@ -188,9 +189,134 @@ SAMPLES: tuple[Event, ...] = (
         changed_by=USER,
         changed_at=TIME,
     ),
+    events.BucketObjectV1(
+        bucket="mediabus",
+        object_key=f"products/{PRODUCT}/250g/hero-card/front.jpg",
+        happened="created",
+        event_name="s3:ObjectCreated:Put",
+        size_bytes=12345,
+        etag="9f86d081884c7d65",
+        sequencer="17A1B2C3D4E5F6",
+        happened_at=TIME,
+        told_by="webhook",
+    ),
+    events.ProductChangedV1(
+        product_id=PRODUCT,
+        version=2,
+        name="Coffee",
+        is_deleted=False,
+        variants=(events.ProductVariant(variant_id=MEDIA, weight="250g", is_active=True),),
+        changed_at=TIME,
+    ),
+    events.ProductImageChangedV1(
+        product_id=PRODUCT,
+        image_id=MEDIA,
+        version=1,
+        variant_id=JOB,
+        weight="250g",
+        image_type=events.ProductImageType.HERO_CARD,
+        object_key=f"products/{PRODUCT}/250g/hero-card/front.jpg",
+        mime_type="image/jpeg",
+        size_bytes=12345,
+        sha256=SHA256,
+        on_disk=True,
+        is_settled=True,
+        is_removed=False,
+        changed_at=TIME,
+    ),
+    events.RecordsRepairedV1(
+        plan_id=JOB,
+        product_id=PRODUCT,
+        results=(
+            events.RecordRepairResult(item_id=MEDIA, done=False, code="variant_unknown", detail="no such weight"),
+        ),
+        repaired_at=TIME,
+    ),
+    events.RunFileTaskV1(
+        task_id=JOB,
+        scope=str(PRODUCT),
+        steps=(
+            events.FileStep(
+                kind="copy",
+                source=events.FileAt(place=events.FilePlace.STAGING, key=f"staging/{JOB}"),
+                target=events.FileAt(place=events.FilePlace.BUCKET, key=f"products/{PRODUCT}/250g/hero-card/front.jpg"),
+                sha256=SHA256,
+            ),
+        ),
+        requested_at=TIME,
+    ),
+    events.FileTaskEndedV1(
+        task_id=JOB,
+        scope=str(PRODUCT),
+        succeeded=True,
+        results=(events.FileStepResult(status="done", size_bytes=12345, sha256=SHA256, etag="9f86d081884c7d65"),),
+        ended_at=TIME,
+    ),
+    events.CheckConsistencyV1(
+        question_id=JOB,
+        scope=events.ReconcileScope(kind="product", product_id=PRODUCT),
+        answer_by=TIME,
+    ),
+    events.AnswerV1(question_id=JOB, body={"orphanedFiles": []}),
+    events.StartReconcileRunV1(
+        run_id=JOB,
+        scope=events.ReconcileScope(kind="products"),
+        remove_orphaned=True,
+        recreate_missing=False,
+        approves=True,
+        requested_by=None,
+        requested_at=TIME,
+    ),
+    events.DecideOnPlanV1(
+        plan_id=JOB,
+        scope=events.ReconcileScope(kind="products"),
+        decision="undo",
+        decided_by=USER,
+        decided_at=TIME,
+    ),
+    events.ReconcileRunChangedV1(
+        run_id=JOB,
+        plan_id=MEDIA,
+        version=3,
+        scope=events.ReconcileScope(kind="products"),
+        status=events.RunStatus.AWAITING_APPROVAL,
+        remove_orphaned=True,
+        recreate_missing=False,
+        counts=events.RunCounts(synced=10, orphaned=30, removals=30, removal_bytes=370350),
+        needs_approval_because="30 files would be removed",
+        requested_by=USER,
+        requested_at=TIME,
+        changed_at=TIME,
+    ),
+    events.RepairRecordsV1(
+        plan_id=JOB,
+        product_id=PRODUCT,
+        repairs=(
+            events.RecordRepair(
+                item_id=MEDIA,
+                action="make",
+                object_key=f"products/{PRODUCT}/250g/hero-card/front.jpg",
+                weight="250g",
+                image_type=events.ProductImageType.HERO_CARD,
+                mime_type="image/jpeg",
+                size_bytes=12345,
+                sha256=SHA256,
+            ),
+        ),
+        wanted_at=TIME,
+    ),
 )
 
-KEYS = {str(MEDIA), "media", "entity-type:product"}
+KEYS = {
+    str(MEDIA),
+    str(JOB),
+    str(PRODUCT),
+    "media",
+    "products",
+    "entity-type:product",
+    f"product:{PRODUCT}",
+    f"mediabus/products/{PRODUCT}/250g/hero-card/front.jpg",
+}
 """Of the aggregates that the samples tell of."""
 
 
