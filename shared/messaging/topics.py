@@ -33,7 +33,11 @@ class Topic:
     retention_ms: int = 7 * DAY_MS
     compacted: bool = False
 
-    def configuration(self) -> dict[str, str]:
+    def configuration(self, replicas: int = 1) -> dict[str, str]:
+        """What the broker is told of a topic with so many replicas."""
+        return self._cleaning() | self._safety(replicas)
+
+    def _cleaning(self) -> dict[str, str]:
         if self.kind == "dead-letter":
             # Compacted too, so that a tombstone takes away the letter that was replayed or dropped.
             return {"cleanup.policy": "compact,delete", "retention.ms": str(self.retention_ms), **_ROOM_FOR_REASONS}
@@ -42,6 +46,12 @@ class Topic:
         if self.compacted:
             return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+
+    @staticmethod
+    def _safety(replicas: int) -> dict[str, str]:
+        # acks=all waits for the replicas in sync, which may be the leader alone: its disk would be the only copy of
+        # what was acknowledged. A topic with one replica could never meet two, and would take no message at all.
+        return {"min.insync.replicas": str(min(2, replicas))}
 
 
 SERVICES = (
@@ -123,8 +133,9 @@ async def ensure_topics(
 ) -> TopicReport:
     """Create what is missing and set the declared configuration on what exists.
 
-    Running it twice, or in two processes at once, changes nothing. Raises TopicsDiffer where the number of partitions
-    differs: changing it would break the order of keys, so a person has to decide.
+    Running it twice, or in two processes at once, changes nothing. Topics that exist keep their replicas: how many
+    there are decides what is declared of them. Raises TopicsDiffer where the number of partitions differs: changing it
+    would break the order of keys, so a person has to decide.
     """
     from aiokafka.admin import AIOKafkaAdminClient, NewTopic
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -134,7 +145,7 @@ async def ensure_topics(
     try:
         report = TopicReport()
         wanted = {topic.name: topic for topic in topics}
-        existing = await _partition_counts(admin)
+        existing = await _layouts(admin)
         missing = [topic for topic in topics if topic.name not in existing]
         if missing:
             response = await admin.create_topics(
@@ -143,7 +154,7 @@ async def ensure_topics(
                         topic.name,
                         num_partitions=topic.partitions,
                         replication_factor=replication_factor,
-                        topic_configs=topic.configuration(),
+                        topic_configs=topic.configuration(replication_factor),
                     )
                     for topic in missing
                 ],
@@ -152,24 +163,26 @@ async def ensure_topics(
             _check_created(response.topic_errors)
             report.created = [topic.name for topic in missing]
         different = [
-            f"{name} has {existing[name]} partitions, declared are {topic.partitions}"
+            f"{name} has {existing[name].partitions} partitions, declared are {topic.partitions}"
             for name, topic in wanted.items()
-            if name in existing and existing[name] != topic.partitions
+            if name in existing and existing[name].partitions != topic.partitions
         ]
         if different:
             raise TopicsDiffer(
                 "; ".join(sorted(different))
                 + ". Re-partitioning moves keys: drain the topic, recreate it, or correct the declaration."
             )
-        kept = [topic for topic in topics if topic.name in existing]
-        stale = await _with_other_configuration(admin, kept)
+        declared = {
+            topic.name: topic.configuration(existing[topic.name].replicas) for topic in topics if topic.name in existing
+        }
+        stale = await _with_other_configuration(admin, declared)
         if stale:
             # alter_configs replaces every override of a topic, so the whole declaration is sent.
             await admin.alter_configs(
-                [ConfigResource(ConfigResourceType.TOPIC, t.name, configs=t.configuration()) for t in stale]
+                [ConfigResource(ConfigResourceType.TOPIC, name, configs=declared[name]) for name in stale]
             )
-        report.reconfigured = [topic.name for topic in stale]
-        report.unchanged = [topic.name for topic in kept if topic not in stale]
+        report.reconfigured = stale
+        report.unchanged = [name for name in declared if name not in stale]
         return report
     finally:
         await admin.close()
@@ -186,18 +199,32 @@ def _check_created(topic_errors: Sequence[Sequence[object]]) -> None:
         raise RuntimeError(f"topics could not be created: {failed}")
 
 
-async def _partition_counts(admin: object) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Of a topic that exists. `replicas` are those of its least replicated partition."""
+
+    partitions: int
+    replicas: int
+
+
+async def _layouts(admin: object) -> dict[str, _Layout]:
     described = await admin.describe_topics()  # type: ignore[attr-defined]
-    return {entry["topic"]: len(entry["partitions"]) for entry in described}
+    return {
+        entry["topic"]: _Layout(
+            len(entry["partitions"]), min((len(part["replicas"]) for part in entry["partitions"]), default=1)
+        )
+        for entry in described
+    }
 
 
-async def _with_other_configuration(admin: object, topics: Sequence[Topic]) -> list[Topic]:
+async def _with_other_configuration(admin: object, declared: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The names of those whose configuration is not what is declared."""
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-    if not topics:
+    if not declared:
         return []
     responses = await admin.describe_configs(  # type: ignore[attr-defined]
-        [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
+        [ConfigResource(ConfigResourceType.TOPIC, name) for name in declared]
     )
     current: dict[str, Mapping[str, str]] = {}
     for response in responses:
@@ -205,9 +232,9 @@ async def _with_other_configuration(admin: object, topics: Sequence[Topic]) -> l
             name, entries = resource[3], resource[4]
             current[name] = {entry[0]: entry[1] for entry in entries}
     return [
-        topic
-        for topic in topics
-        if any(current[topic.name].get(key) != value for key, value in topic.configuration().items())
+        name
+        for name, configuration in declared.items()
+        if any(current[name].get(key) != value for key, value in configuration.items())
     ]
 
 
