@@ -139,10 +139,10 @@ class Dispatcher:
     ) -> Outcome:
         policy = handler.retry if handler else RetryPolicy()
         decision = next_attempt(error, delivery.attempt, policy, postponed=delivery.postponed)
-        events: Sequence[Event] = ()
+        told: Sequence[OutgoingMessage] = ()
         if handler is not None and event is not None:
-            events = _told(handler, event, decision)
-        outcome = await self._record(delivery, decision, events)
+            told = _told(handler, event, decision, self._unit_of_work.source)
+        outcome = await self._record(delivery, decision, told)
         if handler is not None and event is not None and outcome != "duplicate":
             _observe(handler, event, decision)
         log.log(
@@ -163,7 +163,7 @@ class Dispatcher:
         )
         return outcome
 
-    async def _record(self, delivery: Delivery, decision: Decision, events: Sequence[Event]) -> Outcome:
+    async def _record(self, delivery: Delivery, decision: Decision, told: Sequence[OutgoingMessage]) -> Outcome:
         """Write the follow-up and what tells of it in one transaction, once however often the message is delivered.
 
         A message that took effect is done, whatever failed after its commit.
@@ -172,9 +172,7 @@ class Dispatcher:
         async with work.database.connection() as connection, connection.transaction():
             if await is_claimed(connection, delivery) or not await claim(connection, delivery, claim_suffix(decision)):
                 return "duplicate"
-            outgoing = [follow_up(delivery, decision, self._service)]
-            outgoing += [OutgoingMessage.of(event, work.source) for event in events]
-            await append(connection, outgoing, work.schema)
+            await append(connection, [follow_up(delivery, decision, self._service), *told], work.schema)
         match decision:
             case Retry():
                 return "retried"
@@ -184,18 +182,15 @@ class Dispatcher:
                 return "dead_lettered"
 
 
-def _told(handler: Handler, event: Event, decision: Decision) -> Sequence[Event]:
+def _told(handler: Handler, event: Event, decision: Decision, source: str) -> Sequence[OutgoingMessage]:
     """What tells of a failure. A bug in there costs the telling: it must not bring the message back for ever."""
     if handler.on_failure is None:
         return ()
     try:
-        events = tuple(handler.on_failure(event, decision))
-        for told in events:
-            told.payload()
+        return [OutgoingMessage.of(told, source) for told in handler.on_failure(event, decision)]
     except Exception:
         log.exception("a failure could not be told of", extra={"type": event.event_type})
         return ()
-    return events
 
 
 def _observe(handler: Handler, event: Event, decision: Decision) -> None:

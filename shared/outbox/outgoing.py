@@ -11,12 +11,28 @@ from typing import Any
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import Envelope, Event
+from shared.messaging.errors import PermanentError
 from shared.telemetry.tracing import current_traceparent, current_tracestate
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 CHANNEL = "outbox"
 """NOTIFY channels are per database, so the schema's name is appended."""
+
+LARGEST_EVENT_BYTES = 1_040_000
+"""Key, headers and payload. A broker takes batches of 1 048 588 bytes unless told otherwise, and the relay adds a trace
+and the protocol its framing. Retries and dead letters hold an event and what happened to it, and have larger topics."""
+
+
+class EventTooLarge(PermanentError):
+    """The broker would refuse the event for ever, and with it everything behind it under its key."""
+
+    def __init__(self, event_type: str, size_bytes: int) -> None:
+        detail = (
+            f"{event_type} has {size_bytes} bytes and may have {LARGEST_EVENT_BYTES}: "
+            "split what it tells over several events, or store it and tell where it is"
+        )
+        super().__init__("event_too_large", detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +47,16 @@ class OutgoingMessage:
 
     @classmethod
     def of(cls, event: Event, source: str) -> OutgoingMessage:
-        return cls(event.topic.name, event.key(), Envelope.new(event, source).headers(), event.payload())
+        """Raises EventTooLarge, so that the event is refused where it is made and not by the broker."""
+        message = cls(event.topic.name, event.key(), Envelope.new(event, source).headers(), event.payload())
+        if (size_bytes := message.size_bytes) > LARGEST_EVENT_BYTES:
+            raise EventTooLarge(event.event_type, size_bytes)
+        return message
+
+    @property
+    def size_bytes(self) -> int:
+        headers = sum(len(name.encode()) + len(value.encode()) for name, value in self.headers.items())
+        return len(self.key.encode()) + headers + len(self.payload)
 
 
 def channel_of(schema: str) -> str:

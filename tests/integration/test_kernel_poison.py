@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from secrets import token_hex
 
 import pytest
@@ -15,8 +16,18 @@ from shared.messaging.delivery import Delivery
 from shared.messaging.errors import InfrastructureUnavailable, PermanentError, Postponed, TransientError
 from shared.messaging.retry import Decision
 from shared.messaging.topics import dead_letter_topic
+from shared.outbox.outgoing import LARGEST_EVENT_BYTES
 from shared.testing.waiting import eventually
-from tests.integration.kernel_world import ORDERS, PlaceOrderV1, World, headers_of, place_orders, placed
+from tests.integration.kernel_world import (
+    FACTS,
+    ORDERS,
+    OrderFailedV1,
+    PlaceOrderV1,
+    World,
+    headers_of,
+    place_orders,
+    placed,
+)
 
 pytestmark = pytest.mark.stack
 
@@ -198,21 +209,46 @@ async def test_errors_of_parallel_steps_count_as_what_they_are(
     assert row["attempt"] == attempt
 
 
-async def test_telling_of_a_failure_may_fail_itself(world: World) -> None:
+def broken(command: PlaceOrderV1, decision: Decision) -> list[Event]:
+    raise KeyError("a bug")
+
+
+def too_long(command: PlaceOrderV1, decision: Decision) -> list[Event]:
+    return [OrderFailedV1(customer="ann", code="x" * LARGEST_EVENT_BYTES, attempts=1, final=True)]
+
+
+@pytest.mark.parametrize("telling", [broken, too_long])
+async def test_telling_of_a_failure_may_fail_itself(
+    world: World, telling: Callable[[PlaceOrderV1, Decision], list[Event]]
+) -> None:
     """A bug in what only tells of a failure must not bring the message back for ever."""
     process = world.process()
-
-    def broken(command: PlaceOrderV1, decision: Decision) -> list[Event]:
-        raise KeyError("a bug")
 
     def refuse(command: PlaceOrderV1, delivery: Delivery) -> None:
         if command.number == 1:
             raise PermanentError("refused", "no: \udcff\x00")
 
-    place_orders(process, refuse, on_failure=broken, observe_failure=broken)
+    place_orders(process, refuse, on_failure=telling, observe_failure=broken)
     await process.start(world.relay(process))
     await world.send(PlaceOrderV1(customer="ann", number=1), GOOD)
     (letter,) = await world.read(dead_letter_topic(world.service).name, 1)
     assert headers_of(letter)["mb_error_code"] == "refused"
     await eventually(lambda: placed(world, 1), why="the order behind it is placed")
     assert process.consumer.stuck() == []
+
+
+async def test_an_event_that_kafka_would_refuse_fails_the_message_that_makes_it(world: World) -> None:
+    process = world.process()
+
+    @process.consumer.on(PlaceOrderV1)
+    async def tell_all(command: PlaceOrderV1, delivery: Delivery) -> None:
+        async with process.unit_of_work.begin(delivery) as transaction:
+            length = LARGEST_EVENT_BYTES if command.number == 1 else 1
+            transaction.publish(OrderFailedV1(customer="ann", code="x" * length, attempts=1, final=True))
+
+    await process.start(world.relay(process))
+    await world.send(PlaceOrderV1(customer="ann", number=1), GOOD)
+    (letter,) = await world.read(dead_letter_topic(world.service).name, 1)
+    assert headers_of(letter)["mb_error_code"] == "event_too_large"
+    (record,) = await world.read(FACTS.name, 1)
+    assert b'"code":"x"' in record.value

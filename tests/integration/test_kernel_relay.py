@@ -11,13 +11,16 @@ from secrets import token_bytes
 
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
+from opentelemetry.trace import SpanKind
 
-from shared.outbox.outgoing import OutgoingMessage, append
+from shared.messaging.topics import ensure_topics
+from shared.outbox.outgoing import LARGEST_EVENT_BYTES, EventTooLarge, OutgoingMessage, append
 from shared.outbox.relay import Relay, RelaySettings, Sender
 from shared.telemetry import metrics
+from shared.telemetry.tracing import span
 from shared.testing.silence import silenceable
 from shared.testing.waiting import eventually
-from tests.integration.kernel_world import FACTS, OrderPlacedV1, World, configure
+from tests.integration.kernel_world import FACTS, OrderFailedV1, OrderPlacedV1, World, configure
 
 pytestmark = pytest.mark.stack
 
@@ -205,6 +208,47 @@ async def test_what_the_broker_refuses_breaks_nothing_else_of_its_partition(worl
         transaction.publish(OrderPlacedV1(customer="ann", number=1))
     *_, record = await world.read(FACTS.name, accepted + 1)
     assert json.loads(record.value)["number"] == 1
+
+
+async def test_the_largest_event_is_published_and_a_larger_one_refused_where_it_is_made(world: World) -> None:
+    """In the outbox it would hold up its key for ever."""
+    process = world.process()
+    await process.start(world.relay(process))
+
+    def event(reason_bytes: int) -> OrderFailedV1:
+        return OrderFailedV1(customer="ann", code="x" * reason_bytes, attempts=1, final=True)
+
+    room_bytes = LARGEST_EVENT_BYTES - OutgoingMessage.of(event(0), process.unit_of_work.source).size_bytes
+    async with process.unit_of_work.begin() as transaction:
+        with span("a caller", SpanKind.INTERNAL):
+            # The time in the headers is shorter once in a million times.
+            transaction.publish(event(room_bytes - 8))
+    (record,) = await world.read(FACTS.name, 1)
+    assert len(record.value) > LARGEST_EVENT_BYTES - 1_000
+
+    with pytest.raises(EventTooLarge) as refused:
+        async with process.unit_of_work.begin() as transaction:
+            transaction.publish(event(room_bytes + 20))
+    for told in ("test.order-failed.v1", str(LARGEST_EVENT_BYTES), str(LARGEST_EVENT_BYTES + 20)[:5]):
+        assert told in str(refused.value)
+    assert await world.rows("SELECT 1 FROM outbox WHERE sent_at IS NULL") == []
+
+
+async def test_existing_topics_are_brought_in_line_with_the_replicas_they_have(world: World) -> None:
+    """Two copies in sync are asked for where there are two, whatever is asked for topics that are made."""
+    process = world.process()
+    await process.start(world.relay(process))
+    await configure(world.bootstrap, FACTS.name, FACTS.configuration(3))
+
+    async def reconfigured() -> bool:
+        report = await ensure_topics(world.bootstrap, [FACTS], replication_factor=3)
+        return report.reconfigured == [FACTS.name]
+
+    # The broker takes a moment to know what it was told.
+    await eventually(reconfigured, why="the one replica that there is suffices again")
+    async with process.unit_of_work.begin() as transaction:
+        transaction.publish(OrderPlacedV1(customer="ann", number=1))
+    await world.read(FACTS.name, 1)
 
 
 async def test_rows_for_a_topic_that_does_not_exist_hold_up_nobody_else(world: World) -> None:
