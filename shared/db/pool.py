@@ -69,7 +69,8 @@ async def connect(
     return connection
 
 
-def _is_lost(connection: PooledConnection[Any]) -> bool:
+def is_lost(connection: PooledConnection[Any]) -> bool:
+    """Whether the connection is closed, or is not the borrower's any more."""
     try:
         return connection.is_closed()
     except asyncpg.InterfaceError:
@@ -131,7 +132,7 @@ class Database:
         except InfrastructureUnavailable:
             raise
         except Exception as error:
-            if is_unavailable(error) or _is_lost(connection):
+            if is_unavailable(error) or is_lost(connection):
                 raise InfrastructureUnavailable("postgresql", str(error)) from error
             if isinstance(error, TimeoutError):
                 await self._require_an_answer(error)

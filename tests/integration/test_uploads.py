@@ -390,6 +390,16 @@ async def test_an_answer_that_was_lost_costs_no_file_that_a_job_needs(
     assert site.staged_files() == [site.settings.media_root / needed]
 
 
+async def test_a_connection_that_the_pool_took_back_leaves_an_upload_in_doubt(site: IngestSite) -> None:
+    """Asking such a connection whether it is closed is an error of its own, which must not hide the doubt."""
+    from ingest_api.repositories.uploads import CommitInDoubt, UploadRepository
+
+    async with site.database.connection() as connection:
+        repository = UploadRepository(connection, "ingest")
+    with pytest.raises(CommitInDoubt), repository._doubting():
+        raise asyncpg.PostgresConnectionError("the server is gone")
+
+
 async def test_orphans_are_swept_and_needed_files_stay(database: TestDatabase, tmp_path: Path) -> None:
     async with running_site(database, tmp_path / "media") as site:
         accepted = await site.uploaded()

@@ -15,7 +15,7 @@ import asyncpg
 
 from ingest_api.bulk import BulkItem
 from ingest_api.catalogue import Upload
-from shared.db.pool import PooledConnection
+from shared.db.pool import PooledConnection, is_lost
 from shared.db.queries import load_queries
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.outbox.outgoing import OutgoingMessage, channel_of
@@ -86,7 +86,7 @@ class UploadRepository:
             raise CommitInDoubt("postgresql", f"no answer to the recording of an upload: {error!r}") from error
         except asyncpg.PostgresError as error:
             # What the server reports is decided; what the driver reports of a lost connection is not.
-            if self._connection.is_closed() and not isinstance(error, asyncpg.OperatorInterventionError):
+            if is_lost(self._connection) and not isinstance(error, asyncpg.OperatorInterventionError):
                 raise CommitInDoubt("postgresql", f"the connection broke: {error!r}") from error
             raise
 
