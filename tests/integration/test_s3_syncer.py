@@ -6,8 +6,6 @@ import asyncio
 import itertools
 import os
 import random
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from shared.identifiers import new_id
 from shared.messaging.topics import SYNC_EVENTS, dead_letter_topic
 from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
+from tests import rclone
 from tests.bus import Bus
 from tests.running_service import RunningService
 from tests.sync_world import BUCKET, SyncWorld, copy_command, start_command
@@ -84,35 +83,13 @@ async def test_a_job_uploads_its_pictures_and_rclone_finds_the_same(
     for picture in pictures:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
         assert world.placements(picture) == ["synced"]
-    await rclone_check(world.disk, object_store_server, [key for picture in pictures for key in picture.keys])
+    keys = [key for picture in pictures for key in picture.keys]
+    await rclone.assert_same_bytes(world.disk, object_store_server, BUCKET, keys)
 
     again = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
     assert (again["status"], again["processed_files"], again["moved_bytes"]) == ("completed", 4, 0)
     assert {result["status"] for result in world.results(again["job_id"]).values()} == {"skipped"}
     assert world.placements(pictures[0]) == ["synced"]
-
-
-async def rclone_check(disk: Path, server: ObjectStoreServer, keys: list[str]) -> None:
-    """An independent reader compares disk and bucket by their bytes."""
-    listing = disk.parent / "keys.txt"
-    listing.write_text("".join(f"{key}\n" for key in keys))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "RCLONE_CONFIG": os.devnull,
-        "RCLONE_CONFIG_STORE_TYPE": "s3",
-        "RCLONE_CONFIG_STORE_PROVIDER": "Minio",
-        "RCLONE_CONFIG_STORE_ENDPOINT": server.endpoint,
-        "RCLONE_CONFIG_STORE_REGION": server.region,
-        "RCLONE_CONFIG_STORE_ACCESS_KEY_ID": server.access_key,
-        "RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY": server.secret_key,
-    }
-    command = [str(Path(sys.executable).with_name("rclone")), "check", str(disk), f"store:{BUCKET}"]
-    command += ["--download", "--files-from", str(listing)]
-    done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"{len(keys)} matching files" in done.stderr, done.stderr
 
 
 async def test_the_source_goes_once_its_copy_was_read_back(world: SyncWorld) -> None:

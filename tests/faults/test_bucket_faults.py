@@ -1,0 +1,274 @@
+"""A bucket that answers 500 and 503, is slow, and drops connections: what is true is recorded, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
+from shared.events import SyncOperation
+from shared.messaging.topics import SYNC_EVENTS, dead_letter_topic
+from shared.testing.databases import TestDatabase
+from shared.testing.faulty_http import (
+    Answer,
+    Cut,
+    Fault,
+    FaultyHttp,
+    Mix,
+    Moment,
+    Request,
+    Wait,
+    always,
+    faulty,
+    healthy,
+    in_turn,
+)
+from shared.testing.waiting import eventually
+from tests import rclone
+from tests.bus import Bus
+from tests.running_service import RunningService
+from tests.sync_world import BUCKET, Picture, SyncWorld, copy_command
+from tests.system import System, running_system
+
+pytestmark = [pytest.mark.stack, pytest.mark.fault]
+
+SEEDS = int(os.environ.get("MEDIABUS_FAULT_SEEDS", "2"))
+"""How many mixes of faults are tried; more of them for a longer look."""
+INTERNAL_ERROR = Answer(500, "InternalError")
+SLOW_DOWN = Answer(503, "SlowDown")
+EVERY_FAULT: Sequence[Fault] = [INTERNAL_ERROR, SLOW_DOWN, Wait(0.3), *(Cut(moment) for moment in Moment)]
+ATTEMPTS = 5
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+async def store(object_store_server: ObjectStoreServer) -> AsyncIterator[FaultyHttp]:
+    """The way of the service to the bucket; the tests themselves look past it."""
+    async with faulty(object_store_server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+async def system(
+    databases: Any,
+    kafka_of_its_own: KafkaServer,
+    object_store_server: ObjectStoreServer,
+    store: FaultyHttp,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[System]:
+    database: TestDatabase = await databases.create()
+    folder: Path = tmp_path_factory.mktemp("bucket-faults")
+    environment = {
+        "MEDIABUS_S3_ENDPOINT": store.url,
+        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
+        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        "MEDIABUS_FILE_RETRY_SECONDS": "0.05",
+        "MEDIABUS_LOCAL_FIRST_POLL_SECONDS": "0.1",
+        "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
+    }
+    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
+    async with running_system(made):
+        yield made
+    await databases.drop(database)
+
+
+@pytest.fixture(scope="module")
+async def syncer(system: System) -> RunningService:
+    return await system.started("s3-syncer")
+
+
+@pytest.fixture
+async def world(
+    system: System, syncer: RunningService, store: FaultyHttp, object_store_server: ObjectStoreServer
+) -> AsyncIterator[SyncWorld]:
+    async with (
+        Bus(system.kafka_bootstrap, SYNC_EVENTS, dead_letter_topic("s3-syncer")) as bus,
+        object_store_server.client() as client,
+    ):
+        yield SyncWorld(system, bus, client)
+    store.rule = healthy
+
+
+def medium_of(request: Request) -> str:
+    """The medium that a request is about; "" for those about the bucket."""
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", request.target)
+    return found[0] if found else ""
+
+
+def about(key: str, method: str) -> Callable[[Request], bool]:
+    return lambda request: request.method == method and request.target.startswith(f"/{BUCKET}/{key}")
+
+
+async def assert_bucket_and_disk_hold_what_is_recorded(
+    world: SyncWorld, server: ObjectStoreServer, pictures: Sequence[Picture]
+) -> None:
+    """As rclone sees it: neither less nor more, byte for byte."""
+    ids = [picture.media_id for picture in pictures]
+    rows = await world.rows("SELECT media_id, files, on_disk, in_bucket FROM media WHERE media_id = ANY($1)", ids)
+    assert len(rows) == len(ids)
+    recorded = {f["key"]: f["size_bytes"] for row in rows if row["in_bucket"] for f in _files(row["files"])}
+    listed = await rclone.sizes_in_bucket(server, BUCKET)
+    assert {key: size for key, size in listed.items() if _names_one_of(key, ids)} == recorded
+    on_disk = {f["key"]: f["size_bytes"] for row in rows if row["on_disk"] for f in _files(row["files"])}
+    there = {str(path.relative_to(world.disk)): path.stat().st_size for path in files_of(world, ids)}
+    assert there == on_disk
+    if both := sorted(recorded.keys() & on_disk.keys()):
+        await rclone.assert_same_bytes(world.disk, server, BUCKET, both)
+
+
+def _files(column: str) -> list[dict[str, Any]]:
+    files: list[dict[str, Any]] = json.loads(column)
+    return files
+
+
+def _names_one_of(key: str, ids: Sequence[UUID]) -> bool:
+    return any(str(media_id) in key for media_id in ids)
+
+
+def files_of(world: SyncWorld, ids: Sequence[UUID]) -> list[Path]:
+    """Every file on the disk whose path names one of the media, finished or not."""
+    return [path for path in world.disk.rglob("*") if path.is_file() and _names_one_of(str(path), ids)]
+
+
+@pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
+async def test_a_job_completes_under_every_kind_of_fault(
+    world: SyncWorld, store: FaultyHttp, object_store_server: ObjectStoreServer, seed: int
+) -> None:
+    pictures = await world.pictures(60)
+    before = len(store.faults)
+    store.rule = Mix(seed, 0.3, EVERY_FAULT, medium_of, most_per_group=ATTEMPTS - 1)
+    job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures, batch_size=20)
+    ended = await world.ended(job_id, within_seconds=120)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("completed", 60, 0)
+    assert {fault for _, fault in store.faults[before:]} == set(EVERY_FAULT)
+    results = world.results(job_id)
+    assert {result["status"] for result in results.values()} == {"done"}
+    assert set(results) == {str(picture.media_id) for picture in pictures}
+    for fact in world.all_facts(job_id):
+        assert fact["processed_files"] + fact["failed_files"] <= fact["total_files"]
+    for picture in pictures:
+        await world.assert_stored(picture, on_disk=True, in_bucket=True)
+        assert world.placements(picture) == ["synced"]
+    await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, pictures)
+
+
+async def test_what_the_store_always_refuses_fails_alone(
+    world: SyncWorld, store: FaultyHttp, object_store_server: ObjectStoreServer
+) -> None:
+    refused, *others = await world.pictures(20, files=1)
+    put = about(refused.keys[0], "PUT")
+    store.rule = always(INTERNAL_ERROR, put)
+    ended = await world.run(SyncOperation.UPLOAD_TO_S3, [refused, *others], delete_source=True)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("failed", 19, 1)
+    result = world.results(ended["job_id"])[str(refused.media_id)]
+    assert (result["status"], result["code"]) == ("failed", "store_error")
+    assert "500 InternalError" in result["detail"]
+    assert store.count(put) == ATTEMPTS
+    await world.assert_stored(refused, on_disk=True, in_bucket=False)
+    await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, [refused, *others])
+
+
+@pytest.mark.parametrize("fault", [SLOW_DOWN, Cut(Moment.BEFORE_REQUEST)], ids=["503 to all", "every connection reset"])
+async def test_a_store_that_fails_everything_is_away_and_uses_up_no_attempt(
+    world: SyncWorld, store: FaultyHttp, syncer: RunningService, fault: Fault
+) -> None:
+    pictures = await world.pictures(10, files=1)
+    copied = await world.picture(files=1)
+    seen, logged = len(store.faults), len(syncer.log_lines())
+    store.rule = always(fault)
+    job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures)
+    await world.bus.send(copy_command(copied))
+    await eventually(lambda: says(syncer, logged, "copies to the bucket wait") >= 2, within_seconds=40, why="both wait")
+    await eventually(
+        lambda: any(medium_of(r) == str(pictures[0].media_id) for r, _ in store.faults[seen:]), why="the job was tried"
+    )
+    assert await world.rows("SELECT 1 FROM items WHERE job_id = $1 AND status = 'pending'", job_id)
+    assert not world.results(job_id)
+    (queued,) = await world.rows("SELECT attempts, given_up_at FROM bucket_copies")
+    assert (queued["attempts"], queued["given_up_at"]) == (0, None)
+
+    store.rule = healthy
+    ended = await world.ended(job_id, within_seconds=60)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("completed", 10, 0)
+    await eventually(lambda: world.placements(copied)[-1:] == ["synced"], within_seconds=60, why="the copy is made")
+    for picture in [*pictures, copied]:
+        await world.assert_stored(picture, on_disk=True, in_bucket=True)
+
+
+def says(service: RunningService, since_line: int, message: str) -> int:
+    return sum(1 for line in service.log_lines()[since_line:] if line.get("message") == message)
+
+
+async def test_an_upload_in_parts_survives_resets_and_leaves_no_parts(
+    world: SyncWorld, store: FaultyHttp, object_store_server: ObjectStoreServer
+) -> None:
+    picture = await world.picture(files=1, size_bytes=20 * MEBIBYTE)
+    lost_parts = in_turn([Cut(Moment.IN_REQUEST), Cut(Moment.BEFORE_ANSWER), SLOW_DOWN], is_part)
+    lost_joining = in_turn([Cut(Moment.BEFORE_ANSWER)], is_joining)
+    store.rule = lambda request: lost_parts(request) or lost_joining(request)
+    ended = await world.run(SyncOperation.UPLOAD_TO_S3, [picture])
+    assert (ended["status"], ended["processed_files"]) == ("completed", 1)
+    assert store.count(is_joining) == 1, "what took effect is not sent again"
+    await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, [picture])
+    open_uploads = await world.client.list_multipart_uploads(Bucket=BUCKET)
+    assert not open_uploads.get("Uploads")
+
+
+def is_part(request: Request) -> bool:
+    return request.method == "PUT" and "partNumber=" in request.target
+
+
+def is_joining(request: Request) -> bool:
+    return request.method == "POST" and "uploadId=" in request.target
+
+
+async def test_a_download_that_is_cut_never_leaves_a_part_of_a_file(
+    world: SyncWorld, store: FaultyHttp, object_store_server: ObjectStoreServer
+) -> None:
+    picture = await world.picture(files=1, size_bytes=3 * MEBIBYTE)
+    await world.run(SyncOperation.UPLOAD_TO_S3, [picture], delete_source=True)
+    reading = about(picture.keys[0], "GET")
+    async with watched(world, picture) as sizes:
+        store.rule = always(Cut(Moment.IN_ANSWER, by_reset=False), reading)
+        failed = await world.run(SyncOperation.DOWNLOAD_FROM_S3, [picture])
+        assert world.results(failed["job_id"])[str(picture.media_id)]["code"] == "store_error"
+        assert store.count(reading) >= ATTEMPTS
+        assert files_of(world, [picture.media_id]) == []
+        await world.assert_stored(picture, on_disk=False, in_bucket=True)
+
+        store.rule = in_turn([Cut(Moment.IN_ANSWER), Cut(Moment.IN_ANSWER, by_reset=False), INTERNAL_ERROR], reading)
+        ended = await world.run(SyncOperation.DOWNLOAD_FROM_S3, (), retry_of=failed["job_id"], delete_source=True)
+        assert (ended["status"], ended["processed_files"]) == ("completed", 1)
+    assert sizes <= {3 * MEBIBYTE}
+    await world.assert_stored(picture, on_disk=True, in_bucket=False)
+    await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, [picture])
+
+
+@asynccontextmanager
+async def watched(world: SyncWorld, picture: Picture) -> AsyncIterator[set[int]]:
+    """Every size that the picture's file is seen to have meanwhile."""
+    path = world.disk / picture.keys[0]
+    sizes: set[int] = set()
+
+    async def look() -> None:
+        while True:
+            if path.exists():
+                sizes.add(path.stat().st_size)
+            await asyncio.sleep(0.001)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield sizes
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
