@@ -25,6 +25,7 @@ from shared.events.images import (
     ImageProgressV1,
     ImageRetryScheduledV1,
     ProcessImageV1,
+    RerenderImageV1,
     StorageStatus,
     StoredFile,
     SyncMediaV1,
@@ -42,6 +43,7 @@ from shared.events.reconcile import (
     RunStatus,
     StartReconcileRunV1,
 )
+from shared.events.revisions import MediaRevisionSupersededV1
 from shared.events.settings import (
     DEFAULT_VARIANTS,
     EntityTypeSettings,
@@ -88,6 +90,7 @@ __all__ = [
     "ImageProgressV1",
     "ImageRetryScheduledV1",
     "MediaFilter",
+    "MediaRevisionSupersededV1",
     "MediaSettings",
     "MediaStorageChangedV1",
     "MediaUploadedV1",
@@ -102,6 +105,7 @@ __all__ = [
     "RecordRepairResult",
     "RecordsRepairedV1",
     "RepairRecordsV1",
+    "RerenderImageV1",
     "RunCounts",
     "RunFileTaskV1",
     "RunStatus",

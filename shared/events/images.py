@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.envelope import Event
 from shared.events.media import StorageStrategy
-from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, SYNC_BATCHES
+from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, IMAGE_RERENDER, SYNC_BATCHES
 
 
 class StorageStatus(StrEnum):
@@ -56,6 +56,25 @@ class StoredFile(BaseModel):
     sha256: str
     width_px: int
     height_px: int
+
+
+class RerenderImageV1(Event, type="image.rerender.v1", topic=IMAGE_RERENDER):
+    """Render a further revision of a stored picture from its original; what is there stays as it is.
+
+    Answered as an upload is. It has a topic of its own, so that any number of these is never in the way of uploads.
+    """
+
+    job_id: UUID
+    media_id: UUID
+    revision: int = Field(description="the new one; no file of it exists yet")
+    original: StoredFile = Field(description="as the catalogue knows it: on the disk or in the bucket")
+    entity_type: str
+    settings_version: int = Field(ge=0, description="of the entity type's settings, at least; 0 while nobody set any")
+    storage_strategy: StorageStrategy = Field(description="where the medium's files are to be this time")
+    requested_at: datetime
+
+    def key(self) -> str:
+        return str(self.media_id)
 
 
 class ImageProcessedV1(Event, type="image.processed.v1", topic=IMAGE_EVENTS):

@@ -65,6 +65,7 @@ SERVICES = (
 
 MEDIA_EVENTS = Topic("media.events", "events")
 IMAGE_PROCESS = Topic("image.process", "commands")
+IMAGE_RERENDER = Topic("image.rerender", "commands")
 IMAGE_EVENTS = Topic("image.events", "events")
 SYNC_JOBS = Topic("sync.jobs", "commands")
 SYNC_BATCHES = Topic("sync.batches", "commands")
@@ -95,6 +96,7 @@ def dead_letter_topic(service: str) -> Topic:
 TOPICS: tuple[Topic, ...] = (
     MEDIA_EVENTS,
     IMAGE_PROCESS,
+    IMAGE_RERENDER,
     IMAGE_EVENTS,
     SYNC_JOBS,
     SYNC_BATCHES,

@@ -31,6 +31,17 @@ FILE = StoredFile(
 )
 
 SAMPLES: tuple[Event, ...] = (
+    events.RerenderImageV1(
+        job_id=JOB,
+        media_id=MEDIA,
+        revision=2,
+        original=FILE.model_copy(update={"name": "original", "key": f"media/57/{MEDIA}/1/original.webp"}),
+        entity_type="product",
+        settings_version=3,
+        storage_strategy=StorageStrategy.LOCAL_FIRST,
+        requested_at=TIME,
+    ),
+    events.MediaRevisionSupersededV1(media_id=MEDIA, revision=1, files=(FILE,), superseded_at=TIME),
     events.MediaUploadedV1(
         media_id=MEDIA,
         job_id=JOB,
