@@ -23,7 +23,7 @@ from shared.messaging.errors import (
     decisive,
 )
 from shared.messaging.failures import claim_suffix, follow_up
-from shared.messaging.incoming import UNKNOWN_TYPE, Record, read_delivery, read_event
+from shared.messaging.incoming import UNKNOWN_TYPE, Record, read_deliveries, read_event
 from shared.messaging.retry import DeadLetter, Decision, Postpone, Retry, RetryPolicy, next_attempt
 from shared.messaging.topics import Topic
 from shared.outbox.outgoing import OutgoingMessage, append
@@ -70,8 +70,20 @@ class Dispatcher:
         self._unit_of_work = unit_of_work
         self._handlers = handlers
 
-    async def dispatch(self, record: Record, topic: Topic) -> Outcome:
-        delivery, problem = read_delivery(record, self._service)
+    async def dispatch(self, record: Record, topic: Topic) -> list[Outcome]:
+        """What became of each message of the record.
+
+        A foreign record may hold several: where one of them can't be handled now, all are tried again, and the inbox
+        stops those that took effect.
+        """
+        deliveries = read_deliveries(record, self._service)
+        if not deliveries:
+            metrics.messages_handled_total.labels(record.topic, UNKNOWN_TYPE, "skipped").inc()
+        return [await self._dispatch_one(delivery, problem, record, topic) for delivery, problem in deliveries]
+
+    async def _dispatch_one(
+        self, delivery: Delivery, problem: PermanentError | None, record: Record, topic: Topic
+    ) -> Outcome:
         started_at = time.perf_counter()
         with span(
             f"process {delivery.envelope.type}",

@@ -1,9 +1,10 @@
-"""From a Kafka record to a delivery and its event."""
+"""From a Kafka record to its deliveries and their events."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from shared.events import Envelope, Event
 from shared.messaging import headers as names
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import PermanentError
+from shared.messaging.foreign import FOREIGN_READERS, ForeignMessage
 from shared.messaging.plain_text import read_text
 
 UNKNOWN_TYPE = "unknown"
@@ -51,12 +53,37 @@ def _number(headers: Mapping[str, str], name: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else default
 
 
-def read_delivery(record: Record, consumer: str) -> tuple[Delivery, PermanentError | None]:
-    """The delivery, and why its envelope can't be trusted, if so.
+def read_deliveries(record: Record, consumer: str) -> list[tuple[Delivery, PermanentError | None]]:
+    """The deliveries of a record, each with why it can't be trusted, if so.
 
-    A record that is no CloudEvent gets an id derived from its place in the log, so that it becomes one dead letter
-    however often it is delivered.
+    A CloudEvent is one. A foreign record (see `foreign.py`) is as many as it holds messages, none included. What is
+    neither gets an id derived from its place in the log, so that it becomes one dead letter however often it is
+    delivered.
     """
+    delivery, problem = _read(record, consumer)
+    read_foreign = FOREIGN_READERS.get(delivery.topic)
+    if problem is None or read_foreign is None or any(name.startswith("ce_") for name in delivery.headers):
+        return [(delivery, problem)]
+    foreign = read_foreign(delivery.payload)
+    deliveries: list[tuple[Delivery, PermanentError | None]] = [
+        (_translated(delivery, message), None) for message in foreign.messages
+    ]
+    if foreign.problem is not None:
+        deliveries.append((delivery, PermanentError("notification_invalid", foreign.problem)))
+    return deliveries
+
+
+def _translated(delivery: Delivery, message: ForeignMessage) -> Delivery:
+    """As if we had sent the message ourselves: so it is retried, and so its dead letter is kept.
+
+    The mark of a replay is left out: of a record that is sent again, what took effect already must not do so twice.
+    """
+    headers = {**delivery.headers, **message.envelope.headers()}
+    headers.pop(names.REPLAY, None)
+    return replace(delivery, envelope=message.envelope, key=message.key, payload=message.payload, headers=headers)
+
+
+def _read(record: Record, consumer: str) -> tuple[Delivery, PermanentError | None]:
     headers = read_headers(record)
     topic = headers.get(names.ORIGIN_TOPIC, record.topic)
     partition = _number(headers, names.ORIGIN_PARTITION, record.partition)
