@@ -477,6 +477,46 @@ async def test_a_key_can_not_exceed_its_maker(site: Site) -> None:
     assert answer.status_code == 403
 
 
+async def test_a_key_can_not_outlive_the_key_that_makes_it(site: Site) -> None:
+    root = await site.signed_in()
+    ends_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    wanted = {"name": "k", "role": "admin"}
+    made = await root.post("/api/admin/api-keys", json={**wanted, "expiresAt": ends_at.isoformat()})
+    maker = site.client(Authorization=f"Bearer {made.json()['key']}")
+
+    async def end_of(**body: str) -> datetime:
+        answer = await maker.post("/api/admin/api-keys", json={**wanted, **body})
+        assert answer.status_code == 201, answer.text
+        stored = await site.admin.fetchval("SELECT expires_at FROM api_keys WHERE id = $1", answer.json()["id"])
+        assert datetime.fromisoformat(answer.json()["expiresAt"]) == stored
+        return cast(datetime, stored)
+
+    assert await end_of() == ends_at
+    sooner = ends_at - timedelta(hours=1)
+    assert await end_of(expiresAt=sooner.isoformat()) == sooner
+    later = (ends_at + timedelta(seconds=1)).isoformat()
+    answer = await maker.post("/api/admin/api-keys", json={**wanted, "expiresAt": later})
+    assert answer.status_code == 422
+    (error,) = problem(answer)["errors"]
+    assert error["field"] == "expiresAt"
+    assert ends_at.isoformat().replace("+00:00", "Z") in error["message"]
+
+
+async def test_a_revoked_key_that_is_remembered_leaves_neither_key_nor_ticket(site: Site, site_with: SiteWith) -> None:
+    other = await site_with(principal_cache_seconds=60.0)
+    root = await site.signed_in()
+    key = (await root.post("/api/admin/api-keys", json={"name": "k", "role": "admin"})).json()
+    client = other.client(Authorization=f"Bearer {key['key']}")
+    assert (await client.post("/api/auth/ticket")).status_code == 201
+    await root.delete(f"/api/admin/api-keys/{key['id']}")
+    assert await site.admin.fetchval("SELECT count(*) FROM tickets") == 0
+    for answer in (
+        await client.post("/api/admin/api-keys", json={"name": "k", "role": "admin"}),
+        await client.post("/api/auth/ticket"),
+    ):
+        assert (answer.status_code, problem(answer)["code"]) == (401, "not_signed_in")
+
+
 async def test_a_key_sinks_with_its_maker(site: Site) -> None:
     root = await site.signed_in()
     admin = await site.signed_in(Role.ADMIN)

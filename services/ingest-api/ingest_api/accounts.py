@@ -39,6 +39,14 @@ PrincipalKind = Literal["session", "api_key", "ticket"]
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What a principal stands on; a ticket stands on what it was made with."""
+
+    session_hash: bytes | None = field(default=None, repr=False)
+    api_key_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who makes a request.
 
@@ -49,9 +57,18 @@ class Principal:
     email: str
     role: Role
     kind: PrincipalKind
+    credential: Credential = Credential()
 
     def may(self, role: Role) -> bool:
         return self.role.includes(role)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a principal is by now: its role, and when the API key ends that it stands on, if that has an end."""
+
+    role: Role
+    key_ends_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

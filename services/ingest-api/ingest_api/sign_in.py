@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ingest_api.accounts import (
     ApiKeyText,
     Principal,
+    Role,
     StoredCredentials,
     User,
     new_secret,
@@ -194,11 +195,21 @@ class SignIn:
             return await AccountRepository(connection).use_ticket(token)
 
     async def issue_ticket(self, principal: Principal) -> str:
-        """A ticket that opens one WebSocket within 30 seconds."""
+        """A ticket that opens one WebSocket within 30 seconds; it ends with what the principal stands on.
+
+        Raises Problem 401 if that has ended already.
+        """
         token = new_secret()
         async with self.database.connection() as connection:
-            await AccountRepository(connection).add_ticket(token, principal, TICKET_SECONDS)
+            if not await AccountRepository(connection).add_ticket(token, principal, TICKET_SECONDS):
+                raise Problem(401, "not_signed_in", "The session or API key has just ended: sign in again.")
         return token
+
+    async def still_admits(self, principal: Principal, needed: Role) -> bool:
+        """Whether what the principal stands on goes on, with the needed role; asking is no use that keeps it alive."""
+        async with self.database.connection() as connection:
+            standing = await AccountRepository(connection).standing(principal, self.policy)
+        return standing is not None and standing.role.includes(needed)
 
     def forget(self) -> None:
         """Have every principal looked up anew; to be called after revoking or changing any."""

@@ -18,6 +18,7 @@ from ingest_api.accounts import (
     ApiKeyText,
     Principal,
     Role,
+    Standing,
     User,
     new_secret,
     normalised_email,
@@ -274,7 +275,8 @@ class ApiKeyController(Controller):
     ) -> Response[NewApiKeyAnswer]:
         """The key is in this answer and can't be shown again. 403 if its role exceeds that of its maker.
 
-        It acts for its maker's account, with the lower of the two roles at the time of each call.
+        It acts for its maker's account, with the lower of the two roles at the time of each call. One that is made with
+        a key that ends can't outlive that: without `expiresAt` it ends at the same time, a later one is 422.
         """
         role = Role(data.role)
         if not request.user.may(role):
@@ -286,10 +288,16 @@ class ApiKeyController(Controller):
             raise InvalidFields(FieldError("expiresAt", "must lie before the year 9999: leave it out for no end"))
         key = ApiKeyText(new_id(), new_secret())
         async with sign_in.database.connection() as connection:
-            await AccountRepository(connection).add_api_key(
-                key, name=data.name, role=role, created_by=request.user.user_id, expires_at=data.expiresAt
+            accounts = AccountRepository(connection)
+            # Asked for here, since the principal may be a remembered one: a revoked key must not leave a good one.
+            standing = await accounts.standing(request.user, sign_in.policy)
+            if standing is None:
+                raise Problem(401, "not_signed_in", "The session or API key has just ended: sign in again.")
+            expires_at = _end_of_new_key(standing, data.expiresAt)
+            await accounts.add_api_key(
+                key, name=data.name, role=role, created_by=request.user.user_id, expires_at=expires_at
             )
-        answer = NewApiKeyAnswer(key.id, str(key), data.name, role, data.expiresAt)
+        answer = NewApiKeyAnswer(key.id, str(key), data.name, role, expires_at)
         return Response(answer, status_code=201, headers=NO_STORE)
 
     @get(summary="List API keys")
@@ -314,6 +322,17 @@ class ApiKeyController(Controller):
         if not removed:
             raise Problem(404, "not_found", "There is no such API key among those that you may revoke.")
         sign_in.forget()
+
+
+def _end_of_new_key(maker: Standing, asked_for: datetime | None) -> datetime | None:
+    """When the key is to end: at the time asked for, but not after the key that makes it. Raises InvalidFields."""
+    latest = maker.key_ends_at
+    if latest is None:
+        return asked_for
+    if asked_for is not None and asked_for > latest:
+        end = latest.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        raise InvalidFields(FieldError("expiresAt", f"must not lie after {end}, when the key that makes it ends"))
+    return asked_for or latest
 
 
 def _own(principal: Principal) -> UUID | None:

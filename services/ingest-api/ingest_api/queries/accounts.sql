@@ -73,14 +73,28 @@ DELETE FROM sessions WHERE user_id = $1;
 DELETE FROM tickets WHERE user_id = $1;
 
 -- name: add_ticket
-INSERT INTO tickets (token_hash, user_id, role, expires_at)
-VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4));
+INSERT INTO tickets (token_hash, user_id, role, session_hash, api_key_id, expires_at)
+VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6));
 
 -- name: use_ticket
 -- Deleting is what makes it one-use: of two at once only one gets the row.
 DELETE FROM tickets USING users
 WHERE tickets.token_hash = $1 AND tickets.expires_at > clock_timestamp() AND users.id = tickets.user_id
-RETURNING users.id AS user_id, users.email, users.role AS user_role, tickets.role;
+RETURNING users.id AS user_id, users.email, users.role AS user_role, tickets.role, tickets.session_hash,
+          tickets.api_key_id;
+
+-- name: standing
+-- No row once the account, the session ($2, idle for $4 seconds at most) or the API key ($3) is gone.
+SELECT users.role AS user_role, coalesce(api_keys.role, users.role) AS role, api_keys.expires_at AS key_ends_at
+FROM users
+LEFT JOIN sessions ON sessions.token_hash = $2 AND sessions.user_id = users.id
+     AND sessions.expires_at > clock_timestamp()
+     AND sessions.last_seen_at > clock_timestamp() - make_interval(secs => $4)
+LEFT JOIN api_keys ON api_keys.id = $3 AND api_keys.created_by = users.id
+     AND (api_keys.expires_at IS NULL OR api_keys.expires_at > clock_timestamp())
+WHERE users.id = $1
+  AND ($2::bytea IS NULL OR sessions.token_hash IS NOT NULL)
+  AND ($3::uuid IS NULL OR api_keys.id IS NOT NULL);
 
 -- name: add_api_key
 INSERT INTO api_keys (id, secret_hash, name, role, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6);

@@ -10,7 +10,17 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest_api.accounts import ApiKey, ApiKeyText, Principal, Role, StoredCredentials, User, secret_hash
+from ingest_api.accounts import (
+    ApiKey,
+    ApiKeyText,
+    Credential,
+    Principal,
+    Role,
+    Standing,
+    StoredCredentials,
+    User,
+    secret_hash,
+)
 from ingest_api.rate_limit import LoginAttempt
 from ingest_api.sessions import SessionPolicy
 from shared.db.pool import PooledConnection
@@ -103,7 +113,8 @@ class AccountRepository:
         )
         if row is None:
             return None
-        principal = Principal(row["user_id"], row["email"], Role(row["role"]), "session")
+        credential = Credential(session_hash=secret_hash(token))
+        principal = Principal(row["user_id"], row["email"], Role(row["role"]), "session", credential)
         return FoundPrincipal(principal, row["seconds_left"], row["untouched"])
 
     async def touch_session(self, token: str) -> None:
@@ -117,10 +128,22 @@ class AccountRepository:
         await self._connection.execute(QUERIES["end_sessions_of"], user_id)
         await self._connection.execute(QUERIES["end_tickets_of"], user_id)
 
-    async def add_ticket(self, token: str, principal: Principal, lifetime_seconds: float) -> None:
-        await self._connection.execute(
-            QUERIES["add_ticket"], secret_hash(token), principal.user_id, principal.role, lifetime_seconds
-        )
+    async def add_ticket(self, token: str, principal: Principal, lifetime_seconds: float) -> bool:
+        """False if what the principal stands on has ended meanwhile."""
+        credential = principal.credential
+        try:
+            await self._connection.execute(
+                QUERIES["add_ticket"],
+                secret_hash(token),
+                principal.user_id,
+                principal.role,
+                credential.session_hash,
+                credential.api_key_id,
+                lifetime_seconds,
+            )
+        except asyncpg.ForeignKeyViolationError:
+            return False
+        return True
 
     async def use_ticket(self, token: str) -> Principal | None:
         """Whose ticket it was; nobody can use it again."""
@@ -128,7 +151,23 @@ class AccountRepository:
         if row is None:
             return None
         role = Role(row["role"]).at_most(Role(row["user_role"]))
-        return Principal(row["user_id"], row["email"], role, "ticket")
+        return Principal(
+            row["user_id"], row["email"], role, "ticket", Credential(row["session_hash"], row["api_key_id"])
+        )
+
+    async def standing(self, principal: Principal, policy: SessionPolicy) -> Standing | None:
+        """What the principal is by now; None once what it stands on has ended."""
+        credential = principal.credential
+        row = await self._connection.fetchrow(
+            QUERIES["standing"],
+            principal.user_id,
+            credential.session_hash,
+            credential.api_key_id,
+            policy.idle_seconds,
+        )
+        if row is None:
+            return None
+        return Standing(Role(row["role"]).at_most(Role(row["user_role"])), row["key_ends_at"])
 
     # API keys
 
@@ -154,7 +193,7 @@ class AccountRepository:
         if row is None:
             return None
         role = Role(row["role"]).at_most(Role(row["user_role"]))
-        principal = Principal(row["user_id"], row["email"], role, "api_key")
+        principal = Principal(row["user_id"], row["email"], role, "api_key", Credential(api_key_id=key_id))
         seconds_left = float("inf") if row["seconds_left"] is None else row["seconds_left"]
         return FoundPrincipal(principal, seconds_left, row["untouched"]), row["secret_hash"]
 
