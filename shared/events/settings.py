@@ -32,6 +32,14 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+class WrongField(ValueError):
+    """What is wrong with one field in the light of others; `field` is its path from the whole that was looked at."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
 def _base_url(text: str) -> str:
     refusal = "must be an address such as https://s3.example.org:9000"
     try:
@@ -73,6 +81,12 @@ def _variant_name(text: str) -> str:
         raise ValueError("must begin with a small letter or digit and have at most 32 of a-z, 0-9, '-' and '_'")
     if text in _RESERVED_VARIANT_NAMES:
         raise ValueError(f"must not be {text!r}: that is the name of the uploaded file")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable characters on one line")
     return text
 
 
@@ -147,7 +161,7 @@ class WatermarkSettings(_Document):
     the next) as a share of the picture's shorter side.
     """
 
-    text: str | None = Field(default=None, min_length=1, max_length=200)
+    text: Annotated[str, AfterValidator(_one_line)] | None = Field(default=None, min_length=1, max_length=200)
     picture_media_id: UUID | None = None
     position: WatermarkPosition = WatermarkPosition.BOTTOM_RIGHT
     opacity: float = Field(default=0.5, gt=0, le=1)
@@ -158,10 +172,10 @@ class WatermarkSettings(_Document):
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> WatermarkSettings:
-        if (self.text is None) == (self.picture_media_id is None):
-            raise ValueError("needs either text or pictureMediaId")
-        if self.text is not None and not self.text.isprintable():
-            raise ValueError("text must be printable characters on one line")
+        if self.text is None and self.picture_media_id is None:
+            raise WrongField("text", "is missing, and so is pictureMediaId: a watermark is one of them")
+        if self.text is not None and self.picture_media_id is not None:
+            raise WrongField("pictureMediaId", "can't be given together with text: a watermark is one of them")
         return self
 
 
@@ -194,7 +208,7 @@ class EntityTypeSettings(_Document):
     def _marked_variants_exist(self) -> EntityTypeSettings:
         marked = (self.watermark.variants if self.watermark else None) or ()
         if unknown := sorted(set(marked) - {variant.name for variant in self.variants}):
-            raise ValueError(f"watermark.variants: {', '.join(unknown)} is no variant of this entity type")
+            raise WrongField("watermark.variants", f"{', '.join(unknown)} is no variant of this entity type")
         return self
 
 

@@ -260,7 +260,7 @@ async def test_without_its_mark_a_picture_fails_and_says_why(
     await bus.send(command)
     fact = await bus.one(command.media_id, "image.failed.v1", within_seconds=60)
     assert (fact["code"], fact["attempts"]) == ("watermark_missing", 3)
-    await set_watermark(processor, bus, "undrawable", 1, WatermarkSettings(text="Ж"))
+    await set_watermark(processor, bus, "undrawable", 1, WatermarkSettings(text="中"))
     command = staged(system, photo_jpeg(300, 200), entity_type="undrawable")
     await bus.send(command)
     fact = await bus.one(command.media_id, "image.failed.v1")

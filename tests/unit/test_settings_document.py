@@ -164,8 +164,20 @@ def test_put_names_each_missing_field_once_and_takes_read_only_ones_along() -> N
         ({"variants": [VARIANT], "strategy": "cloud"}, {"strategy"}),
         ({"variants": [VARIANT], "strategy": "both"}, {"strategy"}),
         ({"variants": [VARIANT], "colour": 1}, {"colour"}),
-        ({"variants": [VARIANT], "watermark": {}}, {"watermark"}),
-        ({"variants": [VARIANT], "watermark": {"text": "a\nb"}}, {"watermark"}),
+        ({"variants": [VARIANT], "watermark": {"text": "Größe € é Ё № ©"}}, set()),
+        ({"variants": [VARIANT], "watermark": {}}, {"watermark.text"}),
+        (
+            {
+                "variants": [VARIANT],
+                "watermark": {**TEXT_MARK, "pictureMediaId": "01890a5d-ac96-774b-bcce-b302099a8057"},
+            },
+            {"watermark.pictureMediaId"},
+        ),
+        ({"variants": [VARIANT], "watermark": {"text": "a\nb"}}, {"watermark.text"}),
+        ({"variants": [VARIANT], "watermark": {"text": ""}}, {"watermark.text"}),
+        ({"variants": [VARIANT], "watermark": {"text": "  "}}, {"watermark.text"}),
+        ({"variants": [VARIANT], "watermark": {"text": "日本"}}, {"watermark.text"}),
+        ({"variants": [VARIANT], "watermark": {**TEXT_MARK, "variants": ["huge"]}}, {"watermark.variants"}),
         ({"variants": [VARIANT], "watermark": {**TEXT_MARK, "position": "middle"}}, {"watermark.position"}),
         ({"variants": [VARIANT], "watermark": {**TEXT_MARK, "opacity": 0}}, {"watermark.opacity"}),
         ({"variants": [VARIANT], "watermark": {**TEXT_MARK, "scale": 1.1}}, {"watermark.scale"}),
@@ -175,6 +187,11 @@ def test_put_names_each_missing_field_once_and_takes_read_only_ones_along() -> N
 )
 def test_settings_of_an_entity_type(body: dict[str, Any], wrong: set[str]) -> None:
     assert set(refused(lambda: entity_type_settings(body, s3_enabled=False))) == wrong
+
+
+def test_letters_without_a_shape_are_named() -> None:
+    body = {"variants": [VARIANT], "watermark": {"text": "Foto 日本 本 ©"}}
+    assert "'日本'" in refused(lambda: entity_type_settings(body, s3_enabled=False))["watermark.text"]
 
 
 def test_what_was_read_of_an_entity_type_can_be_put_back() -> None:

@@ -18,6 +18,7 @@ from image_processor import errors
 from image_processor.decoding import open_picture
 from image_processor.resizing import resized
 from image_processor.watermark_layout import TILT_DEGREES, Layout, MarkRules, lay_out
+from shared.mark_font import font_path, undrawable
 from shared.messaging.errors import PermanentError
 
 MARK_PIXEL_LIMIT_PX: Final = 25_000_000
@@ -26,7 +27,6 @@ _KEPT_STAMP_PX: Final = 1_000_000
 _MEASURED_AT_PX: Final = 100.0
 _SMALLEST_FONT_PX: Final = 16.0
 _STROKE_SHARE: Final = 0.04
-_NO_GLYPH: Final = "\U0010fffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Mark(Protocol):
 
 
 class TextMark:
-    """White letters with a dark edge, so that they are read on any ground, in the font that comes with Pillow."""
+    """White letters with a dark edge, so that they are read on any ground."""
 
     is_grey = True
 
     def __init__(self, text: str) -> None:
         self._text = text
-        if missing := "".join(sorted({letter for letter in text if _is_missing(letter)})):
+        if missing := undrawable(text):
             raise errors.watermark_text(missing)
         if (letters := _letters(text, _MEASURED_AT_PX)) is None:
             raise errors.watermark_text(text)
@@ -180,10 +180,10 @@ def _picture_mark(picture: MarkPicture) -> PictureMark:
 
 @lru_cache(maxsize=1)
 def _base_font() -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(_MEASURED_AT_PX)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("this Pillow is built without FreeType: install one with it, as its wheels are")
-    return font
+    try:
+        return ImageFont.truetype(font_path(), _MEASURED_AT_PX)
+    except ImportError as error:
+        raise RuntimeError("this Pillow is built without FreeType: install one with it, as its wheels are") from error
 
 
 def _font(size_px: float) -> ImageFont.FreeTypeFont:
@@ -204,12 +204,3 @@ def _letters(text: str, font_px: float) -> Image.Image | None:
     ImageDraw.Draw(alpha).text((-left, -top), text, fill=255, font=font, stroke_width=stroke_px)
     box = alpha.getbbox()
     return Image.merge("RGBA", (ink, ink, ink, alpha)).crop(box) if box else None
-
-
-def _is_missing(letter: str) -> bool:
-    return not letter.isspace() and _glyph(letter) == _glyph(_NO_GLYPH)
-
-
-def _glyph(letter: str) -> tuple[tuple[int, int], bytes]:
-    mask = _base_font().getmask(letter)
-    return mask.size, bytes(mask)

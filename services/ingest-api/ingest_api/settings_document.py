@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
-from shared.events import EntityTypeSettings, MediaSettings, StorageStrategy
+from shared.events import EntityTypeSettings, MediaSettings, StorageStrategy, WatermarkSettings
+from shared.events.settings import WrongField
+from shared.mark_font import undrawable
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -62,6 +65,8 @@ def entity_type_settings(body: Mapping[str, Any], *, s3_enabled: bool) -> Entity
     settings = _read(EntityTypeSettings, {name: body[name] for name in ENTITY_TYPE_FIELDS if name in body}, errors)
     if settings is not None and settings.strategy in NEEDS_BUCKET and not s3_enabled:
         errors.append(FieldError("strategy", f"{settings.strategy} {_S3_OFF}"))
+    if settings is not None and settings.watermark is not None:
+        errors += _undrawable(settings.watermark)
     if settings is None or errors:
         raise InvalidFields(*_once(errors))
     return settings
@@ -114,17 +119,33 @@ def _contradictions(settings: MediaSettings, s3_reachable: bool) -> Iterable[Fie
         yield FieldError("defaultStorageStrategy", f"{settings.default_storage_strategy} {_S3_OFF}")
 
 
+def _undrawable(watermark: WatermarkSettings) -> Iterator[FieldError]:
+    if watermark.text is not None and not watermark.text.strip():
+        yield FieldError("watermark.text", "has nothing to see in it")
+    if missing := undrawable(watermark.text or ""):
+        detail = f"holds {missing!r}, which the font has no shape for: it knows Latin, Greek and Cyrillic letters"
+        yield FieldError("watermark.text", detail)
+
+
 def _read(model: type[M], values: Mapping[str, Any], errors: list[FieldError]) -> M | None:
     """None, and what is wrong among the errors, where the values don't fit."""
     try:
         # Strict in JSON's own types: "true" is no truth value and 30.5 no whole number.
         return model.model_validate_json(json.dumps(values), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
+        found_errors = error.errors(include_url=False, include_input=False)
         errors.extend(
-            FieldError(".".join(map(str, found["loc"])) or "body", found["msg"].removeprefix("Value error, "))
-            for found in error.errors(include_url=False, include_input=False)
+            FieldError(_field_of(found), found["msg"].removeprefix("Value error, ")) for found in found_errors
         )
         return None
+
+
+def _field_of(found: ErrorDetails) -> str:
+    """The field as its caller wrote it; where several were looked at together, the one that is to blame."""
+    path = [*map(str, found["loc"])]
+    if isinstance(cause := found.get("ctx", {}).get("error"), WrongField):
+        path.append(cause.field)
+    return ".".join(path) or "body"
 
 
 def _unknown(body: Mapping[str, Any], known: Iterable[str], at: str = "") -> list[FieldError]:
