@@ -205,6 +205,46 @@ async def test_a_store_that_fails_everything_is_away_and_uses_up_no_attempt(
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
 
 
+@pytest.mark.parametrize("pictures_count", [10, 60], ids=["a small job", "a parent and its children"])
+async def test_a_job_that_waits_for_the_bucket_is_cancelled_at_once(
+    world: SyncWorld, store: FaultyHttp, pictures_count: int
+) -> None:
+    pictures = await world.pictures(pictures_count, files=1)
+    store.rule = always(SLOW_DOWN)
+    job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures, batch_size=20)
+    jobs = 1 if pictures_count < 50 else 3
+    await eventually(lambda: put_off(world, job_id, 2 * jobs), within_seconds=40, why="each batch was put off twice")
+
+    await world.cancel(job_id)
+    ended = await world.ended(job_id, within_seconds=2)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("cancelled", 0, 0)
+    of_job = "job_id = $1 OR parent_job_id = $1"
+    assert len(await world.rows(f"SELECT 1 FROM jobs WHERE finished_at IS NULL AND ({of_job})", job_id)) == 0
+    assert not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
+
+    # The batches that were put off come back to a job that has ended, and leave it and its media alone.
+    store.rule = healthy
+    assert (await world.run(SyncOperation.UPLOAD_TO_S3, pictures[:3]))["status"] == "completed"
+    await eventually(lambda: none_put_off(world), within_seconds=40, why="what was put off has come back")
+    assert await world.ended(job_id) == ended
+    for picture in pictures[3:]:
+        await world.assert_stored(picture, on_disk=True, in_bucket=False)
+
+
+PUT_OFF = "topic = 's3-syncer.retry' AND headers ? 'mb_postponed'"
+
+
+async def put_off(world: SyncWorld, job_id: UUID, times: int) -> bool:
+    """Whether the batches of a job were put off so often, taken together, and none is in hand."""
+    of_job = "SELECT job_id::text FROM jobs WHERE job_id = $1 OR parent_job_id = $1"
+    rows = await world.rows(f"SELECT 1 FROM outbox WHERE {PUT_OFF} AND key IN ({of_job})", job_id)
+    return len(rows) >= times and not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
+
+
+async def none_put_off(world: SyncWorld) -> bool:
+    return not await world.rows(f"SELECT 1 FROM outbox WHERE {PUT_OFF} AND sent_at IS NULL")
+
+
 def says(service: RunningService, since_line: int, message: str) -> int:
     return sum(1 for line in service.log_lines()[since_line:] if line.get("message") == message)
 

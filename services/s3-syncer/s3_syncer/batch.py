@@ -26,6 +26,8 @@ GROUP_SECONDS = 0.2
 WRITE_AGAIN_SECONDS = (0.05, 0.05)
 """Waits before each further try at writing progress while PostgreSQL hiccups; after the last the batch is held."""
 HELD_MEDIA_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+"""How long a batch without results works on before it asks whether its job is cancelled."""
 SWEEP_SECONDS = 60.0
 
 
@@ -164,7 +166,7 @@ class _Run:
         is_open = True
         while is_open:
             group: list[Outcome] = []
-            closes_at = time.monotonic() + self._settings.hold_seconds / 4
+            closes_at = time.monotonic() + min(LOOK_SECONDS, self._settings.hold_seconds / 4)
             while is_open and len(group) < GROUP_RESULTS and (left := closes_at - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left):
@@ -176,6 +178,8 @@ class _Run:
                         closes_at = min(closes_at, time.monotonic() + GROUP_SECONDS)
             if group:
                 await self._write(group)
+            else:
+                await self._look()
             if time.monotonic() - self._renewed_at > self._settings.hold_seconds / 4:
                 await self._renew()
 
@@ -249,7 +253,8 @@ class _Run:
     async def _hold(self) -> list[Medium]:
         async with self._unit_of_work.begin() as transaction:
             sync = SyncRepository(transaction.connection)
-            job = await sync.job(self._job.job_id)
+            # Locked: who cancels the job either sees what is held here, or is seen.
+            job = await sync.locked_job(self._job.job_id)
             self._cancelled = job is None or job.cancel_requested
             if self._cancelled:
                 return []
@@ -263,6 +268,16 @@ class _Run:
         if time.monotonic() > self._ends_at:
             raise errors.media_held()
         await asyncio.sleep(HELD_MEDIA_SECONDS)
+
+    async def _look(self) -> None:
+        try:
+            async with self._unit_of_work.begin() as transaction:
+                job = await SyncRepository(transaction.connection).job(self._job.job_id)
+        except InfrastructureUnavailable as error:
+            # Nothing is lost by not knowing: what has to be written decides whether the batch goes on.
+            log.warning("could not ask whether the job is cancelled", extra={"detail": str(error)})
+        else:
+            self._cancelled = self._cancelled or job is None or job.cancel_requested
 
     async def _renew(self) -> None:
         self._renewed_at = time.monotonic()

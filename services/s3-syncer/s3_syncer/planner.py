@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from s3_syncer import errors
-from s3_syncer.ending import end_parent_if_done
+from s3_syncer.ending import end_job, end_parent_if_done
 from s3_syncer.jobs import Job
 from s3_syncer.planning import has_children, ordered, page_after
 from s3_syncer.repository import Selected, SyncRepository
@@ -14,6 +14,9 @@ from shared.events import RunSyncBatchV1, StartSyncJobV1, SyncJobStatus, SyncRes
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
+
+CANCELLED_AT_ONCE = 50
+"""Jobs that a cancelled parent's children end in one transaction."""
 
 
 class Planner:
@@ -43,12 +46,33 @@ class Planner:
             await end_parent_if_done(transaction, sync, planned)
 
     async def cancel(self, job_id: UUID, delivery: Delivery) -> None:
-        """Batches see it before their next file; the last of them ends the job. A job that has ended stays as it is."""
-        async with self._unit_of_work.begin(delivery) as transaction:
+        """A batch in hand sees it before its next file and ends by itself; the others end here, without their turn.
+
+        A job that has ended stays as it is.
+        """
+        async with self._unit_of_work.begin() as transaction:
             sync = SyncRepository(transaction.connection)
             if await sync.job(job_id) is None:
                 raise errors.unknown_job(job_id)
-            await sync.cancel_jobs(job_id)
+            # First and alone: once this is committed no child is added, and the children are locked before the parent.
+            await sync.cancel_job(job_id)
+        async with self._unit_of_work.begin() as transaction:
+            await SyncRepository(transaction.connection).cancel_children(job_id)
+        cursor: UUID | None = None
+        while True:
+            async with self._unit_of_work.begin() as transaction:
+                sync = SyncRepository(transaction.connection)
+                cancelled = await sync.lock_cancelled(job_id, cursor, CANCELLED_AT_ONCE)
+                # Asked under the rows' locks: a batch takes its media under the lock of its job.
+                in_hand = await sync.holders([job.job_id for job in cancelled])
+                for job in cancelled:
+                    if job.job_id not in in_hand:
+                        await end_job(transaction, sync, job)
+            if len(cancelled) < CANCELLED_AT_ONCE:
+                break
+            cursor = cancelled[-1].job_id
+        async with self._unit_of_work.begin(delivery):
+            pass
 
     async def _begin(
         self, command: StartSyncJobV1, selection: _Selection, delivery: Delivery, is_last_attempt: bool

@@ -120,9 +120,22 @@ RETURNING *;
 -- name: count_ended_child
 UPDATE jobs SET children_ended = children_ended + 1 WHERE job_id = $1 RETURNING *;
 
--- name: cancel_jobs
-UPDATE jobs SET cancel_requested = true
-WHERE (job_id = $1 OR parent_job_id = $1) AND finished_at IS NULL;
+-- name: cancel_job
+UPDATE jobs SET cancel_requested = true WHERE job_id = $1 AND finished_at IS NULL;
+
+-- name: cancel_children
+UPDATE jobs SET cancel_requested = true WHERE parent_job_id = $1 AND finished_at IS NULL;
+
+-- name: lock_cancelled
+SELECT * FROM jobs
+WHERE ((job_id = $1 AND NOT is_parent) OR parent_job_id = $1) AND cancel_requested AND finished_at IS NULL
+  AND ($2::uuid IS NULL OR job_id > $2)
+ORDER BY job_id
+LIMIT $3
+FOR UPDATE;
+
+-- name: holders
+SELECT DISTINCT held_by FROM media WHERE held_by = ANY($1);
 
 -- name: prune_jobs
 DELETE FROM jobs

@@ -150,8 +150,20 @@ class SyncRepository:
     async def count_ended_child(self, parent_job_id: UUID) -> Job:
         return _job(await self._connection.fetchrow(QUERIES["count_ended_child"], parent_job_id))
 
-    async def cancel_jobs(self, job_id: UUID) -> None:
-        await self._connection.execute(QUERIES["cancel_jobs"], job_id)
+    async def cancel_job(self, job_id: UUID) -> None:
+        await self._connection.execute(QUERIES["cancel_job"], job_id)
+
+    async def cancel_children(self, parent_job_id: UUID) -> None:
+        await self._connection.execute(QUERIES["cancel_children"], parent_job_id)
+
+    async def lock_cancelled(self, job_id: UUID, cursor: UUID | None, limit: int) -> list[Job]:
+        """The job itself unless it is a parent, or its children: what is cancelled and has not ended."""
+        return [_job(row) for row in await self._connection.fetch(QUERIES["lock_cancelled"], job_id, cursor, limit)]
+
+    async def holders(self, job_ids: Sequence[UUID]) -> set[UUID]:
+        """Which of the jobs hold media: their batch is in hand, or has to finish removals."""
+        rows = await self._connection.fetch(QUERIES["holders"], list(job_ids))
+        return {row["held_by"] for row in rows}
 
     async def prune_jobs(self, kept_seconds: float, limit: int) -> None:
         await self._connection.execute(QUERIES["prune_jobs"], kept_seconds, limit)
