@@ -78,6 +78,29 @@ def watermark_text(missing: str) -> PermanentError:
     )
 
 
+def original_missing(media_id: UUID, key: str) -> PermanentError:
+    return PermanentError(
+        "original_missing",
+        f"The original of medium {media_id} is neither on the disk nor in the bucket ({key}). Restore it, or upload "
+        "the picture again; the variants stay as they are.",
+    )
+
+
+def original_damaged(media_id: UUID, key: str) -> PermanentError:
+    return PermanentError(
+        "original_damaged",
+        f"The stored original of medium {media_id} holds other bytes than were uploaded ({key}). Restore it, or upload "
+        "the picture again; the variants stay as they are.",
+    )
+
+
+def settings_behind(entity_type: str) -> Postponed:
+    return Postponed(
+        "settings_behind",
+        f"The newest settings of {entity_type} have not arrived here yet. It is tried again.",
+    )
+
+
 def starved(limit_seconds: float, cpu_seconds: float) -> TransientError:
     return TransientError(
         "render_starved",

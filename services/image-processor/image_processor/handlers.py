@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
-from image_processor.imaging import Imaging, copy_to_bucket
+from image_processor.imaging import Command, Imaging, copy_to_bucket
 from image_processor.repository import ImageRepository
 from image_processor.settings import ImageProcessorSettings
 from image_processor.staging_removal import StagingRemoval
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import Event, ImageFailedV1, ImageRetryScheduledV1, ProcessImageV1
+from shared.events import (
+    Event,
+    ImageFailedV1,
+    ImageProcessedV1,
+    ImageRetryScheduledV1,
+    ProcessImageV1,
+    RerenderImageV1,
+)
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
 from shared.messaging.retry import PROCESSING_RETRIES, DeadLetter, Decision
 from shared.telemetry import metrics
+
+C = TypeVar("C", ProcessImageV1, RerenderImageV1)
 
 
 def register(
@@ -41,23 +51,43 @@ def register(
 
         Redelivery is harmless: object keys are deterministic and the inbox claim commits with the result.
         """
+        await work(command, delivery, imaging.render, command.staging_key)
+        await removal.remove(command.staging_key)
+
+    @consumer.on(
+        RerenderImageV1,
+        retry=PROCESSING_RETRIES,
+        on_failure=tell_of_failure,
+        observe_failure=count_failure,
+        concurrency=settings.rerender_concurrency,
+        deadline_seconds=settings.rerender_deadline_seconds,
+    )
+    async def rerender_image(command: RerenderImageV1, delivery: Delivery) -> None:
+        """Render a further revision of a stored picture, behind uploads. Redelivery is harmless, as above."""
+        await work(command, delivery, imaging.rerender, None)
+
+    async def work(
+        command: C,
+        delivery: Delivery,
+        render: Callable[[C, int], Awaitable[ImageProcessedV1]],
+        staging_key: str | None,
+    ) -> None:
         started_at = time.perf_counter()
         if await unit_of_work.is_handled(delivery):
             raise AlreadyHandled
-        image = await imaging.render(command, delivery.attempt)
+        image = await render(command, delivery.attempt)
         async with unit_of_work.begin(delivery) as transaction:
             await ImageRepository(transaction.connection).record(
-                image, attempt=delivery.attempt, staging_key=command.staging_key
+                image, attempt=delivery.attempt, staging_key=staging_key
             )
             transaction.publish(image)
             if copy := copy_to_bucket(command, image):
                 transaction.publish(copy)
         metrics.media_jobs_processed_total.labels(command.entity_type, "success").inc()
         metrics.media_processing_duration_seconds.labels(command.entity_type).observe(time.perf_counter() - started_at)
-        await removal.remove(command.staging_key)
 
 
-def tell_of_failure(command: ProcessImageV1, decision: Decision) -> Sequence[Event]:
+def tell_of_failure(command: Command, decision: Decision) -> Sequence[Event]:
     """The fact that follows a failed attempt: another one is due, or the picture is given up."""
     failure = decision.failure
     now = datetime.now(UTC)
@@ -86,6 +116,6 @@ def tell_of_failure(command: ProcessImageV1, decision: Decision) -> Sequence[Eve
     ]
 
 
-def count_failure(command: ProcessImageV1, decision: Decision) -> None:
+def count_failure(command: Command, decision: Decision) -> None:
     if isinstance(decision, DeadLetter):
         metrics.media_jobs_processed_total.labels(command.entity_type, "failed").inc()

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from image_processor import errors
 from image_processor.render_worker import FRAME, Order
 from image_processor.rendering import RenderJob, Rendition
+from image_processor.turns import Turns
 from shared.messaging.errors import InfrastructureUnavailable, MessageError, PermanentError
 
 _log = logging.getLogger(__name__)
@@ -202,13 +203,13 @@ class _Worker:
 class RenderPool:
     """Renders pictures in `settings.workers` processes; use it as `async with RenderPool(settings) as pool`.
 
-    Callers beyond the number of workers wait in the order they came; bound their number where they come from.
+    Callers beyond the number of workers wait: the urgent in the order they came, the others while nobody urgent waits.
+    Bound their number where they come from.
     """
 
     def __init__(self, settings: RenderPoolSettings) -> None:
         self._settings = settings
-        # None in the queue says that the pool is closed; whoever takes it puts it back for the next.
-        self._idle: asyncio.LifoQueue[_Worker | None] = asyncio.LifoQueue()
+        self._idle: Turns[_Worker] = Turns()
         self._workers: set[_Worker] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -241,7 +242,7 @@ class RenderPool:
             await self.close(deadline_seconds=0)
             raise failures[0]
         for worker in self._workers:
-            self._idle.put_nowait(worker)
+            self._idle.put(worker)
         return self
 
     async def __aexit__(
@@ -252,7 +253,7 @@ class RenderPool:
     async def close(self, deadline_seconds: float) -> None:
         """Take no more pictures, finish those that run, and end every process; those past the deadline are killed."""
         self._closing = True
-        self._idle.put_nowait(None)
+        self._idle.refuse(errors.pool_closed())
         try:
             async with asyncio.timeout(deadline_seconds):
                 await self._quiet.wait()
@@ -266,7 +267,9 @@ class RenderPool:
         await asyncio.gather(*(worker.reap() for worker in self._workers))
         self._workers.clear()
 
-    async def render(self, job: RenderJob, on_started: Callable[[], None] | None = None) -> Rendition:
+    async def render(
+        self, job: RenderJob, on_started: Callable[[], None] | None = None, *, is_urgent: bool = True
+    ) -> Rendition:
         """Render one picture; `on_started` is called once, when a worker takes it.
 
         Raises PermanentError (a bad picture, or one beyond the time or memory limit), TransientError (the worker died,
@@ -275,7 +278,7 @@ class RenderPool:
         Cancelling it kills the worker that renders. After any of these `job.output_dir` may hold some of the files.
         """
         for _ in range(self._settings.workers + 1):
-            async with self._worker() as worker:
+            async with self._worker(is_urgent=is_urgent) as worker:
                 answer = await self._ask(worker, job, on_started)
                 if answer is None or answer.out_of_memory:
                     worker.kill()
@@ -284,30 +287,27 @@ class RenderPool:
         raise errors.worker_died("one after another before taking the picture")
 
     @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[_Worker]:
-        worker = await self._free_worker()
+    async def _worker(self, *, is_urgent: bool) -> AsyncIterator[_Worker]:
+        worker = await self._free_worker(is_urgent=is_urgent)
         self._active += 1
         self._quiet.clear()
         try:
             yield worker
         finally:
             if worker.usable and not self._worn_out(worker):
-                self._idle.put_nowait(worker)
+                self._idle.put(worker)
             else:
                 self._replace(worker)
             self._active -= 1
             if self._active == 0:
                 self._quiet.set()
 
-    async def _free_worker(self) -> _Worker:
+    async def _free_worker(self, *, is_urgent: bool) -> _Worker:
         self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.wait_limit_seconds):
                 while True:
-                    worker = await self._idle.get()
-                    if worker is None or self._closing:
-                        self._idle.put_nowait(None)
-                        raise errors.pool_closed()
+                    worker = await self._idle.get(is_urgent=is_urgent)
                     if worker.alive:
                         return worker
                     self._replace(worker)
@@ -379,7 +379,7 @@ class RenderPool:
                 await asyncio.sleep(backoff_seconds)
             else:
                 self._workers.add(worker)
-                self._idle.put_nowait(worker)
+                self._idle.put(worker)
                 return
 
 

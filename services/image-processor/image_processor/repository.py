@@ -19,8 +19,8 @@ class ImageRepository:
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
 
-    async def record(self, image: ImageProcessedV1, *, attempt: int, staging_key: str) -> None:
-        """Record a rendered picture and that its staged upload may go."""
+    async def record(self, image: ImageProcessedV1, *, attempt: int, staging_key: str | None) -> None:
+        """Record a rendered picture and that its staged upload, if it came from one, may go."""
         files = [image.original, *image.variants] if image.original else [*image.variants]
         await self._connection.execute(
             QUERIES["record_image"],
@@ -35,7 +35,8 @@ class ImageRepository:
             attempt,
             image.render_seconds,
         )
-        await self._connection.execute(QUERIES["note_removal"], staging_key)
+        if staging_key is not None:
+            await self._connection.execute(QUERIES["note_removal"], staging_key)
 
     async def newest_files(self, media_id: UUID) -> list[StoredFile]:
         """The files of the newest revision, as they were published; none for a medium that was never rendered."""

@@ -18,6 +18,9 @@ class ImageProcessorSettings(ServiceSettings):
     """How many pictures at once, and what one picture may cost."""
 
     concurrency: int = Field(default=10, ge=1, description="pictures in hand at once; rendering is bound by workers")
+    rerender_concurrency: int = Field(
+        default=5, ge=1, description="stored pictures rendered anew at once; uploads go before them"
+    )
     render_workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     render_seconds: float = Field(default=60.0, gt=0, description="wall time of one picture, then it is refused")
     render_memory_mebibytes: int = Field(default=1536, ge=256, description="per worker, then the picture is refused")
@@ -35,6 +38,11 @@ class ImageProcessorSettings(ServiceSettings):
         """Of one attempt: waiting for a worker behind the other pictures in hand, rendering, storing."""
         rounds = -(-self.concurrency // self.render_workers)
         return self.render_seconds * (rounds + 1) + 60.0
+
+    @property
+    def rerender_deadline_seconds(self) -> float:
+        """Beyond the longest wait for a worker: what uploads keep waiting is put off, and uses up no attempt."""
+        return self.render_pool().wait_limit_seconds + self.deadline_seconds
 
     def render_pool(self) -> RenderPoolSettings:
         return RenderPoolSettings(

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 from image_processor import errors
 from image_processor.repository import ImageRepository
-from image_processor.storing import ORIGINAL, postponing_while_bucket_is_away
+from image_processor.stored_files import StoredFiles
+from image_processor.storing import ORIGINAL
 from image_processor.watermark_layout import MarkRules
 from image_processor.watermarking import MarkPicture, Watermark
 from shared.db.pool import Database
 from shared.events import StoredFile, WatermarkSettings
-from shared.storage.errors import ObjectNotFound
-from shared.storage.local_disk import LocalDiskStore
-from shared.storage.s3 import S3Store
-from shared.storage.staging import BucketStaging, LocalStaging, StagedFile
 
 
 class WatermarkSources:
     """Finds the picture of a watermark where it lies now: on the disk, else in the bucket."""
 
-    def __init__(self, database: Database, disk: LocalDiskStore, bucket: S3Store | None) -> None:
+    def __init__(self, database: Database, files: StoredFiles) -> None:
         self._database = database
-        self._disk = LocalStaging(disk)
-        self._bucket = BucketStaging(bucket, disk) if bucket else None
+        self._files = files
 
     @asynccontextmanager
     async def open(self, settings: WatermarkSettings | None) -> AsyncIterator[Watermark | None]:
@@ -52,16 +47,9 @@ class WatermarkSources:
         if not files:
             raise errors.watermark_missing(media_id, "it was never rendered here")
         file = best_source(files)
-        return MarkPicture(await self._path(media_id, file, stack), file.sha256)
-
-    async def _path(self, media_id: UUID, file: StoredFile, stack: AsyncExitStack) -> Path:
-        source = StagedFile(file.key, file.size_bytes, file.sha256)
-        with suppress(ObjectNotFound):
-            return await stack.enter_async_context(self._disk.open(source))
-        if self._bucket is not None:
-            with suppress(ObjectNotFound), postponing_while_bucket_is_away():
-                return await stack.enter_async_context(self._bucket.open(source))
-        raise errors.watermark_missing(media_id, f"its file {file.key} is neither on the disk nor in the bucket")
+        if (path := await self._files.open(file, stack)) is None:
+            raise errors.watermark_missing(media_id, f"its file {file.key} is neither on the disk nor in the bucket")
+        return MarkPicture(path, file.sha256)
 
 
 def best_source(files: Sequence[StoredFile]) -> StoredFile:
