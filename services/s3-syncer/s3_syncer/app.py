@@ -6,9 +6,12 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from s3_syncer.batch import Batches
+from s3_syncer.file_moves import FileMoves
+from s3_syncer.file_tasks import FileTasks
 from s3_syncer.handlers import register
 from s3_syncer.local_first import LocalFirst
 from s3_syncer.one_medium import OneMedium
+from s3_syncer.outages import Outages
 from s3_syncer.planner import Planner
 from s3_syncer.retention import Retention
 from s3_syncer.settings import S3SyncerSettings
@@ -29,7 +32,8 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     if stores.bucket is not None:
         service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
     retries = replace(S3_RETRIES, first_delay_seconds=settings.file_retry_seconds)
-    media = OneMedium(Transfers(stores.disk, stores.bucket), retries, in_flight=settings.transfers_in_flight)
+    transfers = Transfers(stores.disk, stores.bucket)
+    media = OneMedium(transfers, retries, in_flight=settings.transfers_in_flight)
     batches = Batches(service.unit_of_work, media, settings)
     local_first = LocalFirst(
         service.unit_of_work,
@@ -39,7 +43,17 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
         is_on=lambda: stores.bucket is not None and feed.current().copies_by_itself,
         is_urgent_work_in_hand=lambda: batches.in_hand > 0,
     )
-    register(service.consumer, service.unit_of_work, Planner(service.unit_of_work), batches, local_first, settings)
+    staging = stores.bucket if settings.staging_store == "bucket" and stores.bucket else stores.disk
+    file_tasks = FileTasks(
+        service.unit_of_work,
+        FileMoves(stores.disk, stores.bucket, staging),
+        Outages(transfers.check),
+        retries,
+        hold_seconds=settings.scope_hold_seconds,
+        files_in_flight=settings.files_in_flight,
+    )
+    planner = Planner(service.unit_of_work)
+    register(service.consumer, service.unit_of_work, planner, batches, local_first, file_tasks, settings)
     service.background(batches.sweep, "removals of jobs that were given up")
     service.background(local_first.work_off, "local_first copies")
     service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")

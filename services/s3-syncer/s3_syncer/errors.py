@@ -24,6 +24,10 @@ def conflict(key: str, store: str) -> PermanentError:
     )
 
 
+def changed(key: str, store: str) -> PermanentError:
+    return PermanentError("changed", f"{key!r} in {store} is no longer what was to be removed; it was left alone")
+
+
 def source_missing(key: str, store: str) -> PermanentError:
     return PermanentError("source_missing", f"{store} holds no {key!r}, and there is no copy to take its place")
 
@@ -54,3 +58,7 @@ def media_held() -> Postponed:
 
 def turn_over() -> Postponed:
     return Postponed("turn_over", "the batch is long; it goes on in another turn")
+
+
+def scope_busy(scope: str) -> Postponed:
+    return Postponed("scope_busy", f"an earlier task of {scope!r} is not done; this one goes on after it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from s3_syncer.batch import Batches
+from s3_syncer.file_tasks import FileTasks
 from s3_syncer.jobs import Medium
 from s3_syncer.local_first import LocalFirst
 from s3_syncer.planner import Planner
@@ -15,6 +16,7 @@ from shared.events import (
     CancelSyncJobV1,
     ImageProcessedV1,
     MediaUploadedV1,
+    RunFileTaskV1,
     RunSyncBatchV1,
     StartSyncJobV1,
     SyncMediaV1,
@@ -36,6 +38,7 @@ def register(
     planner: Planner,
     batches: Batches,
     local_first: LocalFirst,
+    file_tasks: FileTasks,
     settings: S3SyncerSettings,
 ) -> None:
     """Tell the consumer what this service handles."""
@@ -81,6 +84,22 @@ def register(
             # A dead letter would leave the job, and its parent, without an end.
             log.exception("a batch is given up", extra={"job_id": str(command.job_id)})
             await batches.give_up(command.job_id, delivery, error)
+
+    @consumer.on(
+        RunFileTaskV1, retry=S3_RETRIES, concurrency=settings.concurrency, deadline_seconds=LONGEST_FILE_SECONDS
+    )
+    async def run_file_task(command: RunFileTaskV1, delivery: Delivery) -> None:
+        """Carry steps out and answer. Redelivery is harmless: what was found before each change is written down."""
+        try:
+            await file_tasks.run(command, delivery)
+        except (AlreadyHandled, MessageError, InfrastructureUnavailable):
+            raise
+        except Exception as error:
+            if delivery.attempt < S3_RETRIES.attempts:
+                raise
+            # A dead letter would leave who asked without an answer, and the scope blocked.
+            log.exception("a file task is given up", extra={"task_id": str(command.task_id)})
+            await file_tasks.give_up(command, delivery, error)
 
     @consumer.on(SyncMediaV1, concurrency=settings.concurrency)
     async def want_copy(command: SyncMediaV1, delivery: Delivery) -> None:

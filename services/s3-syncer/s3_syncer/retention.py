@@ -1,14 +1,18 @@
-"""Ended jobs are forgotten after a while."""
+"""Ended jobs and file tasks are forgotten after a while."""
 
 from __future__ import annotations
 
 import asyncio
 
+from s3_syncer.file_task_repository import FileTaskRepository
 from s3_syncer.repository import SyncRepository
 from shared.db.unit_of_work import UnitOfWork
 
 EVERY_SECONDS = 600.0
 JOBS_AT_ONCE = 10
+FILE_TASKS_AT_ONCE = 1000
+FILE_TASKS_KEPT_SECONDS = 14 * 24 * 3600.0
+"""Longer than their commands stay in Kafka: a command that comes again must find that its task has ended."""
 
 
 class Retention:
@@ -24,3 +28,5 @@ class Retention:
             await asyncio.sleep(EVERY_SECONDS)
             async with self._unit_of_work.begin() as transaction:
                 await SyncRepository(transaction.connection).prune_jobs(self._kept_seconds, JOBS_AT_ONCE)
+                tasks = FileTaskRepository(transaction.connection)
+                await tasks.prune(FILE_TASKS_KEPT_SECONDS, FILE_TASKS_AT_ONCE)

@@ -19,6 +19,9 @@ class S3SyncerSettings(ServiceSettings):
     )
     turn_seconds: float = Field(default=300.0, gt=0, description="a batch that takes longer goes on in another turn")
     hold_seconds: float = Field(default=120.0, gt=1, description="how long a dead process keeps a medium from others")
+    scope_hold_seconds: float = Field(
+        default=10.0, gt=1, description="how long a dead process keeps the file tasks of a scope from others"
+    )
     file_retry_seconds: float = Field(default=2.0, gt=0, description="before the second of 5 attempts; then it doubles")
     local_first_concurrency: int = Field(default=4, ge=1, description="media at once, while no batch is in hand")
     local_first_poll_seconds: float = Field(default=1.0, gt=0)
