@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from deploy.local.ports import free_port
 from ingest_api import handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
+from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.catalogue import Records
 from ingest_api.controllers.settings import SettingsDesk
@@ -27,6 +28,7 @@ from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Argon2Parameters, Passwords
+from ingest_api.reconciling import Reconciling
 from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
@@ -204,6 +206,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:
+            reconciling=Reconciling(Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")),
             following = BucketFollowing(stores.bucket, stores.bucket.settings, feed)
             stack.push_async_callback(_cancel, asyncio.create_task(following.run()))
         base_url = await stack.enter_async_context(_served(traced(app), port))  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ MODULES = {
     "ingest-api": "ingest_api.app",
     "image-processor": "image_processor.app",
     "s3-syncer": "s3_syncer.app",
+    "reconciler": "reconciler.app",
 }
 SUPERADMIN_EMAIL = "root@example.test"
 

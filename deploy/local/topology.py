@@ -170,6 +170,7 @@ SERVICES = (
     Service("image-processor", python("-m", "image_processor.app"), _service("image-processor"), stage=1, niceness=10),
     # Its copies wait for nobody's answer.
     Service("s3-syncer", python("-m", "s3_syncer.app"), _service("s3-syncer"), stage=1, niceness=5),
+    Service("reconciler", python("-m", "reconciler.app"), _service("reconciler"), stage=1, niceness=5),
     Service("ingest-api", python("-m", "ingest_api.app"), _ingest_api, stage=2),
 )
 

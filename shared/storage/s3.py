@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -88,6 +88,7 @@ class S3Store:
         # Whoever holds a large body in memory holds one of these: memory is bounded however many callers there are.
         self._body_slots = asyncio.Semaphore(settings.buffered_parts)
         self._bucket_seen_at = float("-inf")
+        self._clock_ahead = timedelta()
 
     async def __aenter__(self) -> Self:
         self._opened = await self._connected(self._settings)
@@ -251,6 +252,10 @@ class S3Store:
     async def check(self) -> None:
         await self._list_page("", "", 1)
 
+    def clock(self) -> datetime:
+        """The time by the store's own clock, as its last listing told it, to a second; ages of its objects go by it."""
+        return datetime.now(UTC) + self._clock_ahead
+
     def presigned_get(self, key: str, *, expires_in_seconds: int) -> str:
         """URL with which anyone may read the object until it expires (at most 7 days)."""
         return self._presigned("GET", key, {}, expires_in_seconds)
@@ -391,6 +396,7 @@ class S3Store:
         request = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, StartAfter=start_after, MaxKeys=count)
         page = await self._exchange("LIST", prefix, request)
         _require("IsTruncated" in page, "a listing")
+        self._clock_ahead = _written_at(page["ResponseMetadata"]) - datetime.now(UTC)
         return page
 
     async def _require_bucket(self) -> None:

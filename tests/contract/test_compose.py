@@ -31,6 +31,7 @@ from deploy.compose.parser import compose_binary
 from image_processor.settings import ImageProcessorSettings
 from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignInSettings
+from reconciler.settings import ReconcilerSettings
 from s3_syncer.settings import S3SyncerSettings
 from shared.db.schemas import SCHEMAS, role_of
 from shared.messaging.topics import TOPICS
@@ -47,6 +48,7 @@ SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "ingest-api": (IngestSettings, SignInSettings),
     "image-processor": (ImageProcessorSettings,),
     "s3-syncer": (S3SyncerSettings,),
+    "reconciler": (ReconcilerSettings,),
 }
 
 # Docker, Compose and the registry's tools read none of the caller's variables in these tests.

@@ -26,7 +26,7 @@ from shared.testing.databases import TestDatabase
 
 pytestmark = pytest.mark.stack
 
-PLACES = {name: str(new_id()) for name in ("user_id", "key_id", "media_id", "job_id")} | {
+PLACES = {name: str(new_id()) for name in ("user_id", "key_id", "media_id", "job_id", "product_id", "plan_id", "run_id")} | {
     "variant": "large",
     "entity_type": "product",
     "path": "x",
@@ -95,3 +95,21 @@ async def test_everyone_below_the_role_of_a_route_is_refused(callers: Callers) -
             assert answer.status_code in expected, (method, path, role, answer.text)
             refusals += 1
     assert refusals > 20
+
+
+async def test_every_address_tells_which_methods_it_knows(callers: Callers) -> None:
+    """By OPTIONS, and beside each 405; what answers GET answers HEAD too."""
+    known: dict[str, set[str]] = {}
+    for method, path in ROUTES:
+        if method != "WEBSOCKET":
+            known.setdefault(path, {"OPTIONS"}).update({"GET", "HEAD"} if method == "GET" else {method})
+    superadmin = callers.clients[Role.SUPERADMIN]
+    for path, methods in known.items():
+        address = path.format_map(PLACES)
+        told = await superadmin.options(address)
+        assert (told.status_code, told.headers["allow"]) == (204, ", ".join(sorted(methods))), path
+        for method in {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"} - methods:
+            refused = await superadmin.request(method, address)
+            assert (refused.status_code, refused.headers["allow"]) == (405, told.headers["allow"]), (method, path)
+    assert (await superadmin.options("/api/nowhere")).status_code == 404
+    assert (await superadmin.head("/api/nowhere")).status_code == 404

@@ -6,6 +6,7 @@ import gc
 from contextlib import AsyncExitStack
 
 from ingest_api import handlers
+from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.catalogue import Records
 from ingest_api.controllers.settings import SettingsDesk
@@ -16,6 +17,7 @@ from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Passwords
 from ingest_api.queue_size import QueueSize
+from ingest_api.reconciling import Reconciling
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
 from ingest_api.settings_store import SettingsStore
@@ -42,6 +44,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     service.tell("settings", feed.state)
     sign_in = SignIn(database, Passwords(), SignInSettings())
     stack.callback(sign_in.passwords.close)
+    answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
+    service.tell("answers", answers.state)
     hub = NewsHub(database.dsn, application_name=service.name)
     sweep = StagingSweep(
         stores.staging, stores.disk, database, orphans_kept_seconds=settings.staging_orphans_kept_seconds
@@ -49,6 +53,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     for task in (
         sign_in.sweep,
         hub.run,
+        answers.run,
         feed.run,
         settings_store.follow,
         sweep.run,
@@ -77,6 +82,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
             settings_store, BucketStatus(stores.bucket), BucketTrials(), S3Settings.of(settings)
         ),
         storage_sync=StorageSync(unit_of_work, feed, settings),
+        reconciling=Reconciling(answers),
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

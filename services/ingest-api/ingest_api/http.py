@@ -13,6 +13,7 @@ from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
 from ingest_api.controllers.settings import SettingsController, SettingsDesk
+from ingest_api.controllers.reconcile import ProductSyncController
 from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
@@ -21,6 +22,7 @@ from ingest_api.media_urls import MediaUrls
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.pages_plugin import PagesPlugin
 from ingest_api.settings import IngestSettings
+from ingest_api.reconciling import Reconciling
 from ingest_api.sign_in import SignIn
 from ingest_api.sign_in_plugin import SignInPlugin
 from ingest_api.sockets import NoticeStream
@@ -51,6 +53,7 @@ def create_app(
     settings_desk: SettingsDesk,
     storage_sync: StorageSync,
 ) -> Litestar:
+    reconciling: Reconciling,
     """Everything below /api, /docs, /media and the pages."""
     parts: dict[str, Any] = {
         "settings": settings,
@@ -64,6 +67,7 @@ def create_app(
         "settings_desk": settings_desk,
         "storage_sync": storage_sync,
         "places": SocketPlaces(settings.sockets),
+        "reconciling": reconciling,
     }
     return Litestar(
         route_handlers=[

@@ -74,7 +74,16 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     }
 )
 
-ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType({**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES})
+RECONCILE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        ("GET", "/admin/products/{product_id}/images/sync/check"): Role.ADMIN,
+        ("GET", "/admin/products/sync/check-all"): Role.ADMIN,
+    }
+)
+
+ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES, **RECONCILE_ROUTES}
+)
 
 
 def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:

@@ -1,0 +1,1 @@
+"""Compares bucket, local disk and records; plans, carries out and undoes repairs."""

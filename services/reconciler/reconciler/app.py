@@ -1,0 +1,41 @@
+"""Composition root of reconciler."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from reconciler.checks import Checks
+from reconciler.freshness import Freshness
+from reconciler.handlers import register_checks, register_read_models
+from reconciler.looking import Looking
+from reconciler.settings import ReconcilerSettings
+from shared.service import Service
+from shared.settings_feed import SettingsFeed, settings_of_environment
+from shared.storage.following import BucketFollowing
+from shared.storage.stores import open_stores
+
+
+async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitStack) -> None:
+    """Open what the process owns, in order, and register the handlers; `stack` closes it in reverse."""
+    stores = await stack.enter_async_context(open_stores(settings))
+    feed = SettingsFeed(settings.kafka_bootstrap, settings_of_environment(settings))
+    service.tell("settings", feed.state)
+    service.background(feed.run, "settings feed")
+    if stores.bucket is not None:
+        service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
+    freshness = Freshness(settings.kafka_bootstrap, service.name)
+    stack.push_async_callback(freshness.close)
+    looking = Looking(stores, freshness, settings)
+    checks = Checks(service.unit_of_work, looking, service.publisher, at_once=settings.checks_at_once)
+    register_read_models(service.consumer, service.unit_of_work)
+    register_checks(service.consumer, checks, settings.checks_at_once)
+
+
+def main() -> None:
+    settings = ReconcilerSettings()
+    service = Service("reconciler", settings)
+    service.run(lambda stack: wire(service, settings, stack))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Records beside the disk and the bucket: a merge join over three sorted streams, so memory does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+from shared.events import FilePlace, ProductImageType
+
+
+class FileClass(StrEnum):
+    """How one file stands. What is `unsettled` is changing right now, and nobody may judge it yet."""
+
+    SYNCED = "synced"
+    ORPHANED_IN_BUCKET = "orphaned_in_bucket"
+    ORPHANED_ON_DISK = "orphaned_on_disk"
+    MISSING_IN_BUCKET = "missing_in_bucket"
+    MISSING_ON_DISK = "missing_on_disk"
+    MISSING_EVERYWHERE = "missing_everywhere"
+    CONTENT_DIFFERS = "content_differs"
+    STALE_TEMPORARY = "stale_temporary"
+    UNSETTLED = "unsettled"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A file as a record names it. `is_removed`: it was named until a moment ago.
+
+    `owner_id` is the product or the medium, `record_id` the image or the medium again; `known_at` is when this service
+    learned of its present state, by its own database's clock.
+    """
+
+    key: str
+    size_bytes: int
+    sha256: str | None
+    in_bucket: bool
+    on_disk: bool
+    is_settled: bool
+    is_removed: bool
+    known_at: datetime
+    owner_id: UUID
+    record_id: UUID
+    mime_type: str
+    weight: str | None = None
+    image_type: ProductImageType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified_at: datetime
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found under one key; an orphan in both places gives one finding for each."""
+
+    key: str
+    kind: FileClass
+    record: Recorded | None = None
+    bucket: Stored | None = None
+    disk: Stored | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        found = self.bucket or self.disk or self.record
+        return found.size_bytes if found else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When something is too young to be judged; without a grace no object is.
+
+    The clocks are those of the places: an object's age is told by the clock that stamped it, so one that goes wrong
+    makes no upload under way look abandoned. They are asked while the comparison runs.
+    """
+
+    bucket_clock: Callable[[], datetime]
+    disk_clock: Callable[[], datetime]
+    object_grace: timedelta
+    records_changed_before: datetime
+
+    def is_young(self, place: FilePlace, stored: Stored) -> bool:
+        now = self.bucket_clock() if place is FilePlace.BUCKET else self.disk_clock()
+        return bool(self.object_grace) and now - stored.modified_at < self.object_grace
+
+    def is_fresh(self, record: Recorded) -> bool:
+        """Whether the record changed so lately that a listing may show the time before."""
+        return not record.is_settled or record.is_removed or record.known_at >= self.records_changed_before
+
+
+class OutOfOrder(Exception):
+    """A stream went backwards: what a merge of it says can't be believed."""
+
+
+class Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+T = TypeVar("T", bound=Keyed)
+
+
+class _Sorted(Generic[T]):
+    """One stream with its next entry. Keys ordered as text are ordered by their UTF-8 bytes."""
+
+    def __init__(self, name: str, entries: AsyncIterator[T], *, may_repeat: bool = False) -> None:
+        self._name = name
+        self._entries = entries
+        self._may_repeat = may_repeat
+        self.head: T | None = None
+
+    async def advance(self) -> None:
+        following = await anext(self._entries, None)
+        if following is not None and self.head is not None:
+            before, after = self.head.key, following.key
+            if after < before or (after == before and not self._may_repeat):
+                raise OutOfOrder(f"{self._name} gives {after!r} after {before!r}")
+        self.head = following
+
+    async def take(self, key: str) -> T | None:
+        """The entry under the key, if it is the next one."""
+        found = self.head
+        if found is None or found.key != key:
+            return None
+        await self.advance()
+        return found
+
+
+async def compare(
+    records: AsyncIterator[Recorded],
+    bucket: AsyncIterator[Stored],
+    disk: AsyncIterator[Stored],
+    patience: Patience,
+) -> AsyncIterator[Finding]:
+    """Give the findings in the order of their keys.
+
+    Raises OutOfOrder, and whatever a stream raises: findings given before that are of a part, no ground for repairs.
+    """
+    recorded = _Sorted("the records", records, may_repeat=True)
+    in_bucket, on_disk = _Sorted("the bucket", bucket), _Sorted("the disk", disk)
+    for stream in (recorded, in_bucket, on_disk):
+        await stream.advance()
+    while True:
+        heads = [head.key for head in (recorded.head, in_bucket.head, on_disk.head) if head is not None]
+        if not heads:
+            return
+        key = min(heads)
+        of_bucket, of_disk = await in_bucket.take(key), await on_disk.take(key)
+        named = False
+        while (record := await recorded.take(key)) is not None:
+            # A key that one record has left and another took is named all the same.
+            if finding := _of_record(record, of_bucket, of_disk, patience):
+                yield finding
+            named = True
+        if not named:
+            for finding in _orphans(key, of_bucket, of_disk, patience):
+                yield finding
+
+
+def _of_record(record: Recorded, bucket: Stored | None, disk: Stored | None, patience: Patience) -> Finding | None:
+    if record.is_removed:
+        # Its files may still be there, rightly, or be gone.
+        return Finding(record.key, FileClass.UNSETTLED, record, bucket, disk) if bucket or disk else None
+    kind = _class_of(record, bucket, disk)
+    if kind is not FileClass.SYNCED:
+        young = [
+            stored is not None and patience.is_young(place, stored)
+            for place, stored in ((FilePlace.BUCKET, bucket), (FilePlace.DISK, disk))
+        ]
+        if patience.is_fresh(record) or any(young):
+            kind = FileClass.UNSETTLED
+    return Finding(record.key, kind, record, bucket, disk)
+
+
+def _class_of(record: Recorded, bucket: Stored | None, disk: Stored | None) -> FileClass:
+    places = ((record.in_bucket, bucket), (record.on_disk, disk))
+    if any(wanted and stored is not None and not holds(record, stored) for wanted, stored in places):
+        return FileClass.CONTENT_DIFFERS
+    if bucket is None and disk is None and (record.in_bucket or record.on_disk):
+        return FileClass.MISSING_EVERYWHERE
+    if record.in_bucket and bucket is None:
+        return FileClass.MISSING_IN_BUCKET
+    if record.on_disk and disk is None:
+        return FileClass.MISSING_ON_DISK
+    return FileClass.SYNCED
+
+
+def holds(record: Recorded, stored: Stored) -> bool:
+    """Whether a stored object is what the record says, as far as a listing can tell."""
+    if stored.size_bytes != record.size_bytes:
+        return False
+    return record.sha256 is None or stored.sha256 is None or record.sha256 == stored.sha256
+
+
+def _orphans(key: str, bucket: Stored | None, disk: Stored | None, patience: Patience) -> Iterable[Finding]:
+    if bucket is not None:
+        young = patience.is_young(FilePlace.BUCKET, bucket)
+        yield Finding(key, FileClass.UNSETTLED if young else FileClass.ORPHANED_IN_BUCKET, bucket=bucket)
+    if disk is not None:
+        young = patience.is_young(FilePlace.DISK, disk)
+        yield Finding(key, FileClass.UNSETTLED if young else FileClass.ORPHANED_ON_DISK, disk=disk)

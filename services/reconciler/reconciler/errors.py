@@ -1,0 +1,18 @@
+"""Why something can't be compared or repaired, each with a stable code."""
+
+from __future__ import annotations
+
+from shared.messaging.errors import TransientError
+
+UNKNOWN_PRODUCT = "unknown_product"
+UNKNOWN_PLAN = "unknown_plan"
+UNAVAILABLE = "unavailable"
+"""Begins a problem that passes by itself; a sentence follows after a colon."""
+
+
+class NotComparable(Exception):
+    """The comparison broke off, and nothing may be concluded from it. The text tells an operator why."""
+
+
+def unknown_run(plan_id: object) -> TransientError:
+    return TransientError("unknown_plan", f"there is no plan {plan_id}; its run may be on its way")

@@ -1,0 +1,60 @@
+"""Kafka in: one function per message type."""
+
+from __future__ import annotations
+
+from reconciler.checks import Checks
+from reconciler.repositories.read_models import ReadModels
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import (
+    CheckConsistencyV1,
+    ImageProcessedV1,
+    MediaStorageChangedV1,
+    ProductChangedV1,
+    ProductImageChangedV1,
+)
+from shared.messaging.consumer import Consumer
+from shared.messaging.delivery import Delivery
+
+LONGEST_CHECK_SECONDS = 120.0
+
+
+def register_read_models(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
+    """What others tell of their records. Redelivery is harmless: what says nothing newer changes nothing."""
+
+    @consumer.on(ProductChangedV1)
+    async def know_product(event: ProductChangedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await ReadModels(transaction.connection).know_product(event)
+
+    @consumer.on(ProductImageChangedV1)
+    async def know_image(event: ProductImageChangedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await ReadModels(transaction.connection).know_image(event)
+
+    @consumer.on(ImageProcessedV1)
+    async def know_processed(event: ImageProcessedV1, delivery: Delivery) -> None:
+        files = (event.original, *event.variants) if event.original else event.variants
+        async with unit_of_work.begin(delivery) as transaction:
+            await ReadModels(transaction.connection).know_processed(
+                event.media_id, event.revision, files, on_disk=event.on_disk, in_bucket=event.in_bucket
+            )
+
+    @consumer.on(MediaStorageChangedV1)
+    async def know_places(event: MediaStorageChangedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await ReadModels(transaction.connection).know_places(
+                event.media_id,
+                event.revision,
+                event.files,
+                on_disk=event.on_disk,
+                in_bucket=event.in_bucket,
+                placed_at=event.changed_at,
+            )
+
+
+def register_checks(consumer: Consumer, checks: Checks, at_once: int) -> None:
+    """Questions: no inbox, for answering twice is harmless."""
+
+    @consumer.on(CheckConsistencyV1, concurrency=at_once, deadline_seconds=LONGEST_CHECK_SECONDS)
+    async def check(question: CheckConsistencyV1, delivery: Delivery) -> None:
+        await checks.answer(question)

@@ -1,0 +1,82 @@
+-- A lower version that comes later changes nothing.
+
+-- name: know_product
+INSERT INTO products (product_id, version, name, is_deleted) VALUES ($1, $2, $3, $4)
+ON CONFLICT (product_id) DO UPDATE
+SET version = excluded.version, name = excluded.name, is_deleted = excluded.is_deleted, known_at = clock_timestamp()
+WHERE products.version < excluded.version;
+
+-- name: know_image
+INSERT INTO product_images (image_id, product_id, version, variant_id, weight, image_type, object_key, mime_type,
+                            size_bytes, sha256, on_disk, is_settled, is_removed)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+ON CONFLICT (image_id) DO UPDATE
+SET product_id = excluded.product_id, version = excluded.version, variant_id = excluded.variant_id,
+    weight = excluded.weight, image_type = excluded.image_type, object_key = excluded.object_key,
+    mime_type = excluded.mime_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256,
+    on_disk = excluded.on_disk, is_settled = excluded.is_settled, is_removed = excluded.is_removed,
+    known_at = clock_timestamp()
+WHERE product_images.version < excluded.version;
+
+-- A new revision counts from its processing on; the same one again is older than what was told of its places since.
+-- name: know_processed
+INSERT INTO media (media_id, revision, on_disk, in_bucket) VALUES ($1, $2, $3, $4)
+ON CONFLICT (media_id) DO UPDATE
+SET revision = excluded.revision, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket, placed_at = NULL,
+    known_at = clock_timestamp()
+WHERE media.revision < excluded.revision
+RETURNING media_id;
+
+-- name: know_places
+INSERT INTO media (media_id, revision, on_disk, in_bucket, placed_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (media_id) DO UPDATE
+SET revision = excluded.revision, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket,
+    placed_at = excluded.placed_at, known_at = clock_timestamp()
+WHERE media.revision < excluded.revision
+   OR (media.revision = excluded.revision AND (media.placed_at IS NULL OR media.placed_at < excluded.placed_at))
+RETURNING media_id;
+
+-- name: forget_files
+DELETE FROM media_files WHERE media_id = $1;
+
+-- name: know_files
+INSERT INTO media_files (media_id, object_key, mime_type, size_bytes, sha256)
+SELECT $1, file.key, file.mime_type, file.size_bytes, file.sha256
+FROM jsonb_to_recordset($2) AS file (key text, mime_type text, size_bytes bigint, sha256 text)
+ON CONFLICT (media_id, object_key) DO NOTHING;
+
+-- name: product_ids
+SELECT product_id FROM products WHERE NOT is_deleted ORDER BY product_id;
+
+-- name: is_product
+SELECT EXISTS (SELECT 1 FROM products WHERE product_id = $1 AND NOT is_deleted);
+
+-- name: now
+SELECT clock_timestamp();
+
+-- What was removed after $1 is given too, as such.
+-- name: images_of_product
+SELECT image_id, product_id, weight, image_type, object_key, mime_type, size_bytes, sha256, on_disk, is_settled,
+       is_removed, known_at
+FROM product_images
+WHERE product_id = $2 AND (NOT is_removed OR known_at >= $1)
+ORDER BY object_key;
+
+-- name: all_images
+SELECT image_id, product_id, weight, image_type, object_key, mime_type, size_bytes, sha256, on_disk, is_settled,
+       is_removed, known_at
+FROM product_images
+WHERE NOT is_removed OR known_at >= $1
+ORDER BY object_key;
+
+-- name: all_media_files
+SELECT media_id, object_key, mime_type, size_bytes, sha256, on_disk, in_bucket, known_at
+FROM media_files JOIN media USING (media_id)
+ORDER BY object_key;
+
+-- name: is_referenced
+SELECT EXISTS (SELECT 1 FROM product_images WHERE object_key = $1 AND NOT is_removed)
+    OR EXISTS (SELECT 1 FROM media_files WHERE object_key = $1);
+
+-- name: prune_removed_images
+DELETE FROM product_images WHERE is_removed AND known_at < clock_timestamp() - make_interval(secs => $1);

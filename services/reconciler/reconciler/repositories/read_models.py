@@ -1,0 +1,145 @@
+"""What the records of others are, as events told of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from reconciler.comparison import Recorded
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+from shared.events import ProductChangedV1, ProductImageChangedV1, ProductImageType, ReconcileScope, StoredFile
+
+QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "read_models.sql")
+ROWS_AT_ONCE = 1000
+
+
+class ReadModels:
+    """Products, their images and media, inside the caller's transaction."""
+
+    def __init__(self, connection: PooledConnection[Any]) -> None:
+        self._connection = connection
+
+    # --- learning -------------------------------------------------------------------------------------------------
+
+    async def know_product(self, event: ProductChangedV1) -> None:
+        await self._connection.execute(
+            QUERIES["know_product"], event.product_id, event.version, event.name, event.is_deleted
+        )
+
+    async def know_image(self, event: ProductImageChangedV1) -> None:
+        await self._connection.execute(
+            QUERIES["know_image"],
+            event.image_id,
+            event.product_id,
+            event.version,
+            event.variant_id,
+            event.weight,
+            event.image_type.value,
+            event.object_key,
+            event.mime_type,
+            event.size_bytes,
+            event.sha256,
+            event.on_disk,
+            event.is_settled,
+            event.is_removed,
+        )
+
+    async def know_processed(
+        self, media_id: UUID, revision: int, files: Sequence[StoredFile], *, on_disk: bool, in_bucket: bool
+    ) -> None:
+        """Take over a newly processed revision; an older or the same one changes nothing."""
+        if await self._connection.fetchval(QUERIES["know_processed"], media_id, revision, on_disk, in_bucket):
+            await self._know_files(media_id, files)
+
+    async def know_places(
+        self,
+        media_id: UUID,
+        revision: int,
+        files: Sequence[StoredFile],
+        *,
+        on_disk: bool,
+        in_bucket: bool,
+        placed_at: datetime,
+    ) -> None:
+        """Take over where a medium's files went; what was told earlier of the same revision changes nothing."""
+        if await self._connection.fetchval(QUERIES["know_places"], media_id, revision, on_disk, in_bucket, placed_at):
+            await self._know_files(media_id, files)
+
+    async def _know_files(self, media_id: UUID, files: Sequence[StoredFile]) -> None:
+        await self._connection.execute(QUERIES["forget_files"], media_id)
+        await self._connection.execute(
+            QUERIES["know_files"], media_id, [file.model_dump(mode="json") for file in files]
+        )
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    async def product_ids(self) -> list[UUID]:
+        """Products that are not deleted, in the order of their ids."""
+        return [row["product_id"] for row in await self._connection.fetch(QUERIES["product_ids"])]
+
+    async def is_product(self, product_id: UUID) -> bool:
+        return bool(await self._connection.fetchval(QUERIES["is_product"], product_id))
+
+    async def now(self) -> datetime:
+        """By the clock that stamps `known_at`."""
+        now: datetime = await self._connection.fetchval(QUERIES["now"])
+        return now
+
+    async def is_referenced(self, key: str) -> bool:
+        """Whether any record names the key now."""
+        return bool(await self._connection.fetchval(QUERIES["is_referenced"], key))
+
+    async def records(self, scope: ReconcileScope, removed_since: datetime) -> AsyncIterator[Recorded]:
+        """The records of a scope by key, and those removed lately; needs a transaction, whose snapshot it shows."""
+        if scope.kind == "media":
+            rows = self._connection.cursor(QUERIES["all_media_files"], prefetch=ROWS_AT_ONCE)
+            async for row in rows:
+                yield _media_file(row)
+            return
+        if scope.kind == "product":
+            for row in await self._connection.fetch(QUERIES["images_of_product"], removed_since, scope.product_id):
+                yield _image(row)
+            return
+        async for row in self._connection.cursor(QUERIES["all_images"], removed_since, prefetch=ROWS_AT_ONCE):
+            yield _image(row)
+
+    async def prune(self, removed_images_kept_seconds: float) -> None:
+        await self._connection.execute(QUERIES["prune_removed_images"], removed_images_kept_seconds)
+
+
+def _image(row: Mapping[str, Any]) -> Recorded:
+    return Recorded(
+        key=row["object_key"],
+        size_bytes=row["size_bytes"],
+        sha256=row["sha256"],
+        in_bucket=True,
+        on_disk=row["on_disk"],
+        is_settled=row["is_settled"],
+        is_removed=row["is_removed"],
+        known_at=row["known_at"],
+        owner_id=row["product_id"],
+        record_id=row["image_id"],
+        mime_type=row["mime_type"],
+        weight=row["weight"],
+        image_type=ProductImageType(row["image_type"]),
+    )
+
+
+def _media_file(row: Mapping[str, Any]) -> Recorded:
+    return Recorded(
+        key=row["object_key"],
+        size_bytes=row["size_bytes"],
+        sha256=row["sha256"],
+        in_bucket=row["in_bucket"],
+        on_disk=row["on_disk"],
+        is_settled=True,
+        is_removed=False,
+        known_at=row["known_at"],
+        owner_id=row["media_id"],
+        record_id=row["media_id"],
+        mime_type=row["mime_type"],
+    )

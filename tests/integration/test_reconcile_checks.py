@@ -1,0 +1,192 @@
+"""Checking over HTTP: ingest-api asks, reconciler compares real stores with what it was told, the answer comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
+from shared.identifiers import new_id
+from shared.messaging.topics import RECONCILE_EVENTS
+from shared.testing.databases import TestDatabase
+from tests.api_client import signed_in
+from tests.bus import Bus
+from tests.reconcile_world import ReconcileWorld, opened_world
+from tests.running_service import RunningService
+from tests.system import System, running_system
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+async def system(
+    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+) -> AsyncIterator[System]:
+    database: TestDatabase = await databases.create()
+    folder: Path = tmp_path_factory.mktemp("reconcile-checks")
+    environment = {
+        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
+        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
+        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        "MEDIABUS_OBJECT_GRACE_SECONDS": "0",
+        "MEDIABUS_RECORD_GRACE_SECONDS": "0",
+        "MEDIABUS_SWEEP_EVERY_SECONDS": "3600",
+        "MEDIABUS_SCRUB_ENABLED": "false",
+    }
+    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
+    async with running_system(made):
+        await made.make_superadmin()
+        yield made
+    await databases.drop(database)
+
+
+@pytest.fixture(scope="module")
+async def ingest(system: System) -> RunningService:
+    return await system.started("ingest-api")
+
+
+@pytest.fixture(scope="module")
+async def reconciler(system: System) -> RunningService:
+    return await system.started("reconciler")
+
+
+@pytest.fixture(scope="module")
+async def api_key(system: System, ingest: RunningService) -> str:
+    async with signed_in(system, ingest.base_url) as api:
+        answer = await api.http.post("/api/admin/api-keys", json={"name": "tests", "role": "admin"})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["key"])
+
+
+@pytest.fixture
+async def world(
+    system: System,
+    ingest: RunningService,
+    reconciler: RunningService,
+    api_key: str,
+    object_store_server: ObjectStoreServer,
+) -> AsyncIterator[ReconcileWorld]:
+    async with (
+        Bus(system.kafka_bootstrap, RECONCILE_EVENTS) as bus,
+        opened_world(system, bus, object_store_server, ingest.base_url, api_key) as made,
+    ):
+        yield made
+        await made.empty()
+
+
+async def test_one_product_in_the_words_of_the_contract(world: ReconcileWorld) -> None:
+    product = await world.product()
+    await world.image(product, "synced.png")
+    await world.image(product, "missing.png", is_stored=False)
+    await world.put(product.key("orphan.png"))
+    assert await world.checked(product) == {
+        "productId": str(product.product_id),
+        "orphanedFiles": [product.key("orphan.png")],
+        "missingFiles": [product.key("missing.png")],
+        "syncedFiles": [product.key("synced.png")],
+        "errors": [],
+    }
+
+
+async def test_what_differs_and_what_lies_on_the_disk_is_told_among_the_errors(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "differs.png")
+    await world.put(image.key, b"something longer than before")
+    world.put_on_disk(product.key("left.png"))
+    body = await world.checked(product)
+    assert body["errors"] == [
+        f"{product.key('differs.png')}: what is stored is not what the record says",
+        f"{product.key('left.png')}: lies on the disk without a record",
+    ]
+    assert (body["orphanedFiles"], body["missingFiles"], body["syncedFiles"]) == ([], [], [])
+
+
+async def test_a_record_that_is_being_changed_is_in_no_list(world: ReconcileWorld) -> None:
+    product = await world.product()
+    await world.image(product, "going.png", is_stored=False, changes={"is_settled": False})
+    body = await world.checked(product)
+    assert (body["orphanedFiles"], body["missingFiles"], body["syncedFiles"], body["errors"]) == ([], [], [], [])
+
+
+async def test_an_older_fact_that_comes_late_changes_nothing(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "newer.png", version=3)
+    image.version, image.is_removed = 2, True
+    await world.bus.send(image.event())
+    later = await world.image(product, "z.png")
+    assert (await world.checked(product))["syncedFiles"] == [image.key, later.key]
+
+
+@pytest.mark.parametrize("name", ["a b.png", "a+b.png", "grün 😀.png", "%41.png", "a&b=c?d#e.png", "'quoted\".png"])
+async def test_keys_of_every_kind_are_the_same_in_all_places(world: ReconcileWorld, name: str) -> None:
+    product = await world.product()
+    image = await world.image(product, name, on_disk=True)
+    assert (await world.checked(product))["syncedFiles"] == [image.key]
+
+
+async def test_all_products_in_the_words_of_the_contract(world: ReconcileWorld) -> None:
+    # Those of other tests are known too, and have no files any more.
+    before = (await world.http.get("/admin/products/sync/check-all")).json()
+    clean, broken = await world.product(), await world.product()
+    image = await world.image(clean, "one.png")
+    await world.put(broken.key("orphan.png"))
+    unknown = f"products/{new_id()}/250g/hero-card/a.png"
+    await world.put(unknown)
+    await world.put("products/readme.txt")
+    answer = await world.http.get("/admin/products/sync/check-all")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    results = {result["productId"]: result for result in body.pop("results")}
+    assert body == {
+        "totalProducts": before["totalProducts"] + 2,
+        "totalImages": before["totalImages"] + 1,
+        "orphanedFiles": 3,
+        "missingFiles": before["missingFiles"],
+        "syncedFiles": 1,
+        "errors": before["errors"],
+    }
+    assert results[str(clean.product_id)]["syncedFiles"] == [image.key]
+    assert results[str(broken.product_id)]["orphanedFiles"] == [broken.key("orphan.png")]
+    assert results[unknown.split("/")[1]]["orphanedFiles"] == [unknown]
+    assert results[None]["orphanedFiles"] == ["products/readme.txt"]
+
+
+async def test_an_unknown_product_is_404(world: ReconcileWorld) -> None:
+    answer = await world.check(new_id())
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_nobody_checks_without_a_key(world: ReconcileWorld, ingest: RunningService) -> None:
+    async with httpx.AsyncClient(base_url=ingest.base_url) as nobody:
+        answer = await nobody.get("/admin/products/sync/check-all")
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
+
+
+async def test_many_who_ask_at_once_get_their_own_answers(world: ReconcileWorld) -> None:
+    products = [await world.product() for _ in range(5)]
+    images = [await world.image(product, "one.png") for product in products]
+    bodies = await asyncio.gather(*(world.checked(product) for product in products for _ in range(10)))
+    assert [body["syncedFiles"] for body in bodies] == [[image.key] for image in images for _ in range(10)]
+
+
+async def test_a_store_that_breaks_off_gives_no_answer_that_looks_like_loss(
+    world: ReconcileWorld, system: System, reconciler: RunningService, api_key: str
+) -> None:
+    product = await world.product()
+    await world.image(product, "one.png")
+    await reconciler.stop()
+    blind = await system.started("reconciler", {"MEDIABUS_S3_ENDPOINT": "http://127.0.0.1:9"})
+    try:
+        answer = await world.check(product)
+        assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+        assert "broke off" in answer.json()["detail"]
+    finally:
+        await blind.stop()
+        reconciler.start()
+        await reconciler.wait_until_ready()
