@@ -43,8 +43,10 @@ from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import Envelope, Event
 from shared.identifiers import new_id
+from shared.messaging.broker import kafka_broker
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
+from shared.messaging.publisher import Publisher
 from shared.settings_feed import SettingsFeed
 from shared.storage.following import BucketFollowing
 from shared.storage.settings import S3Settings
@@ -177,6 +179,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         sign_in = SignIn(pool, Passwords(Argon2Parameters(time_cost=1, memory_kib=64)), SignInSettings())
         stack.callback(sign_in.passwords.close)
         unit_of_work = UnitOfWork(pool, source="/mediabus/ingest-api", schema="ingest")
+        broker = kafka_broker(settings.kafka_bootstrap, client_id="tests", drain_seconds=1, logger=None)
         hub = NewsHub(dsn, application_name="tests")
         sweep = StagingSweep(stores.staging, stores.disk, pool, orphans_kept_seconds=3600)
         registered = Handlers()
@@ -203,10 +206,10 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
                 S3Settings.of(settings),
             ),
             storage_sync=StorageSync(unit_of_work, feed, settings),
+            reconciling=Reconciling(Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:
-            reconciling=Reconciling(Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")),
             following = BucketFollowing(stores.bucket, stores.bucket.settings, feed)
             stack.push_async_callback(_cancel, asyncio.create_task(following.run()))
         base_url = await stack.enter_async_context(_served(traced(app), port))  # type: ignore[arg-type]

@@ -54,7 +54,8 @@ def create_app(
     storage_sync: StorageSync,
 ) -> Litestar:
     reconciling: Reconciling,
-    """Everything below /api, /docs, /media and the pages."""
+) -> Litestar:
+    """Everything below /api, /admin, /docs, /media and the pages."""
     parts: dict[str, Any] = {
         "settings": settings,
         "database": database,
@@ -74,6 +75,7 @@ def create_app(
             MediaController,
             JobController,
             SyncController,
+            ProductSyncController,
             SettingsController,
             MediaBytesController,
             WebSocketController,
