@@ -20,6 +20,7 @@ from ingest_api import handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
+from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.settings import SettingsDesk
 from ingest_api.http import create_app
@@ -194,6 +195,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
             outcome_wait=OutcomeWait(pool, hub, places=settings.waiting_answers),
             job_retry=JobRetry(unit_of_work, stores.disk),
+            bucket_webhook=BucketWebhook(unit_of_work, settings.webhook_token),
             records=records,
             stores=stores,
             media_urls=urls,

@@ -65,6 +65,15 @@ facts_lost_total = Counter(
     ["type"],
 )
 
+# --- the bucket -------------------------------------------------------------------------------------------------------
+
+bucket_notifications_total = Counter(
+    "mediabus_bucket_notifications",
+    "Records that the store posted to the webhook: stored, ignored (nothing was written or removed), invalid. "
+    "invalid above zero: read the dead letters of ingest-api.",
+    ["outcome"],
+)
+
 # --- outbox ----------------------------------------------------------------------------------------------------------
 
 outbox_published_total = Counter("mediabus_outbox_published", "Outbox rows published.", ["topic"])

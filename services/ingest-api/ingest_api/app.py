@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from ingest_api import handlers
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
+from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.settings import SettingsDesk
 from ingest_api.http import create_app, with_operations
@@ -73,6 +74,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
         outcome_wait=OutcomeWait(database, hub, places=settings.waiting_answers),
         job_retry=JobRetry(unit_of_work, staging_store),
+        bucket_webhook=BucketWebhook(unit_of_work, settings.webhook_token),
         records=records,
         stores=stores,
         media_urls=media_urls,

@@ -21,6 +21,9 @@ from ingest_api.sign_in import SignIn
 SignedInRequest: TypeAlias = Request[Principal, str | None, State]
 """A request to a route behind `require`: `request.user` is its principal."""
 
+OWN_TOKEN: Final = "own_token"
+"""In a handler's `opt`: what it takes as a bearer token is no API key, and it looks at it itself."""
+
 SIGNS_IN: Final = "signs_in"
 """In a handler's `opt`: it hands out sessions, so calls from foreign pages are refused even without a cookie."""
 
@@ -36,6 +39,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
     """
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+    exclude_opt_key = OWN_TOKEN
 
     def __init__(self, sign_in: SignIn) -> None:
         self._sign_in = sign_in

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from litestar import Litestar
 from litestar.di import Provide
 
+from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
@@ -16,6 +17,7 @@ from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.reconcile import ProductSyncController
 from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
+from ingest_api.controllers.webhooks import WebhookController
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
@@ -45,6 +47,7 @@ def create_app(
     uploads: Uploads,
     outcome_wait: OutcomeWait,
     job_retry: JobRetry,
+    bucket_webhook: BucketWebhook,
     records: Records,
     stores: Stores,
     media_urls: MediaUrls,
@@ -61,6 +64,7 @@ def create_app(
         "database": database,
         "desk": UploadDesk(uploads, outcome_wait, records, settings, feed),
         "job_retry": job_retry,
+        "bucket_webhook": bucket_webhook,
         "records": records,
         "stores": stores,
         "media_urls": media_urls,
@@ -78,6 +82,7 @@ def create_app(
             ProductSyncController,
             SettingsController,
             MediaBytesController,
+            WebhookController,
             WebSocketController,
         ],
         dependencies={name: _provide(part) for name, part in parts.items()},

@@ -74,6 +74,9 @@ def openapi_config(cookie_name: str) -> OpenAPIConfig:
                 "apiKey": SecurityScheme(
                     type="http", scheme="bearer", description="A key made by POST /api/admin/api-keys."
                 ),
+                "webhookToken": SecurityScheme(
+                    type="http", scheme="bearer", description="The token that the store was given for its webhook."
+                ),
             }
         ),
         openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, response_headers=PAGE_HEADERS),

@@ -68,6 +68,8 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/admin/media/sync/{job_id}/cancel"): Role.SUPERADMIN,
         ("POST", "/api/admin/media/sync/{job_id}/retry"): Role.SUPERADMIN,
         ("WEBSOCKET", "/api/ws"): Role.PHOTOGRAPHER,
+        # the store's, with a token of its own that the handler asks for
+        ("POST", "/webhooks/minio"): None,
         # private and deleted media ask for more, by what they are
         ("GET", "/media/{media_id}/{variant}"): None,
         ("HEAD", "/media/{media_id}/{variant}"): None,

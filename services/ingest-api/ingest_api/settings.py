@@ -79,6 +79,11 @@ class IngestSettings(ServiceSettings):
     )
     signed_url_seconds: float = Field(default=HOUR_SECONDS, gt=0)
 
+    # bucket notifications
+    webhook_token: SecretStr | None = Field(
+        default=None, min_length=16, description="bearer token of POST /webhooks/minio; without one nobody is admitted"
+    )
+
     # WebSockets
     sockets: int = Field(default=1000, ge=1, description="open WebSockets of this process")
     socket_lifetime_seconds: float = Field(default=HOUR_SECONDS, gt=0, description="then the client signs in again")

@@ -1,4 +1,4 @@
-"""How the API's description tells of uploads, whose bodies no signature declares because they are streamed."""
+"""How the API's description tells of what is uploaded or posted in a body that no signature declares."""
 
 from __future__ import annotations
 
@@ -83,3 +83,13 @@ class UploadOperation(Operation):
                 schema=_text("`wait=N`: answer with the outcome if it is there within N seconds."),
             ),
         ]
+
+
+@dataclass
+class NotificationOperation(Operation):
+    """The operation with what stores send."""
+
+    def __post_init__(self) -> None:
+        records = Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.OBJECT))
+        body = Schema(type=OpenAPIType.OBJECT, properties={"Records": records})
+        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=body)}, required=True)
