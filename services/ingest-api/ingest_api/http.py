@@ -8,23 +8,21 @@ from urllib.parse import urlsplit
 from litestar import Litestar
 from litestar.di import Provide
 
-from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
-from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.reconcile import ProductSyncController
+from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
-from ingest_api.controllers.webhooks import WebhookController
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.pages_plugin import PagesPlugin
-from ingest_api.settings import IngestSettings
 from ingest_api.reconciling import Reconciling
+from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignIn
 from ingest_api.sign_in_plugin import SignInPlugin
 from ingest_api.sockets import NoticeStream
@@ -47,7 +45,6 @@ def create_app(
     uploads: Uploads,
     outcome_wait: OutcomeWait,
     job_retry: JobRetry,
-    bucket_webhook: BucketWebhook,
     records: Records,
     stores: Stores,
     media_urls: MediaUrls,
@@ -55,7 +52,6 @@ def create_app(
     feed: SettingsFeed,
     settings_desk: SettingsDesk,
     storage_sync: StorageSync,
-) -> Litestar:
     reconciling: Reconciling,
 ) -> Litestar:
     """Everything below /api, /admin, /docs, /media and the pages."""
@@ -64,15 +60,14 @@ def create_app(
         "database": database,
         "desk": UploadDesk(uploads, outcome_wait, records, settings, feed),
         "job_retry": job_retry,
-        "bucket_webhook": bucket_webhook,
         "records": records,
         "stores": stores,
         "media_urls": media_urls,
         "stream": stream,
         "settings_desk": settings_desk,
         "storage_sync": storage_sync,
-        "places": SocketPlaces(settings.sockets),
         "reconciling": reconciling,
+        "places": SocketPlaces(settings.sockets),
     }
     return Litestar(
         route_handlers=[
@@ -82,7 +77,6 @@ def create_app(
             ProductSyncController,
             SettingsController,
             MediaBytesController,
-            WebhookController,
             WebSocketController,
         ],
         dependencies={name: _provide(part) for name, part in parts.items()},
