@@ -97,6 +97,33 @@ async def test_without_or_with_another_revision_it_is_kept_shortly(shown: Shown)
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=60")
 
 
+async def test_head_is_get_without_its_body_everywhere(shown: Shown) -> None:
+    """As proxies and monitors ask; what follows on the same connection must not meet a body."""
+    api = shown.site.api
+    record = f"{UPLOADS}/{shown.record['id']}"
+    for client, address in [
+        (api, UPLOADS),
+        (api, record),
+        (api, f"{UPLOADS}/jobs"),
+        (api, f"{UPLOADS}/{new_id()}"),
+        (api, "/api/auth/me"),
+        (api, "/pictures"),
+        (shown.nobody, record),
+        (shown.nobody, "/"),
+        (shown.nobody, "/pictures"),
+        (shown.nobody, "/login"),
+        (shown.nobody, "/docs"),
+        (shown.nobody, "/docs/openapi.json"),
+        (shown.nobody, "/static/pages.css"),
+    ]:
+        whole, head = await client.get(address), await client.head(address)
+        assert (head.status_code, head.content) == (whole.status_code, b""), address
+        for name in ("content-type", "location", "www-authenticate", "cache-control"):
+            assert head.headers.get(name) == whole.headers.get(name), (address, name)
+        if "traceId" not in whole.text:
+            assert head.headers.get("content-length") == whole.headers.get("content-length"), address
+
+
 async def test_head_gives_the_headers_alone(shown: Shown) -> None:
     answer = await shown.nobody.head(shown.url)
     assert (answer.status_code, answer.content) == (200, b"")

@@ -14,9 +14,13 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from ingest_api.accounts import Role
+from deploy.local.ports import free_port
+from ingest_api.accounts import ApiKeyText, Principal, Role, new_secret
+from ingest_api.sign_in import SignIn
 from ingest_api.sockets import NoticeStream, TooSlow
+from shared.db.pool import Database
 from shared.events import ImageProgressV1, ProcessImageV1
+from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
@@ -138,26 +142,111 @@ async def test_a_ticket_opens_one_socket(site: IngestSite) -> None:
     query = f"?ticket={ticket}&after=0"
     async with socket(site, query, **{"X-Nothing": "else"}) as connection:
         assert (await next_message(connection))["jobId"] == str(command.job_id)
+    assert (await refusal(site, query, **NOBODY))["code"] == "not_signed_in"
+
+
+NOBODY = {"X-Nothing": "else"}
+
+
+async def refusal(site: IngestSite, query: str = "", **headers: str) -> dict[str, Any]:
+    """The HTTP answer to the handshake: the problem, with the headers under `headers`."""
     with pytest.raises(websockets.InvalidStatus) as refused:
-        async with socket(site, query, **{"X-Nothing": "else"}):
+        async with socket(site, query, **headers):
             pass
-    assert refused.value.response.status_code == 403
+    answer = refused.value.response
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = json.loads(answer.body or b"")
+    assert problem["status"] == answer.status_code
+    return problem | {"headers": answer.headers}
 
 
-async def test_nobody_and_foreign_pages_are_refused(site: IngestSite) -> None:
-    async with httpx.AsyncClient(base_url=site.base_url) as browser:
+@asynccontextmanager
+async def signed_in(site: IngestSite) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
+    """A browser of the site's superadmin, and its cookie."""
+    async with httpx.AsyncClient(base_url=site.base_url, headers={"Origin": site.base_url}) as browser:
+        password_hash = await site.sign_in.passwords.hash("pw")
         await site.rows.execute(
-            "UPDATE users SET email = 'me@example.test', password_hash = $1", await site.sign_in.passwords.hash("pw")
+            "UPDATE users SET email = 'me@example.test', password_hash = $1 WHERE id = $2", password_hash, site.user_id
         )
         login = {"email": "me@example.test", "password": "pw"}
         assert (await browser.post("/api/auth/login", json=login)).status_code == 200
-        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    for headers in ({"X-Nothing": "else"}, {"Cookie": cookie, "Origin": "https://evil.example"}):
-        with pytest.raises(websockets.InvalidStatus):
-            async with socket(site, **headers):
-                pass
-    async with socket(site, "?after=0", Cookie=cookie, Origin=site.base_url):
-        pass
+        yield browser, "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+
+
+async def test_who_is_refused_is_told_why_in_http(site: IngestSite, database: TestDatabase) -> None:
+    nobody = await refusal(site, **NOBODY)
+    assert (nobody["status"], nobody["code"]) == (401, "not_signed_in")
+    assert nobody["headers"]["www-authenticate"] == "Bearer"
+    revoked = await refusal(site, Authorization=f"Bearer {ApiKeyText(new_id(), new_secret())}")
+    assert (revoked["status"], revoked["code"]) == (401, "not_signed_in")
+    malformed = await refusal(site, "?after=soon")
+    assert (malformed["status"], [error["field"] for error in malformed["errors"]]) == (422, ["after"])
+    async with signed_in(site) as (_, cookie):
+        foreign = await refusal(site, Cookie=cookie, Origin="https://evil.example")
+        assert (foreign["status"], foreign["code"]) == (403, "cross_origin")
+        async with socket(site, "?after=0", Cookie=cookie, Origin=site.base_url):
+            pass
+    site.sign_in.forget()
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/nowhere", application_name="tests")
+    site.sign_in.database = away
+    unknown = await refusal(site)
+    assert (unknown["status"], unknown["code"]) == (503, "service_unavailable")
+    assert int(unknown["headers"]["retry-after"]) >= 1
+
+
+async def closed_with(connection: ClientConnection) -> int:
+    async with asyncio.timeout(10):
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await connection.recv()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
+async def test_a_socket_ends_with_what_opened_it(database: TestDatabase, tmp_path: Path) -> None:
+    """With the session on signing out, with the key on its revocation, with the account; a ticket counts as either."""
+    async with running_site(database, tmp_path / "media", socket_check_seconds=0.1) as site:
+        wanted = {"name": "k", "role": "photographer"}
+        async with signed_in(site) as (browser, cookie):
+            key = (await browser.post("/api/admin/api-keys", json=wanted)).json()
+            by_key = {"Authorization": f"Bearer {key['key']}"}
+            tickets = [
+                (await browser.post("/api/auth/ticket")).json()["ticket"],
+                (await site.api.post("/api/auth/ticket", headers=by_key)).json()["ticket"],
+            ]
+            async with (
+                socket(site, Cookie=cookie) as of_session,
+                socket(site, f"?ticket={tickets[0]}", **NOBODY) as of_its_ticket,
+                socket(site, **by_key) as of_key,
+                socket(site, f"?ticket={tickets[1]}", **NOBODY) as of_keys_ticket,
+                socket(site) as of_other_key,
+            ):
+                assert (await browser.post("/api/auth/logout")).status_code == 204
+                assert [await closed_with(each) for each in (of_session, of_its_ticket)] == [4401, 4401]
+                assert (await site.api.delete(f"/api/admin/api-keys/{key['id']}")).status_code == 204
+                assert [await closed_with(each) for each in (of_key, of_keys_ticket)] == [4401, 4401]
+                await of_other_key.ping()
+                await site.rows.execute("DELETE FROM users WHERE id = $1", site.user_id)
+                assert await closed_with(of_other_key) == 4401
+
+
+async def test_nobody_is_sent_off_while_the_database_is_away(
+    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_site(database, tmp_path / "media", socket_check_seconds=0.05) as site, socket(site) as listener:
+        tried = asyncio.Event()
+
+        async def away(self: SignIn, principal: Principal, needed: Role) -> bool:
+            tried.set()
+            raise InfrastructureUnavailable("postgresql", "away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SignIn, "still_admits", away)
+            async with asyncio.timeout(10):
+                await tried.wait()
+        await site.handlers.deliver(processed(await commanded(site)))
+        assert (await next_message(listener))["type"] == "media:processed"
+        await site.rows.execute("DELETE FROM api_keys")
+        assert await closed_with(listener) == 4401
 
 
 async def test_the_socket_outlives_lost_connections_to_the_database(site: IngestSite) -> None:
@@ -226,15 +315,10 @@ def site_records(site: IngestSite) -> Any:
 async def test_sockets_are_bounded_in_number_and_time(database: TestDatabase, tmp_path: Path) -> None:
     bounds = {"sockets": 1, "socket_lifetime_seconds": 0.5}
     async with running_site(database, tmp_path / "media", **bounds) as site, socket(site) as first:
-        async with socket(site) as second:
-            with pytest.raises(websockets.ConnectionClosed) as closed:
-                await second.recv()
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1013
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            await first.recv()
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 4409
+        second = await refusal(site)
+        assert (second["status"], second["code"]) == (429, "too_many_requests")
+        assert int(second["headers"]["retry-after"]) >= 1
+        assert await closed_with(first) == 4409
         # its place is free again
         async with socket(site, "?after=0") as third:
             await site.handlers.deliver(processed(await commanded(site)))

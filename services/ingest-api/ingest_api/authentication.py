@@ -8,12 +8,12 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.enums import ScopeType
-from litestar.exceptions import WebSocketException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from ingest_api.accounts import Principal, Role
+from ingest_api.handshakes import HandshakeRefused
 from ingest_api.problem_details import Problem
 from ingest_api.same_origin import SAFE_METHODS, CallOrigin, call_origin
 from ingest_api.sign_in import SignIn
@@ -26,9 +26,6 @@ OWN_TOKEN: Final = "own_token"
 
 SIGNS_IN: Final = "signs_in"
 """In a handler's `opt`: it hands out sessions, so calls from foreign pages are refused even without a cookie."""
-
-WEBSOCKET_NOT_SIGNED_IN = 4401
-WEBSOCKET_FORBIDDEN = 4403
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
@@ -107,8 +104,6 @@ class require:
 
 
 def refusal(connection: ASGIConnection[Any, Any, Any, Any], status: int, code: str, detail: str) -> Exception:
-    """A Problem for HTTP; for a WebSocket the close code 4401 or 4403."""
-    if connection.scope["type"] == ScopeType.WEBSOCKET:
-        close_code = WEBSOCKET_NOT_SIGNED_IN if status == 401 else WEBSOCKET_FORBIDDEN
-        return WebSocketException(code=close_code, detail=detail)
-    return Problem(status, code, detail, {"WWW-Authenticate": "Bearer"} if status == 401 else None)
+    """A Problem, as requests and handshakes each take it."""
+    problem = Problem(status, code, detail, {"WWW-Authenticate": "Bearer"} if status == 401 else None)
+    return HandshakeRefused(problem) if connection.scope["type"] == ScopeType.WEBSOCKET else problem

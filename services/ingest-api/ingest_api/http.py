@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from litestar import Litestar
 from litestar.di import Provide
 
+from ingest_api.application import Application
 from ingest_api.catalogue import Records
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
@@ -69,7 +70,7 @@ def create_app(
         "reconciling": reconciling,
         "places": SocketPlaces(settings.sockets),
     }
-    return Litestar(
+    return Application(
         route_handlers=[
             MediaController,
             JobController,

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from litestar import Request, Response
+from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
@@ -128,23 +129,39 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, round(seconds)))}
 
 
+def allowed_methods(methods: Iterable[str]) -> str:
+    """For the header Allow: what answers GET answers HEAD too, and every address OPTIONS."""
+    known = {method for method in methods if method.isupper()} | {"OPTIONS"}
+    return ", ".join(sorted(known | ({"HEAD"} if "GET" in known else set())))
+
+
 def problem_response(request: Request[Any, Any, Any], problem: Problem) -> Response[dict[str, Any]]:
-    """The answer for a problem; its body carries the trace id under which the logs tell more."""
+    """The answer for a problem."""
+    body, headers = problem_body(problem, request.url.path), problem_headers(problem)
+    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_headers(problem: Problem) -> dict[str, str]:
+    """Those beside the media type."""
+    return {"Cache-Control": "no-store", **problem.headers}
+
+
+def problem_body(problem: Problem, path: str) -> dict[str, Any]:
+    """The problem as JSON; it carries the trace id under which the logs tell more."""
     body: dict[str, Any] = {
         # Leads to the sentence about this code on the documentation page.
         "type": f"/docs#{problem.code}",
         "title": CODES[problem.code],
         "status": problem.status,
         "detail": problem.detail,
-        "instance": request.url.path,
+        "instance": path,
         "code": problem.code,
     }
     if trace_id := current_trace_id():
         body["traceId"] = trace_id
     if problem.errors:
         body["errors"] = [{"field": error.field, "message": error.message} for error in problem.errors]
-    headers = {"Cache-Control": "no-store", **problem.headers}
-    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+    return body
 
 
 _MISSING_FIELD = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
@@ -182,8 +199,11 @@ def problem_of(error: Exception) -> Problem:
         return InvalidFields(*errors) if errors else Problem(400, "bad_request", error.detail)
     if isinstance(error, HTTPException) and error.status_code < 500:
         code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers = {"Allow": allowed_methods(headers.get("allow", "").split(", "))}
         says_more = error.detail.casefold() != HTTPStatus(error.status_code).phrase.casefold()
-        return Problem(error.status_code, code, error.detail if says_more else f"{CODES[code]}.", error.headers)
+        return Problem(error.status_code, code, error.detail if says_more else f"{CODES[code]}.", headers)
     if isinstance(error, HTTPException) and error.status_code == 503:
         return Problem(503, "service_unavailable", "Try again shortly.", retry_after(RETRY_AFTER_SECONDS))
     return Problem(500, "internal_error", "Try again; if it stays, report the trace id of this answer.")
@@ -196,9 +216,10 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     return problem_response(request, problem)
 
 
-def log_error(request: Request[Any, Any, Any], error: Exception, problem: Problem) -> None:
+def log_error(connection: ASGIConnection[Any, Any, Any, Any], error: Exception, problem: Problem) -> None:
     """Log unexpected errors with their traceback, refusals of ours with 5xx without; 4xx not at all."""
-    facts = {"method": request.method, "path": request.url.path, "code": problem.code, "detail": str(error)}
+    method = connection.scope.get("method", "WEBSOCKET")
+    facts = {"method": method, "path": connection.url.path, "code": problem.code, "detail": str(error)}
     if problem.code == "internal_error":
         log.error("request failed unexpectedly", extra=facts, exc_info=error)
     elif problem.status >= 500:

@@ -87,6 +87,9 @@ class IngestSettings(ServiceSettings):
     # WebSockets
     sockets: int = Field(default=1000, ge=1, description="open WebSockets of this process")
     socket_lifetime_seconds: float = Field(default=HOUR_SECONDS, gt=0, description="then the client signs in again")
+    socket_check_seconds: float = Field(
+        default=10.0, gt=0, description="a socket is closed at most so long after its user signed out"
+    )
     socket_send_seconds: float = Field(default=10.0, gt=0, description="a client that takes longer is disconnected")
 
     def media_defaults(self) -> MediaSettings:
