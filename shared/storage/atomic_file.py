@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -22,6 +23,7 @@ COPY_CHUNK_BYTES: Final = 1024 * 1024
 _CHECKSUM_ATTRIBUTE: Final = "user.mediabus.sha256"
 _DIGEST_BYTES: Final = 32
 _CREATE_ATTEMPTS: Final = 10
+_MOST_VECTORS: Final = 1024
 _NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT}
 _NOT_PERMITTED: Final = {errno.EACCES, errno.EPERM}
 _KEY_CONFLICT: Final = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
@@ -46,13 +48,19 @@ def make_directories(root: Path, directory: Path) -> None:
 
     A root that is missing is a volume that is not mounted: filling the folder beneath it would hide that.
     """
+    for folder in make_names_of_directories(root, directory):
+        sync_directory(folder)
+
+
+def make_names_of_directories(root: Path, directory: Path) -> list[Path]:
+    """As `make_directories`, but the folders that got new names in them are returned to be synced, deepest first."""
     missing = []
     while directory != root and not directory.is_dir():
         missing.append(directory)
         directory = directory.parent
     for folder in reversed(missing):
         folder.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-        sync_directory(folder.parent)
+    return [folder.parent for folder in missing]
 
 
 def sync_directory(directory: Path) -> None:
@@ -119,9 +127,19 @@ class AtomicFile:
         """Append and hash."""
         self._hash.update(data)
         self.size_bytes += len(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        self._write_rest(memoryview(data))
+
+    def write_all(self, chunks: Sequence[bytes]) -> None:
+        """As `write`, one after the other, without joining them in memory first."""
+        for at in range(0, len(chunks), _MOST_VECTORS):
+            vector = chunks[at : at + _MOST_VECTORS]
+            for chunk in vector:
+                self._hash.update(chunk)
+            wanted_bytes = sum(map(len, vector))
+            written_bytes = os.writev(self._descriptor, vector)
+            self.size_bytes += wanted_bytes
+            if written_bytes < wanted_bytes:
+                self._write_rest(memoryview(b"".join(vector))[written_bytes:])
 
     def copy_from(self, path: Path) -> None:
         """Append and hash all of another file."""
@@ -154,6 +172,10 @@ class AtomicFile:
         self._close()
         self.path.unlink(missing_ok=True)
 
+    def _write_rest(self, view: memoryview) -> None:
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
     def _close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
@@ -166,28 +188,36 @@ def temporary_path(directory: Path) -> Path:
 
 
 def link_atomically(root: Path, source: Path, target: Path) -> bool:
-    """Give the bytes of `source` the second name `target`, durably, replacing what is there; no byte is copied.
+    """As `link_names`, durably."""
+    changed = link_names(root, source, target)
+    for folder in changed or ():
+        sync_directory(folder)
+    return changed is not None
 
-    False when the filesystem can't (another device, no links). Sound because stored files are never written into,
-    only replaced. `source` must be durable already.
+
+def link_names(root: Path, source: Path, target: Path) -> list[Path] | None:
+    """Give the bytes of `source` the second name `target`, replacing what is there; no byte is copied.
+
+    The folders that have to be synced for the name to be durable, deepest first; None when the filesystem can't link
+    (another device, no links). Sound because stored files are never written into, only replaced. `source` must be
+    durable already.
     """
     temporary = temporary_path(target.parent)
     for _ in range(_CREATE_ATTEMPTS):
         try:
-            make_directories(root, target.parent)
+            made_in = make_names_of_directories(root, target.parent)
             os.link(source, temporary, follow_symlinks=False)
         except FileNotFoundError:
             source.lstat()  # is it the source that is missing?
             continue
         except OSError as error:
             if error.errno in _LINK_NOT_POSSIBLE:
-                return False
+                return None
             raise
         try:
             temporary.replace(target)
         finally:
             # When both names are links to one file already, rename(2) does nothing and leaves the temporary one.
             temporary.unlink(missing_ok=True)
-        sync_directory(target.parent)
-        return True
+        return [target.parent, *made_in]
     raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", str(target.parent))

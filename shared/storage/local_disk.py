@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from shared.storage.atomic_file import (
     AtomicFile,
     disk_error,
     link_atomically,
+    link_names,
     record_checksum,
     recorded_checksum,
     sync_directory,
@@ -37,6 +39,18 @@ _READ_CHUNK_BYTES: Final = 256 * 1024
 _WRITE_BATCH_BYTES: Final = 1024 * 1024
 _LISTING_PAGE: Final = 1000
 _STUCK_DISK_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedFile:
+    """A local file that nobody writes to any more, and the key it gets.
+
+    `sha256` (hex) is believed, not computed: its giver wrote the file and counted.
+    """
+
+    key: str
+    path: Path
+    sha256: str
 
 
 class LocalDiskStore:
@@ -95,15 +109,18 @@ class LocalDiskStore:
         finally:
             await self.run(target, file.discard)
 
-    async def adopt(self, key: str, path: Path, *, sha256: str | None = None, keep_source: bool = False) -> ObjectInfo:
-        """Make a finished local file the object, without copying when it lies on the same filesystem.
+    async def adopt(self, files: Sequence[FinishedFile]) -> None:
+        """Make finished local files objects, without copying those that lie on the same filesystem; all stay in place.
 
-        `sha256` is believed, not computed, when it is given: its giver wrote the file and counted. Unless
-        `keep_source`, the file is gone from `path` afterwards. Raises ObjectNotFound when `path` is missing.
+        One folder is made durable once for all of its files. Raises ObjectNotFound when a file is missing; then some of
+        the others may be objects.
         """
-        target = self.path_of(key)
-        with span("disk adopt", attributes={"disk.key": key}):
-            return await self.run(path, lambda: self._adopt(key, path, target, sha256, keep_source), missing=key)
+        with span("disk adopt", attributes={"disk.files": len(files)}):
+            await _all([self.run(file.path, partial(_make_durable, file), missing=file.key) for file in files])
+            targets = [self.path_of(file.key) for file in files]
+            changed = await self.run(self.root, lambda: self._name(files, targets))
+            # Side by side, since the filesystem makes one commit of what is waiting for one.
+            await _all([self.run(folder, partial(sync_directory, folder)) for folder in changed])
 
     @asynccontextmanager
     async def open(self, key: str, *, start_byte: int = 0, end_byte: int | None = None) -> AsyncIterator[OpenObject]:
@@ -187,19 +204,15 @@ class LocalDiskStore:
     def _publish(self, file: AtomicFile, key: str, target: Path, sha256: str | None) -> ObjectInfo:
         return _info(key, file.publish(target, key=key, expected_sha256=sha256), file.sha256)
 
-    def _adopt(self, key: str, path: Path, target: Path, sha256: str | None, keep_source: bool) -> ObjectInfo:
-        with path.open("rb") as file:
-            checksum = bytes.fromhex(sha256) if sha256 else hashlib.file_digest(file, "sha256").digest()
-            if recorded_checksum(path, os.fstat(file.fileno()).st_mtime_ns) != checksum.hex():
-                record_checksum(path, checksum)
-            os.fsync(file.fileno())
-            status = os.fstat(file.fileno())
-        info = _info(key, status, checksum.hex())
-        if not link_atomically(self.root, path, target):
-            info = self._copy_bytes(path, key, target, checksum.hex())
-        if not keep_source and path != target:
-            path.unlink(missing_ok=True)
-        return info
+    def _name(self, files: Sequence[FinishedFile], targets: Sequence[Path]) -> set[Path]:
+        """Give the files their names; the folders that have to be synced."""
+        to_sync: set[Path] = set()
+        for file, target in zip(files, targets, strict=True):
+            changed = link_names(self.root, file.path, target)
+            if changed is None:
+                self._copy_bytes(file.path, file.key, target, file.sha256)
+            to_sync.update(changed or ())
+        return to_sync
 
     def _copy(self, source: Path, target_key: str, target: Path) -> ObjectInfo:
         status = source.lstat()
@@ -298,6 +311,23 @@ class LocalDiskStore:
                 continue
             if status.st_mtime < written_before:
                 yield Path(entry.path)
+
+
+async def _all(works: Sequence[Coroutine[Any, Any, _T]]) -> None:
+    """Await all, then raise the first error, if any: nothing goes on behind the caller's back."""
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _make_durable(file: FinishedFile) -> None:
+    descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if recorded_checksum(file.path, os.fstat(descriptor).st_mtime_ns) != file.sha256:
+            record_checksum(file.path, bytes.fromhex(file.sha256))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _info(key: str, status: os.stat_result, sha256: str | None) -> ObjectInfo:

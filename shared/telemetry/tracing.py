@@ -9,6 +9,7 @@ from opentelemetry import context, trace
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
@@ -24,10 +25,12 @@ SHUTDOWN_MILLIS = 3_000
 def start_tracing(service: str, instance: str, otlp_endpoint: str | None) -> TracerProvider:
     """Install the tracer provider of this process.
 
-    Without an endpoint spans are made, so that trace ids stand in logs and messages, but not exported. `otlp_endpoint`
-    is the base URL of an OTLP/HTTP receiver, e.g. http://127.0.0.1:4318.
+    Without an endpoint nothing is recorded, yet trace ids stand in logs and messages. `otlp_endpoint` is the base URL
+    of an OTLP/HTTP receiver, e.g. http://127.0.0.1:4318.
     """
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service, SERVICE_INSTANCE_ID: instance}))
+    resource = Resource.create({SERVICE_NAME: service, SERVICE_INSTANCE_ID: instance})
+    # A parent's decision is not asked for: a service that exports records its part of every trace.
+    provider = TracerProvider(resource=resource, sampler=ALWAYS_ON if otlp_endpoint else ALWAYS_OFF)
     if otlp_endpoint:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from shared.storage.local_disk import LocalDiskStore
+from shared.storage.local_disk import FinishedFile, LocalDiskStore
 from shared.storage.object_store import ObjectStore
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
@@ -52,7 +53,7 @@ async def fill(root: str) -> None:
             "bytes": disk.put_bytes("media/new", PIECE * 3),
             "file": disk.put_file("media/new", source),
             "replace": disk.put_bytes("media/kept", PIECE * 3),
-            "adopt": disk.adopt("media/new", source, keep_source=True),
+            "adopt": disk.adopt([FinishedFile("media/new", source, hashlib.sha256(PIECE * 3).hexdigest())]),
             "stage": _stage(LocalStaging(disk)),
         }
         for name, put in puts.items():

@@ -31,7 +31,7 @@ from shared.storage.errors import (
     StoreUnavailable,
 )
 from shared.storage.keys import validated
-from shared.storage.local_disk import LocalDiskStore
+from shared.storage.local_disk import FinishedFile, LocalDiskStore
 from shared.storage.object_store import Digest, ObjectStore, digest
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
@@ -444,21 +444,23 @@ async def test_a_listing_of_several_pages(store: ObjectStore) -> None:
 # The disk
 
 
-async def test_a_file_is_adopted_without_copying(disk: LocalDiskStore, tmp_path: Path) -> None:
-    rendered = tmp_path / "rendered"
-    rendered.write_bytes(b"picture")
-    inode = rendered.stat().st_ino
+async def test_files_are_adopted_without_copying(disk: LocalDiskStore, tmp_path: Path) -> None:
+    rendered = {f"media/57/{name}.webp": tmp_path / name for name in ("large", "small")}
+    for path in rendered.values():
+        path.write_bytes(path.name.encode())
+    files = [FinishedFile(key, path, sha256(path.name.encode())) for key, path in rendered.items()]
 
-    kept = await disk.adopt("media/a.webp", rendered, sha256=sha256(b"picture"), keep_source=True)
-    again = await disk.adopt("media/a.webp", rendered)
-    assert not rendered.exists()
+    await disk.adopt(files)
+    await disk.adopt(files)
 
-    assert disk.path_of("media/a.webp").stat().st_ino == inode
-    assert kept.sha256 == again.sha256 == sha256(b"picture")
-    assert await keys_of(disk) == ["media/a.webp"]
+    for file in files:
+        assert disk.path_of(file.key).stat().st_ino == file.path.stat().st_ino
+        assert (await disk.stat(file.key)).sha256 == file.sha256  # type: ignore[union-attr]
+    assert await keys_of(disk) == sorted(rendered)
     assert [path async for path in disk.list_temporary(older_than_seconds=-60)] == []
+    files[1].path.unlink()
     with pytest.raises(ObjectNotFound):
-        await disk.adopt("media/b.webp", rendered)
+        await disk.adopt(files)
 
 
 @pytest.fixture
@@ -474,8 +476,9 @@ def file_elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_file_of_another_filesystem_is_adopted_by_copying(disk: LocalDiskStore, file_elsewhere: Path) -> None:
-    adopted = await disk.adopt("media/a.webp", file_elsewhere)
-    assert not await asyncio.to_thread(file_elsewhere.exists)
+    await disk.adopt([FinishedFile("media/a.webp", file_elsewhere, sha256(b"picture"))])
+    adopted = await disk.stat("media/a.webp")
+    assert adopted is not None
     assert adopted.sha256 == sha256(b"picture")
     assert await read(disk, "media/a.webp") == b"picture"
 

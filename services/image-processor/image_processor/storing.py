@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.events import StorageStatus, StorageStrategy, StoredFile
 from shared.messaging.errors import PermanentError, Postponed, decisive
 from shared.storage.errors import StoreUnavailable
-from shared.storage.local_disk import LocalDiskStore
+from shared.storage.local_disk import FinishedFile, LocalDiskStore
 from shared.storage.s3 import S3Store
 from shared.telemetry.tracing import span
 
@@ -77,30 +77,26 @@ class Storing:
         """Raises Postponed while the bucket is away; InsufficientSpace and other disk trouble as they are."""
         unique = list({file.stored.key: file for file in files}.values())
         slots = asyncio.Semaphore(FILES_AT_ONCE)
-
-        async def store_one(file: FileToStore) -> None:
-            async with slots, asyncio.TaskGroup() as places:
-                if placement.in_bucket:
-                    places.create_task(self._to_bucket(file))
-                if placement.on_disk:
-                    places.create_task(self._to_disk(file))
-
         with span("store", attributes={"mediabus.files": len(unique)}):
             try:
                 async with asyncio.TaskGroup() as group:
-                    for file in unique:
-                        group.create_task(store_one(file))
+                    if placement.on_disk:
+                        group.create_task(self._to_disk(unique))
+                    if placement.in_bucket:
+                        for file in unique:
+                            group.create_task(self._to_bucket(file, slots))
             except ExceptionGroup as errors:
                 raise decisive(errors) from errors
 
-    async def _to_disk(self, file: FileToStore) -> None:
-        await self._disk.adopt(file.stored.key, file.path, sha256=file.stored.sha256, keep_source=True)
+    async def _to_disk(self, files: Sequence[FileToStore]) -> None:
+        await self._disk.adopt([FinishedFile(file.stored.key, file.path, file.stored.sha256) for file in files])
 
-    async def _to_bucket(self, file: FileToStore) -> None:
+    async def _to_bucket(self, file: FileToStore, slots: asyncio.Semaphore) -> None:
         with postponing_while_bucket_is_away():
-            await self._required_bucket().put_file(
-                file.stored.key, file.path, sha256=file.stored.sha256, content_type=file.stored.mime_type
-            )
+            async with slots:
+                await self._required_bucket().put_file(
+                    file.stored.key, file.path, sha256=file.stored.sha256, content_type=file.stored.mime_type
+                )
 
     def _required_bucket(self) -> S3Store:
         if self._bucket is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 from ingest_api.catalogue import ORIGINAL, ChangedJob, Outcome, file_facts
 from ingest_api.repositories.jobs import JobRepository
-from ingest_api.repositories.media import MediaRepository
+from ingest_api.repositories.media import MediaRepository, Shown
 from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.sync_jobs import progress_notice
@@ -14,7 +17,9 @@ from shared.events import (
     ImageProcessedV1,
     ImageProgressV1,
     ImageRetryScheduledV1,
+    MediaRevisionSupersededV1,
     MediaStorageChangedV1,
+    StoredFile,
     SyncJobChangedV1,
 )
 from shared.messaging.consumer import Consumer
@@ -29,10 +34,11 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
 
     @consumer.on(ImageProcessedV1)
     async def record_processed(event: ImageProcessedV1, delivery: Delivery) -> None:
-        """Medium, job and notice in one transaction."""
+        """Medium, job and notice in one transaction, and what tells that a revision is shown no more."""
         async with unit_of_work.begin(delivery) as tx:
-            private = await MediaRepository(tx.connection).record_processed(event)
-            outcome = outcome_of(event, private=bool(private))
+            shown = await MediaRepository(tx.connection).record_processed(event)
+            tx.publish(*superseded_by(event, shown))
+            outcome = outcome_of(event, private=shown is not None and shown.private)
             job = await JobRepository(tx.connection).complete(event.job_id, outcome)
             if job is not None:
                 body = {"revision": event.revision, "private": outcome.private, "names": names_of(outcome)}
@@ -55,15 +61,15 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
     @consumer.on(ImageProgressV1)
     async def record_progress(event: ImageProgressV1, _: Delivery) -> None:
         """Without the inbox: progress only grows, so hearing of it twice changes nothing."""
-        async with unit_of_work.begin() as tx:
-            job = await JobRepository(tx.connection).advance(event)
-            if job is not None:
-                await NoticeRepository(tx.connection).add("media:progress", job, {"progress": event.progress})
+        async with unit_of_work.database.connection() as connection:
+            await JobRepository(connection).advance(event)
 
     @consumer.on(MediaStorageChangedV1)
     async def record_placed(event: MediaStorageChangedV1, delivery: Delivery) -> None:
         async with unit_of_work.begin(delivery) as tx:
-            await MediaRepository(tx.connection).record_placed(event)
+            shown = await MediaRepository(tx.connection).record_placed(event)
+            if shown is not None and shown.revision < event.revision:
+                tx.publish(_superseded(event.media_id, shown.revision, shown.files))
 
     @consumer.on(SyncJobChangedV1)
     async def record_sync_job(event: SyncJobChangedV1, delivery: Delivery) -> None:
@@ -77,6 +83,18 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
             if (job := await sync.get(root_id)) is not None:
                 changed = ChangedJob(job.id, None, job.requested_by)
                 await NoticeRepository(tx.connection).add("sync:progress", changed, progress_notice(job))
+
+
+def superseded_by(event: ImageProcessedV1, shown: Shown | None) -> list[MediaRevisionSupersededV1]:
+    """Of the revision that was shown until now and of the one that is rendered, the one that nobody needs."""
+    if shown is None:
+        files = (event.original, *event.variants) if event.original else event.variants
+        return [_superseded(event.media_id, event.revision, files)]
+    return [_superseded(event.media_id, shown.revision, shown.files)] if shown.revision < event.revision else []
+
+
+def _superseded(media_id: UUID, revision: int, files: tuple[StoredFile, ...]) -> MediaRevisionSupersededV1:
+    return MediaRevisionSupersededV1(media_id=media_id, revision=revision, files=files, superseded_at=datetime.now(UTC))
 
 
 def outcome_of(event: ImageProcessedV1, *, private: bool) -> Outcome:

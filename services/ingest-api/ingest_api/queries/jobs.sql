@@ -12,14 +12,29 @@ SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('waiting', 'active') 
 
 -- name: advance
 -- Progress only grows, and says nothing any more once the job has an outcome: such facts may come late or twice. Of an
--- attempt that has failed nothing is believed before the next one is due.
-UPDATE jobs
-SET status = 'active', progress = greatest(progress, $2), attempts = greatest(attempts, $3), next_attempt_at = NULL,
-    started_at = coalesce(started_at, clock_timestamp())
-WHERE id = $1 AND status IN ('waiting', 'active')
-  AND (attempts < $3 OR (attempts = $3 AND (progress < $2 OR status = 'waiting')
-                         AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())))
-RETURNING media_id, uploader;
+-- attempt that has failed nothing is believed before the next one is due. The uploader is told in the same statement, as
+-- notices.sql does it: there are three of these facts per picture.
+WITH advanced AS (
+    UPDATE jobs
+    SET status = 'active', progress = greatest(progress, $2), attempts = greatest(attempts, $3), next_attempt_at = NULL,
+        started_at = coalesce(started_at, clock_timestamp())
+    WHERE id = $1 AND status IN ('waiting', 'active')
+      AND (attempts < $3 OR (attempts = $3 AND (progress < $2 OR status = 'waiting')
+                             AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())))
+    RETURNING media_id, uploader
+),
+stream AS (
+    INSERT INTO notice_streams (uploader, last_id) SELECT uploader, 1 FROM advanced
+    ON CONFLICT (uploader) DO UPDATE SET last_id = notice_streams.last_id + 1
+    RETURNING last_id
+),
+notice AS (
+    INSERT INTO notices (uploader, id, type, job_id, media_id, body, traceparent)
+    SELECT uploader, last_id, 'media:progress', $1, media_id, jsonb_build_object('progress', $2::integer), $4
+    FROM advanced, stream
+    RETURNING uploader
+)
+SELECT pg_notify('notices_' || current_schema(), uploader::text || ' ' || $1::text) FROM notice;
 
 -- name: await_next_attempt
 UPDATE jobs
@@ -79,27 +94,6 @@ remembered AS (
     FROM gone WHERE bulk_items.job_id = gone.id
 )
 SELECT id, staging_key FROM gone;
-
--- name: remove_bulk_jobs
--- A parent goes after the last of its jobs.
-DELETE FROM bulk_jobs WHERE id IN (
-    SELECT parent.id FROM bulk_jobs AS parent
-    WHERE NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id WHERE item.bulk_id = parent.id)
-    LIMIT $1
-)
-RETURNING id;
-
--- name: bulk_job
--- One statement, so one moment: the parent's counts and those of its pictures never disagree.
-SELECT item.filename, item.job_id, item.media_id,
-       coalesce(jobs.status, item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
-           AS status,
-       coalesce(jobs.progress, 100) AS progress, coalesce(jobs.attempts, 0) AS attempts,
-       coalesce(jobs.error_code, item.error_code) AS error_code,
-       coalesce(jobs.error_detail, item.error_detail) AS error_detail
-FROM bulk_items AS item LEFT JOIN jobs ON jobs.id = item.job_id
-WHERE item.bulk_id = $1
-ORDER BY item.position;
 
 -- name: remove_old_idempotency_keys
 DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - make_interval(secs => $1);

@@ -14,6 +14,7 @@ from ingest_api.catalogue import ChangedJob, Job, JobStatus, Outcome
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
+from shared.telemetry.tracing import current_traceparent
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "jobs.sql")
 
@@ -26,19 +27,24 @@ class JobRepository:
 
     async def get(self, job_id: UUID) -> Job | None:
         row = await self._connection.fetchrow(QUERIES["job"], job_id)
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     async def newest(self, status: JobStatus | None, after: UUID | None, limit: int) -> list[Job]:
         """Newest first."""
-        return [_job(row) for row in await self._connection.fetch(QUERIES["list_jobs"], after, status, limit)]
+        return [job_of(row) for row in await self._connection.fetch(QUERIES["list_jobs"], after, status, limit)]
 
     async def count_pending(self) -> dict[str, int]:
         """How many jobs are waiting and active; a status without any is left out."""
         return {row["status"]: row["jobs"] for row in await self._connection.fetch(QUERIES["count_pending"])}
 
-    async def advance(self, event: ImageProgressV1) -> ChangedJob | None:
-        """None if this is nothing new."""
-        return await self._change("advance", event.job_id, event.progress, event.attempt)
+    async def advance(self, event: ImageProgressV1) -> None:
+        """Record progress and tell the uploader, in a transaction of its own when none is open; no news is passed over.
+
+        Within a transaction it belongs to the end: other notices of the uploader wait for the commit.
+        """
+        await self._connection.execute(
+            QUERIES["advance"], event.job_id, event.progress, event.attempt, current_traceparent()
+        )
 
     async def await_next_attempt(self, event: ImageRetryScheduledV1) -> None:
         await self._connection.execute(
@@ -61,7 +67,7 @@ class JobRepository:
     async def resume(self, job_id: UUID) -> Job | None:
         """Have a failed job wait again; None if it is not failed or its file is gone."""
         row = await self._connection.fetchrow(QUERIES["resume"], job_id)
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     async def remove_completed(self, older_than_seconds: float, newest_kept: int, limit: int) -> int:
         """Remove at most `limit` jobs and say how many."""
@@ -86,7 +92,7 @@ class JobRepository:
         return None if row is None else ChangedJob(job_id, row["media_id"], row["uploader"])
 
 
-def _job(row: asyncpg.Record) -> Job:
+def job_of(row: asyncpg.Record) -> Job:
     stored = dict(row)
     del stored["traceparent"]
     stored["outcome"] = None if stored["outcome"] is None else Outcome.from_json(stored["outcome"])
