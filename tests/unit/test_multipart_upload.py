@@ -278,3 +278,35 @@ def test_boundaries_are_found() -> None:
 )
 def test_file_names_are_only_shown(given_name: str, shown: str) -> None:
     assert display_name(given_name) == shown
+
+
+@pytest.mark.parametrize(
+    ("disposition", "shown"),
+    [
+        ('filename="Zoë 🖼.jpg"'.encode(), "Zoë 🖼.jpg"),
+        ('filename="Zoë – Größe.jpg"'.encode("cp1252"), "Zoë – Größe.jpg"),
+        (b'filename="\x81\x8f.jpg"', "\ufffd\ufffd.jpg"),
+        (b"filename*=UTF-8''Zo%C3%AB%20%F0%9F%96%BC.jpg", "Zoë 🖼.jpg"),
+        (b"filename*=iso-8859-1'de'Gr%F6%DFe.jpg", "Größe.jpg"),
+        # the one that can say more counts, wherever it stands
+        (b"filename=\"Zoe.jpg\"; filename*=utf-8''Zo%c3%ab.jpg", "Zoë.jpg"),
+        (b"filename*=utf-8''Zo%c3%ab.jpg; filename=\"Zoe.jpg\"", "Zoë.jpg"),
+        # what is malformed leaves the plain one, or what can be read
+        (b'filename="Zoe.jpg"; filename*=utf-8', "Zoe.jpg"),
+        (b"filename*=utf-8''Zo%EB%.jpg", "Zo\ufffd%.jpg"),
+        (b"filename*=klingon'x'a.jpg", "a.jpg"),
+        (b"filename*=utf-8''..%2F..%2Fetc%2Fpass%00wd", "passwd"),
+        (b"filename*=", "unnamed"),
+        (b"filename=\"; filename*=utf-8''not.jpg\"", "; filename*=utf-8''not.jpg"),
+    ],
+)
+async def test_names_are_shown_whatever_they_are_written_in(disposition: bytes, shown: str) -> None:
+    part = file_part(JPEG, "@").replace(b'filename="@"', disposition)
+    form, content = await read([text_part("entityType", "product") + part + END])
+    assert (form.filename, content) == (shown, JPEG)
+
+
+async def test_a_field_named_in_latin_1_is_no_file_and_no_fault() -> None:
+    part = text_part("@", "x").replace(b"@", "größe".encode("latin-1"))
+    form, _ = await read([part + WHOLE])
+    assert (form.texts["größe"], form.texts["alt"], form.filename) == ("x", "größer", "p.jpg")

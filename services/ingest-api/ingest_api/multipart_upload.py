@@ -17,6 +17,7 @@ from multipart import (
     parse_options_header,
 )
 
+from ingest_api.part_names import HEADER_CHARSET, extended_filename, header_text
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from shared.picture_types import SNIFF_BYTES, PictureType, sniff
 from shared.storage.staging import StagingWriter
@@ -73,7 +74,7 @@ async def read_form(next_chunk: NextChunk, boundary: str, writer: StagingWriter)
 async def read_parts(next_chunk: NextChunk, boundary: str, parts: FormParts, most_parts: int) -> None:
     """Read a body to its end and hand its parts on; raises as `read_form` does."""
     parser = PushMultipartParser(
-        boundary, max_header_size=MOST_HEADER_BYTES, max_segment_count=most_parts, header_charset="utf-8"
+        boundary, max_header_size=MOST_HEADER_BYTES, max_segment_count=most_parts, header_charset=HEADER_CHARSET
     )
     try:
         while True:
@@ -94,7 +95,7 @@ class FormParts(ABC):
 
     def __init__(self) -> None:
         self.form = ReceivedForm()
-        self._segment: MultipartSegment | None = None
+        self._name = ""
         self._text = b""
 
     async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
@@ -102,7 +103,7 @@ class FormParts(ABC):
             await self._end()
         elif isinstance(event, MultipartSegment):
             await self._begin(event)
-        elif self._segment is not None and self._is_file(self._segment):
+        elif self._name == FILE_FIELD:
             await self.add_to_file(bytes(event))
         else:
             self._add_to_text(bytes(event))
@@ -117,16 +118,13 @@ class FormParts(ABC):
     @abstractmethod
     async def end_file(self) -> None: ...
 
-    @staticmethod
-    def _is_file(segment: MultipartSegment) -> bool:
-        return bool(segment.name == FILE_FIELD)
-
     async def _begin(self, segment: MultipartSegment) -> None:
-        self._segment, self._text = segment, b""
-        if self._is_file(segment):
-            await self.begin_file(segment.filename or "")
-        elif segment.name in self.form.texts:
-            raise InvalidFields(FieldError(segment.name, "is given twice"))
+        self._name, self._text = header_text(segment.name or ""), b""
+        if self._name == FILE_FIELD:
+            extended = extended_filename(segment.header("Content-Disposition", ""))
+            await self.begin_file(header_text(segment.filename or "") if extended is None else extended)
+        elif self._name in self.form.texts:
+            raise InvalidFields(FieldError(self._name, "is given twice"))
 
     def _add_to_text(self, data: bytes) -> None:
         if len(self._text) + len(data) > MOST_TEXT_BYTES:
@@ -134,14 +132,13 @@ class FormParts(ABC):
         self._text += data
 
     async def _end(self) -> None:
-        assert self._segment is not None
-        if self._is_file(self._segment):
+        if self._name == FILE_FIELD:
             await self.end_file()
             return
         try:
-            self.form.texts[self._segment.name] = self._text.decode()
+            self.form.texts[self._name] = self._text.decode()
         except UnicodeDecodeError as error:
-            raise InvalidFields(FieldError(self._segment.name, "must be UTF-8 text")) from error
+            raise InvalidFields(FieldError(self._name, "must be UTF-8 text")) from error
 
 
 class _OneFile(FormParts):
