@@ -31,6 +31,7 @@ from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Argon2Parameters, Passwords
 from ingest_api.reconciling import Reconciling
 from ingest_api.repositories.accounts import AccountRepository
+from ingest_api.rerendering import Rerendering
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
 from ingest_api.settings_store import SettingsStore
@@ -111,6 +112,7 @@ class IngestSite:
     sweep: StagingSweep
     retention: Retention
     handlers: Handlers
+    rerendering: Rerendering
     api: httpx.AsyncClient
     rows: asyncpg.Connection[Any]
 
@@ -188,13 +190,14 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
         records = Records(urls)
         feed = SettingsFeed(settings.kafka_bootstrap, settings.media_defaults(), settings.entity_type_defaults())
+        rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
         app = create_app(
             sign_in,
             settings=settings,
             database=pool,
             uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
             outcome_wait=OutcomeWait(pool, hub, places=settings.waiting_answers),
-            job_retry=JobRetry(unit_of_work, stores.disk),
+            job_retry=JobRetry(unit_of_work, stores.disk, rerendering),
             bucket_webhook=BucketWebhook(unit_of_work, settings.webhook_token),
             records=records,
             stores=stores,
@@ -208,6 +211,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
                 S3Settings.of(settings),
             ),
             storage_sync=StorageSync(unit_of_work, feed, settings),
+            rerendering=rerendering,
             reconciling=Reconciling(Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
@@ -233,6 +237,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             sweep,
             Retention(pool, stores.staging, settings),
             registered,
+            rerendering,
             api,
             rows,
         )

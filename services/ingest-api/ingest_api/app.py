@@ -19,6 +19,7 @@ from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Passwords
 from ingest_api.queue_size import QueueSize
 from ingest_api.reconciling import Reconciling
+from ingest_api.rerendering import Rerendering
 from ingest_api.retention import Retention
 from ingest_api.settings import IngestSettings
 from ingest_api.settings_store import SettingsStore
@@ -47,6 +48,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     stack.callback(sign_in.passwords.close)
     answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
     service.tell("answers", answers.state)
+    rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
     hub = NewsHub(database.dsn, application_name=service.name)
     sweep = StagingSweep(
         stores.staging, stores.disk, database, orphans_kept_seconds=settings.staging_orphans_kept_seconds
@@ -60,6 +62,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         sweep.run,
         Retention(database, stores.staging, settings).run,
         QueueSize(database).run,
+        rerendering.run,
     ):
         service.background(task)
     if stores.bucket is not None:
@@ -73,7 +76,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         database=database,
         uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
         outcome_wait=OutcomeWait(database, hub, places=settings.waiting_answers),
-        job_retry=JobRetry(unit_of_work, staging_store),
+        job_retry=JobRetry(unit_of_work, staging_store, rerendering),
         bucket_webhook=BucketWebhook(unit_of_work, settings.webhook_token),
         records=records,
         stores=stores,
@@ -84,6 +87,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
             settings_store, BucketStatus(stores.bucket), BucketTrials(), S3Settings.of(settings)
         ),
         storage_sync=StorageSync(unit_of_work, feed, settings),
+        rerendering=rerendering,
         reconciling=Reconciling(answers),
     )
     http_app = with_operations(app, service.operations())

@@ -1,4 +1,4 @@
-"""What a bulk upload is: its files in the order of their arrival, and how they fare together."""
+"""What a bulk job is: files in the order of their arrival, or media of a selection, and how they fare together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from ingest_api.catalogue import FINISHED, JobStatus, Upload
+from ingest_api.catalogue import JobStatus, Upload
 from ingest_api.zip_stream import EntryRefusal
 
 
@@ -64,38 +64,48 @@ class BulkChild:
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """The parent of many jobs; all that it tells is counted from them."""
+    """The parent of many jobs; all that it tells is counted from them.
+
+    `items` is how many of the `selected` have been looked at, `begun` how many of those are worked on or have ended.
+    `children` are all of them, or of a large parent some, those that failed first.
+    """
 
     id: UUID
+    is_planned: bool
+    selected: int
+    items: int
+    completed: int
+    failed: int
+    begun: int
+    attempts: int
     children: Sequence[BulkChild]
 
-    def count(self, status: JobStatus) -> int:
-        return sum(child.status == status for child in self.children)
+    @property
+    def total(self) -> int:
+        """What left the selection before it was looked at is no part of it in the end."""
+        return self.items if self.is_planned else max(self.selected, self.items)
 
     @property
-    def finished(self) -> int:
-        return sum(child.status in FINISHED for child in self.children)
+    def has_ended(self) -> bool:
+        return self.is_planned and self.completed + self.failed == self.items
 
     @property
     def progress(self) -> int:
         """The share of files that have an outcome, in percent, rounded down: 100 is reached with the last one."""
-        return 100 * self.finished // len(self.children)
+        if self.has_ended:
+            return 100
+        return min(99, 100 * (self.completed + self.failed) // max(1, self.total))
 
     @property
     def status(self) -> JobStatus:
         """`failed` only where no picture came out: one that fails does so alone."""
-        if self.finished == len(self.children):
-            return "completed" if self.count("completed") else "failed"
-        started = self.count("active") or any(child.status in FINISHED and child.job_id for child in self.children)
-        return "active" if started else "waiting"
+        if self.has_ended:
+            return "completed" if self.completed else "failed"
+        return "active" if self.begun else "waiting"
 
     def record(self) -> dict[str, Any]:
         """As its caller reads it: a job's fields, and the counts and children of a parent."""
-        counts = {
-            "total": len(self.children),
-            "completed": self.count("completed"),
-            "failed": self.count("failed"),
-        }
+        counts = {"total": self.total, "completed": self.completed, "failed": self.failed}
         status = self.status
         error = {"code": "no_picture", "detail": "No picture came out; the children tell why."}
         return {
@@ -105,7 +115,7 @@ class BulkJob:
             "progress": self.progress,
             "result": counts if status == "completed" else None,
             "error": error if status == "failed" else None,
-            "attempts": max(child.attempts for child in self.children),
+            "attempts": self.attempts,
             **counts,
             "children": [child.record() for child in self.children],
         }

@@ -17,6 +17,8 @@ ORIGINAL = "original"
 
 MediaStatus = Literal["processing", "completed", "failed"]
 JobStatus = Literal["waiting", "active", "completed", "failed"]
+JobKind = Literal["upload", "rerender"]
+"""What a job works on: a staged upload, or the original of a medium that was rendered before."""
 JOB_STATUSES: tuple[JobStatus, ...] = ("waiting", "active", "completed", "failed")
 FINISHED: frozenset[JobStatus] = frozenset({"completed", "failed"})
 
@@ -72,6 +74,10 @@ class Media:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
+    last_revision: int
+    """The highest revision that was given out; above `revision` while a further one is rendered."""
+    content_revision: int
+    """Since which revision the uploaded file is the same."""
 
     def file(self, name: str) -> StoredFile | None:
         """The stored file of a variant, or of `original`."""
@@ -104,9 +110,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The processing of one upload."""
+    """The processing of one upload, or of one stored picture that is rendered anew."""
 
     id: UUID
+    kind: JobKind
     media_id: UUID
     revision: int
     uploader: UUID
@@ -189,6 +196,7 @@ class Records:
     def listed_job(self, job: Job) -> dict[str, Any]:
         """A job in a list: with what tells it from the others."""
         return self.job(job) | {
+            "kind": job.kind,
             "mediaId": job.media_id,
             "entityType": job.entity_type,
             "createdAt": job.created_at,

@@ -9,6 +9,7 @@ from litestar import Litestar
 from litestar.di import Provide
 
 from ingest_api.application import Application
+from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
@@ -17,12 +18,15 @@ from ingest_api.controllers.reconcile import ProductSyncController
 from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
+from ingest_api.controllers.watermark import WatermarkController
+from ingest_api.controllers.webhooks import WebhookController
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.pages_plugin import PagesPlugin
 from ingest_api.reconciling import Reconciling
+from ingest_api.rerendering import Rerendering
 from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignIn
 from ingest_api.sign_in_plugin import SignInPlugin
@@ -46,6 +50,7 @@ def create_app(
     uploads: Uploads,
     outcome_wait: OutcomeWait,
     job_retry: JobRetry,
+    bucket_webhook: BucketWebhook,
     records: Records,
     stores: Stores,
     media_urls: MediaUrls,
@@ -53,6 +58,7 @@ def create_app(
     feed: SettingsFeed,
     settings_desk: SettingsDesk,
     storage_sync: StorageSync,
+    rerendering: Rerendering,
     reconciling: Reconciling,
 ) -> Litestar:
     """Everything below /api, /admin, /docs, /media and the pages."""
@@ -61,12 +67,14 @@ def create_app(
         "database": database,
         "desk": UploadDesk(uploads, outcome_wait, records, settings, feed),
         "job_retry": job_retry,
+        "bucket_webhook": bucket_webhook,
         "records": records,
         "stores": stores,
         "media_urls": media_urls,
         "stream": stream,
         "settings_desk": settings_desk,
         "storage_sync": storage_sync,
+        "rerendering": rerendering,
         "reconciling": reconciling,
         "places": SocketPlaces(settings.sockets),
     }
@@ -75,9 +83,11 @@ def create_app(
             MediaController,
             JobController,
             SyncController,
+            WatermarkController,
             ProductSyncController,
             SettingsController,
             MediaBytesController,
+            WebhookController,
             WebSocketController,
         ],
         dependencies={name: _provide(part) for name, part in parts.items()},

@@ -8,16 +8,18 @@ from ingest_api.catalogue import Job, Media
 from ingest_api.problem_details import Problem
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.media import MediaRepository
+from ingest_api.rerendering import Rerendering, not_retryable
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import ProcessImageV1
 from shared.storage.object_store import ObjectStore
 
 
 class JobRetry:
-    """Commands the same work on the same staged file: the same medium, revision and object keys."""
+    """Commands the same work again, for the same medium, revision and object keys."""
 
-    def __init__(self, unit_of_work: UnitOfWork, staging_store: ObjectStore) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, staging_store: ObjectStore, rerendering: Rerendering) -> None:
         """`staging_store` is where uploads are staged."""
+        self._rerendering = rerendering
         self._unit_of_work = unit_of_work
         self._staging_store = staging_store
 
@@ -28,16 +30,18 @@ class JobRetry:
         if job is None:
             raise Problem(404, "not_found", "There is no job with this id; finished jobs are removed after their time.")
         if job.status != "failed":
-            raise _not_retryable(f"Only a failed job can be tried again; this one is {job.status}.")
+            raise not_retryable(f"Only a failed job can be tried again; this one is {job.status}.")
+        if job.kind == "rerender":
+            return await self._rerendering.retry(job)
         if job.staging_key is None or await self._staging_store.stat(job.staging_key) is None:
-            raise _not_retryable("The file of this job is no longer there: upload it again.")
+            raise not_retryable("The file of this job is no longer there: upload it again.")
         async with self._unit_of_work.begin() as tx:
             media = await MediaRepository(tx.connection).get(job.media_id)
             if media is None or media.revision != job.revision:
-                raise _not_retryable("The medium was replaced or removed since: upload the file again if it is wanted.")
+                raise not_retryable("The medium was replaced or removed since: upload the file again if it is wanted.")
             resumed = await JobRepository(tx.connection).resume(job_id)
             if resumed is None:
-                raise _not_retryable("The job changed in this very moment: read it again.")
+                raise not_retryable("The job changed in this very moment: read it again.")
             await MediaRepository(tx.connection).record_resumed(media.id, media.revision)
             tx.publish(_command(resumed, media, job.staging_key))
         return resumed
@@ -58,7 +62,3 @@ def _command(job: Job, media: Media, staging_key: str) -> ProcessImageV1:
         storage_strategy=media.storage_strategy,
         requested_at=media.created_at,
     )
-
-
-def _not_retryable(detail: str) -> Problem:
-    return Problem(409, "job_not_retryable", detail)

@@ -68,7 +68,9 @@ class Retention:
         removed = BATCH_ROWS
         while removed == BATCH_ROWS:
             async with self._database.connection() as connection:
-                removed = await BulkJobRepository(connection).remove_without_jobs(BATCH_ROWS)
+                removed = await BulkJobRepository(connection).remove_without_jobs(
+                    BATCH_ROWS, rerenders_kept_seconds=self._settings.completed_jobs_kept_seconds
+                )
 
     async def _remove_failed(self) -> None:
         """The jobs first: a file without a job is found by the staging sweep, a job without its file fails a retry."""

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from ingest_api.problem_details import Problem
 from ingest_api.repositories.sync_jobs import SyncJobRepository
+from ingest_api.selections import unknown_ids
 from ingest_api.settings import IngestSettings
 from ingest_api.sync_jobs import Profile, SyncJob
-from ingest_api.sync_request import NEEDS_S3, SyncRequest, unknown_ids
+from ingest_api.sync_request import NEEDS_S3, SyncRequest
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import CancelSyncJobV1, StartSyncJobV1, SyncJobStatus, SyncOperation
 from shared.identifiers import new_id

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ingest_api.problem_details import FieldError, InvalidFields
+from ingest_api.selections import SelectionBody, media_filter, selection_errors
 from ingest_api.sync_jobs import Profile
-from shared.events import MediaFilter, StorageStatus, SyncOperation
-from shared.events.sync import MAX_MEDIA_IDS
+from shared.events import MediaFilter, SyncOperation
 from shared.storage.errors import InvalidKey
 from shared.storage.keys import STAGING_PREFIX, validated_prefix
-
-IDS_NAMED: Final = 20
-"""How many ids a refusal names."""
 
 COPIES: Final = frozenset({SyncOperation.UPLOAD_TO_S3, SyncOperation.DOWNLOAD_FROM_S3})
 NEEDS_S3: Final = COPIES | {SyncOperation.DELETE_S3, SyncOperation.DELETE_LOCAL}
 """`delete_local` too: a file goes from the disk only when the bucket holds the same."""
-
-Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 def _true_or_false(value: object) -> object:
@@ -34,17 +29,6 @@ def _true_or_false(value: object) -> object:
 
 
 TrueOrFalse = Annotated[bool, BeforeValidator(_true_or_false)]
-
-
-class SelectionBody(BaseModel):
-    """Media by what they are; all the given fields have to hold. `everything`: true stands for all media."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    entityType: Word | None = None
-    entityId: Word | None = None
-    storageStatus: StorageStatus | None = None
-    everything: Literal[True] | None = None
 
 
 class RenameBody(BaseModel):
@@ -86,38 +70,17 @@ class SyncRequest:
 
 def request_of(body: SyncBody) -> SyncRequest:
     """Raises InvalidFields naming everything that is wrong."""
-    errors = [*_selection_errors(body), *_argument_errors(body)]
+    errors = [*selection_errors(body.mediaIds, body.filter), *_argument_errors(body)]
     if errors:
         raise InvalidFields(*errors)
     return SyncRequest(
         operation=body.operation,
         media_ids=None if body.mediaIds is None else tuple(dict.fromkeys(body.mediaIds)),
-        filter=None if body.filter is None else _media_filter(body.filter),
+        filter=None if body.filter is None else media_filter(body.filter),
         delete_source=body.deleteSource,
         rename_prefix=None if body.renamePrefix is None else (body.renamePrefix.from_, body.renamePrefix.to),
         profile=body.profile,
     )
-
-
-def unknown_ids(ids: list[UUID]) -> InvalidFields:
-    named = ", ".join(map(str, ids[:IDS_NAMED]))
-    more = f" and {len(ids) - IDS_NAMED} more" if len(ids) > IDS_NAMED else ""
-    return InvalidFields(FieldError("mediaIds", f"{len(ids)} of the ids belong to no medium: {named}{more}"))
-
-
-def _selection_errors(body: SyncBody) -> Iterator[FieldError]:
-    if body.mediaIds is not None and body.filter is not None:
-        yield FieldError("filter", "can't be given together with mediaIds: select by one of them")
-    if body.mediaIds is None and body.filter is None:
-        yield FieldError("mediaIds", "is missing, and so is filter: select media by one of them")
-    if body.mediaIds is not None:
-        if not body.mediaIds:
-            yield FieldError("mediaIds", "is empty: name at least one medium, or select by filter")
-        if len(body.mediaIds) > MAX_MEDIA_IDS:
-            detail = f"names {len(body.mediaIds)} media, {MAX_MEDIA_IDS} are allowed: select by filter, or in parts"
-            yield FieldError("mediaIds", detail)
-    if body.filter is not None and not body.filter.model_dump(exclude_none=True):
-        yield FieldError("filter", "is empty and selects nothing: send everything: true to mean all media")
 
 
 def _argument_errors(body: SyncBody) -> Iterator[FieldError]:
@@ -144,12 +107,3 @@ def _prefix_errors(rename: RenameBody) -> Iterator[FieldError]:
         yield FieldError("renamePrefix.to", "is the same as renamePrefix.from: nothing would change")
     if rename.to.startswith(STAGING_PREFIX):
         yield FieldError("renamePrefix.to", f"must not begin with {STAGING_PREFIX}: what lies there is swept")
-
-
-def _media_filter(body: SelectionBody) -> MediaFilter:
-    return MediaFilter(
-        entity_type=body.entityType,
-        entity_id=body.entityId,
-        storage_status=body.storageStatus,
-        everything=body.everything,
-    )

@@ -85,7 +85,14 @@ def may_read(request: AnyRequest, media: Media, variant: str, urls: MediaUrls) -
     if not expires_at.isdecimal() or len(expires_at) > 12:
         return False
     signature = Signature(int(expires_at), value)
-    return urls.is_valid(media.id, variant, media.revision, signature, now=time.time())
+    return urls.is_valid(media.id, variant, _asked_revision(request, media), signature, now=time.time())
+
+
+def _asked_revision(request: AnyRequest, media: Media) -> int:
+    """The one that the address names, if the picture was the same then; what is read is always the present one."""
+    asked = request.query_params.get("v", "")
+    is_known = asked.isdecimal() and len(asked) < 10 and media.content_revision <= int(asked) <= media.revision
+    return int(asked) if is_known else media.revision
 
 
 def _answer(request: AnyRequest, media: Media, file: StoredFile, disk: LocalDiskStore, elsewhere: ASGIApp) -> ASGIApp:

@@ -22,25 +22,33 @@ WHERE id = $1
 RETURNING *;
 
 -- name: record_processed
--- Only for the revision that is current: the outcome of a file that was replaced meanwhile must not come back. Where the
--- files are is left as it is when s3-syncer has told of this revision already: that is newer.
+-- Only where no newer revision is shown: the outcome of a file that was replaced meanwhile must not come back. A further
+-- revision takes the place of the one that is shown, whose files are given back. Where the files are is left as it is
+-- when s3-syncer has told of this revision already: that is newer.
 UPDATE media
-SET status = 'completed', width_px = $3, height_px = $4, placeholder = $7,
-    original = CASE WHEN placed_revision = revision THEN original ELSE $5 END,
-    variants = CASE WHEN placed_revision = revision THEN variants ELSE $6 END,
-    storage_status = CASE WHEN placed_revision = revision THEN storage_status ELSE $8 END,
-    on_disk = CASE WHEN placed_revision = revision THEN on_disk ELSE $9 END,
-    in_bucket = CASE WHEN placed_revision = revision THEN in_bucket ELSE $10 END,
+SET revision = $2, last_revision = greatest(last_revision, $2), status = 'completed', width_px = $3, height_px = $4,
+    placeholder = $7,
+    original = CASE WHEN placed_revision = $2 THEN media.original ELSE $5 END,
+    variants = CASE WHEN placed_revision = $2 THEN media.variants ELSE $6 END,
+    storage_status = CASE WHEN placed_revision = $2 THEN storage_status ELSE $8 END,
+    on_disk = CASE WHEN placed_revision = $2 THEN on_disk ELSE $9 END,
+    in_bucket = CASE WHEN placed_revision = $2 THEN in_bucket ELSE $10 END,
     updated_at = clock_timestamp()
-WHERE id = $1 AND revision = $2
-RETURNING private;
+FROM (SELECT id, revision, original, variants FROM media WHERE id = $1 FOR UPDATE) AS shown
+WHERE media.id = shown.id AND shown.revision <= $2
+RETURNING media.private, shown.revision, shown.original, shown.variants;
 
 -- name: record_placed
--- Only for the revision that is current, and never over a later fact of it.
+-- Only for the revision that is shown, and never over a later fact of it; or for a further one, of which nobody told
+-- yet that it is rendered.
 UPDATE media
-SET storage_status = $3, on_disk = $4, in_bucket = $5, original = $6, variants = $7, placed_revision = $2,
-    placed_at = $8, updated_at = clock_timestamp()
-WHERE id = $1 AND revision = $2 AND (placed_revision IS DISTINCT FROM revision OR placed_at < $8);
+SET revision = $2, last_revision = greatest(last_revision, $2), storage_status = $3, on_disk = $4, in_bucket = $5,
+    original = $6, variants = $7, placed_revision = $2, placed_at = $8, updated_at = clock_timestamp()
+FROM (SELECT id, revision, original, variants FROM media WHERE id = $1 FOR UPDATE) AS shown
+WHERE media.id = shown.id
+  AND (shown.revision < $2
+       OR (shown.revision = $2 AND (placed_revision IS DISTINCT FROM $2 OR placed_at < $8)))
+RETURNING media.private, shown.revision, shown.original, shown.variants;
 
 -- name: record_failed
 UPDATE media SET status = 'failed', updated_at = clock_timestamp()

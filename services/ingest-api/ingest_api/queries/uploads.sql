@@ -71,4 +71,6 @@ SELECT pg_notify($11, '');
 SELECT sha256, job_id, media_id FROM idempotency_keys WHERE user_id = $1 AND key = $2;
 
 -- name: pending_uploads
-SELECT count(*) FROM (SELECT FROM jobs WHERE status IN ('waiting', 'active') LIMIT $1) AS pending;
+SELECT count(*) FROM (
+    SELECT FROM jobs WHERE status IN ('waiting', 'active') AND kind = 'upload' LIMIT $1
+) AS pending;

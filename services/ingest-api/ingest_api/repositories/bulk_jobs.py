@@ -1,16 +1,21 @@
-"""The parents of bulk uploads, as PostgreSQL holds them."""
+"""The parents of bulk uploads and of selections that are rendered anew, as PostgreSQL holds them."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from ingest_api.bulk import BulkChild, BulkJob
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 
-QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "jobs.sql")
+QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "bulk_jobs.sql")
+
+CHILDREN_SHOWN = 1000
 
 
 class BulkJobRepository:
@@ -20,9 +25,27 @@ class BulkJobRepository:
         self._connection = connection
 
     async def get(self, bulk_id: UUID) -> BulkJob | None:
-        rows = await self._connection.fetch(QUERIES["bulk_job"], bulk_id)
-        return BulkJob(bulk_id, [BulkChild(**row) for row in rows]) if rows else None
+        rows = await self._connection.fetch(QUERIES["bulk_job"], bulk_id, CHILDREN_SHOWN)
+        if not rows:
+            return None
+        first = rows[0]
+        return BulkJob(
+            id=bulk_id,
+            is_planned=first["is_planned"],
+            selected=first["selected"],
+            items=first["items"],
+            completed=first["completed"],
+            failed=first["failed"],
+            begun=first["begun"],
+            attempts=first["most_attempts"],
+            # A parent without children yet is one row without a child.
+            children=[_child(row) for row in rows if row["position"] is not None],
+        )
 
-    async def remove_without_jobs(self, limit: int) -> int:
+    async def remove_without_jobs(self, limit: int, *, rerenders_kept_seconds: float) -> int:
         """Remove at most `limit` parents and say how many."""
-        return len(await self._connection.fetch(QUERIES["remove_bulk_jobs"], limit))
+        return len(await self._connection.fetch(QUERIES["remove_bulk_jobs"], limit, rerenders_kept_seconds))
+
+
+def _child(row: asyncpg.Record) -> BulkChild:
+    return BulkChild(**{field.name: row[field.name] for field in fields(BulkChild)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,6 +30,15 @@ class MediaFilter:
     text: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The revision of a medium that was shown before a fact was recorded, and its files."""
+
+    private: bool
+    revision: int
+    files: tuple[StoredFile, ...]
+
+
 class MediaRepository:
     """Works on the connection it is given; whoever gives it decides about the transaction."""
 
@@ -38,7 +47,7 @@ class MediaRepository:
 
     async def get(self, media_id: UUID) -> Media | None:
         row = await self._connection.fetchrow(QUERIES["media"], media_id)
-        return None if row is None else _media(row)
+        return None if row is None else media_of(row)
 
     async def newest(self, wanted: MediaFilter, after: UUID | None, limit: int) -> list[Media]:
         """Newest first."""
@@ -53,18 +62,18 @@ class MediaRepository:
             _pattern(wanted.text),
             limit,
         )
-        return [_media(row) for row in rows]
+        return [media_of(row) for row in rows]
 
     async def describe(self, media_id: UUID, texts: Mapping[str, str | None]) -> Media | None:
         """Set `alt` and `title`, whichever `texts` has; None if there is no such medium."""
         row = await self._connection.fetchrow(
             QUERIES["describe"], media_id, "alt" in texts, texts.get("alt"), "title" in texts, texts.get("title")
         )
-        return None if row is None else _media(row)
+        return None if row is None else media_of(row)
 
-    async def record_processed(self, event: ImageProcessedV1) -> bool | None:
-        """Write what a revision came out as; None if it is not the current one, else whether the medium is private."""
-        private: bool | None = await self._connection.fetchval(
+    async def record_processed(self, event: ImageProcessedV1) -> Shown | None:
+        """Write what a revision came out as and give what was shown before; None if a newer one is shown."""
+        row = await self._connection.fetchrow(
             QUERIES["record_processed"],
             event.media_id,
             event.revision,
@@ -77,12 +86,15 @@ class MediaRepository:
             event.on_disk,
             event.in_bucket,
         )
-        return private
+        return None if row is None else _shown(row)
 
-    async def record_placed(self, event: MediaStorageChangedV1) -> None:
-        """Write where the files of a revision are; an older revision or an older fact changes nothing."""
+    async def record_placed(self, event: MediaStorageChangedV1) -> Shown | None:
+        """Write where the files of a revision are and give what was shown before.
+
+        None if an older revision or an older fact has changed nothing.
+        """
         original = next((file.model_dump() for file in event.files if file.name == ORIGINAL), None)
-        await self._connection.execute(
+        row = await self._connection.fetchrow(
             QUERIES["record_placed"],
             event.media_id,
             event.revision,
@@ -93,12 +105,18 @@ class MediaRepository:
             [file.model_dump() for file in event.files if file.name != ORIGINAL],
             event.changed_at,
         )
+        return None if row is None else _shown(row)
 
     async def record_failed(self, media_id: UUID, revision: int) -> None:
         await self._connection.execute(QUERIES["record_failed"], media_id, revision)
 
     async def record_resumed(self, media_id: UUID, revision: int) -> None:
         await self._connection.execute(QUERIES["record_resumed"], media_id, revision)
+
+
+def _shown(row: asyncpg.Record) -> Shown:
+    files = [*([row["original"]] if row["original"] else []), *row["variants"]]
+    return Shown(row["private"], row["revision"], tuple(map(StoredFile.model_validate, files)))
 
 
 def _pattern(text: str | None) -> str | None:
@@ -108,9 +126,10 @@ def _pattern(text: str | None) -> str | None:
     return f"%{escaped}%"
 
 
-def _media(row: asyncpg.Record) -> Media:
+def media_of(row: asyncpg.Record) -> Media:
     stored = dict(row)
-    del stored["placed_revision"], stored["placed_at"]
+    for name in stored.keys() - {field.name for field in fields(Media)}:
+        del stored[name]
     original, variants = stored["original"], stored["variants"]
     stored["original"] = None if original is None else StoredFile.model_validate(original)
     stored["variants"] = tuple(StoredFile.model_validate(variant) for variant in variants)

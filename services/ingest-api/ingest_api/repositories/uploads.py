@@ -125,7 +125,7 @@ class UploadRepository:
         return None if row is None else FirstUse(**row)
 
     async def pending(self, most: int) -> int:
-        """How many jobs have no outcome yet, counted up to `most`."""
+        """How many uploads have no outcome yet, counted up to `most`."""
         count: int = await self._connection.fetchval(QUERIES["pending_uploads"], most)
         return count
 

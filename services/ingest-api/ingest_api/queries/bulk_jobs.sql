@@ -1,0 +1,41 @@
+-- name: bulk_job
+-- One statement, so one moment: the parent's counts and those of its pictures never disagree. Of a large parent the
+-- pictures that failed are shown first; of any other, all of them in their order.
+WITH children AS (
+    SELECT item.position, item.filename, item.job_id, item.media_id,
+           coalesce(jobs.status, item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
+               AS status,
+           coalesce(jobs.progress, 100) AS progress, coalesce(jobs.attempts, 0) AS attempts,
+           coalesce(jobs.error_code, item.error_code) AS error_code,
+           coalesce(jobs.error_detail, item.error_detail) AS error_detail
+    FROM bulk_items AS item LEFT JOIN jobs ON jobs.id = item.job_id
+    WHERE item.bulk_id = $1
+),
+counts AS (
+    SELECT count(*) AS items,
+           count(*) FILTER (WHERE status = 'completed') AS completed,
+           count(*) FILTER (WHERE status = 'failed') AS failed,
+           count(*) FILTER (WHERE status = 'active' OR (status IN ('completed', 'failed') AND job_id IS NOT NULL))
+               AS begun,
+           coalesce(max(attempts), 0) AS attempts
+    FROM children
+)
+SELECT parent.is_planned, parent.selected, counts.items, counts.completed, counts.failed, counts.begun,
+       counts.attempts AS most_attempts, child.*
+FROM bulk_jobs AS parent CROSS JOIN counts LEFT JOIN LATERAL (
+    SELECT * FROM children
+    ORDER BY (counts.items > $2 AND status = 'failed') DESC, position
+    LIMIT $2
+) AS child ON true
+WHERE parent.id = $1;
+
+-- name: remove_bulk_jobs
+-- A parent goes after the last of its jobs. One that may never have had any is kept for as long as a job would be.
+DELETE FROM bulk_jobs WHERE id IN (
+    SELECT parent.id FROM bulk_jobs AS parent
+    WHERE is_planned
+      AND (kind = 'upload' OR created_at < clock_timestamp() - make_interval(secs => $2))
+      AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id WHERE item.bulk_id = parent.id)
+    LIMIT $1
+)
+RETURNING id;
