@@ -173,11 +173,17 @@ async def test_the_trace_of_the_caller_goes_on_in_the_outbox(site: IngestSite) -
 
 
 async def test_the_api_description_tells_of_the_form(site: IngestSite) -> None:
-    described = (await site.api.get("/docs/openapi.json")).json()["paths"][UPLOADS]["post"]
+    description = (await site.api.get("/docs/openapi.json")).json()
+    described = description["paths"][UPLOADS]["post"]
     form = described["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["file", "entityType"]
     assert set(form["properties"]) == {"file", "entityType", "entityId", "alt", "title", "storageStrategy"}
     assert {parameter["name"] for parameter in described["parameters"]} == {"Idempotency-Key", "Prefer"}
+    fields = {"200": FIELDS | {"result", "error"}, "202": FIELDS}
+    assert set(described["responses"]) == {*fields, "default"}
+    for status, expected in fields.items():
+        name = described["responses"][status]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert set(description["components"]["schemas"][name]["properties"]) == expected
 
 
 # --- refused -------------------------------------------------------------------------------------------------------

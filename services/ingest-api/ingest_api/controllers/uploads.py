@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 
 from ingest_api.authentication import SignedInRequest
 from ingest_api.bulk_uploads import ReceivedBulk
@@ -81,7 +82,23 @@ class UploadDesk:
 class UploadHandlers(Controller):
     """Pictures in; a base of the controller of the path, for Litestar takes one controller per path."""
 
-    @post(summary="Upload a picture", status_code=202, request_max_body_size=None, operation_class=UploadOperation)
+    @post(
+        summary="Upload a picture",
+        status_code=202,
+        request_max_body_size=None,
+        operation_class=UploadOperation,
+        responses={
+            200: ResponseSpec(
+                FinishedUploadAnswer,
+                generate_examples=False,
+                description="The answer waited for the outcome, as `Prefer` or hybrid mode asked: the finished result, "
+                "or with `success` false why the picture could not be processed",
+            ),
+            202: ResponseSpec(
+                UploadAnswer, generate_examples=False, description="The picture is safe and will be processed"
+            ),
+        },
+    )
     async def upload(
         self,
         request: SignedInRequest,
