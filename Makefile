@@ -64,7 +64,7 @@ demo: setup ## start everything and upload pictures; stays up until Ctrl-C, or e
 	@EXIT=$(EXIT) $(RUN) -m deploy.demo
 
 test: lint types ## run lint, types and all tests; what continuous integration runs
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## check style and formatting
 	$(VENV)/bin/ruff check $(SOURCES)
