@@ -28,6 +28,21 @@ media_queue_size = Gauge(
     ["status"],
 )
 
+# --- copies to the bucket ------------------------------------------------------------------------------------------
+
+bucket_copies_waiting = Gauge(
+    "mediabus_bucket_copies_waiting",
+    "local_first pictures whose copy to the bucket is pending. Rising: the bucket is away, or jobs go before them.",
+)
+bucket_copies_oldest_seconds = Gauge(
+    "mediabus_bucket_copies_oldest_seconds",
+    "For how long the oldest pending copy has been wanted; 0 while s3AutoSync is off. The disk holds the only copy.",
+)
+bucket_copies_given_up = Gauge(
+    "mediabus_bucket_copies_given_up",
+    "local_first pictures whose copy failed for the last time. They stay local_only until a job of uploads takes them.",
+)
+
 # --- messaging -------------------------------------------------------------------------------------------------------
 
 HANDLING_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -33,8 +33,10 @@ from shared.testing.faulty_http import (
     healthy,
     in_turn,
 )
+from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests import rclone
+from tests.api_client import signed_in
 from tests.bus import Bus
 from tests.running_service import RunningService
 from tests.sync_world import BUCKET, Picture, SyncWorld, copy_command
@@ -196,13 +198,39 @@ async def test_a_store_that_fails_everything_is_away_and_uses_up_no_attempt(
     assert not world.results(job_id)
     (queued,) = await world.rows("SELECT attempts, given_up_at FROM bucket_copies")
     assert (queued["attempts"], queued["given_up_at"]) == (0, None)
+    assert world.placements(copied) == ["pending"]
 
     store.rule = healthy
     ended = await world.ended(job_id, within_seconds=60)
     assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("completed", 10, 0)
-    await eventually(lambda: world.placements(copied)[-1:] == ["synced"], within_seconds=60, why="the copy is made")
+    await eventually(
+        lambda: world.placements(copied) == ["pending", "synced"], within_seconds=60, why="the copy is made"
+    )
     for picture in [*pictures, copied]:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
+
+
+async def test_uploads_go_on_while_the_bucket_is_away_and_their_copies_are_made_when_it_is_back(
+    world: SyncWorld, store: FaultyHttp
+) -> None:
+    system = world.system
+    store.rule = always(SLOW_DOWN)
+    await system.make_superadmin()
+    ingest, processor = await asyncio.gather(system.started("ingest-api"), system.started("image-processor"))
+    async with signed_in(system, ingest.base_url) as api:
+        contents = [photo_jpeg(300, 200, seed=number) for number in range(5)]
+        accepted = [await api.upload(content, storageStrategy="local_first") for content in contents]
+        await api.all_completed([entry["jobId"] for entry in accepted], 60)
+
+        async def are(status: str) -> bool:
+            return {(await api.media(entry["mediaId"]))["storageStatus"] for entry in accepted} == {status}
+
+        await eventually(lambda: are("pending"), within_seconds=20, why="their copies wait")
+        store.rule = healthy
+        await eventually(lambda: are("synced"), within_seconds=60, why="their copies are made")
+        ids = [UUID(entry["mediaId"]) for entry in accepted]
+        assert all([(await api.media(str(media_id)))["s3Key"] for media_id in ids])
+    assert tuple(await asyncio.gather(ingest.stop(), processor.stop())) == (0, 0)
 
 
 @pytest.mark.parametrize("pictures_count", [10, 60], ids=["a small job", "a parent and its children"])
@@ -252,7 +280,7 @@ def says(service: RunningService, since_line: int, message: str) -> int:
 async def test_an_upload_in_parts_survives_resets_and_leaves_no_parts(
     world: SyncWorld, store: FaultyHttp, object_store_server: ObjectStoreServer
 ) -> None:
-    picture = await world.picture(files=1, size_bytes=20 * MEBIBYTE)
+    picture = await world.picture(files=1, size_bytes=66 * MEBIBYTE)
     lost_parts = in_turn([Cut(Moment.IN_REQUEST), Cut(Moment.BEFORE_ANSWER), SLOW_DOWN], is_part)
     lost_joining = in_turn([Cut(Moment.BEFORE_ANSWER)], is_joining)
     store.rule = lambda request: lost_parts(request) or lost_joining(request)

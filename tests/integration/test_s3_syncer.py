@@ -280,11 +280,14 @@ async def test_local_first_gets_its_copy(world: SyncWorld) -> None:
     late = await world.picture(is_told=False)
     await world.bus.send(copy_command(late))
     await world.bus.send(copy_command(picture))
-    await eventually(lambda: world.placements(picture) == ["synced"], why="the copy is told of")
+    await eventually(lambda: world.placements(picture) == ["pending", "synced"], why="the copy is told of")
     await world.assert_stored(picture, on_disk=True, in_bucket=True)
     # The command may overtake the fact that the picture is processed.
+    assert world.placements(late) == ["pending"]
     await world.tell([late])
-    await eventually(lambda: world.placements(late) == ["synced"], why="the late copy is told of")
+    await eventually(lambda: world.placements(late) == ["pending", "synced"], why="the late copy is told of")
+    times = [fact["changed_at"] for fact in world.bus.seen(late.media_id, "sync.media-storage-changed.v1")]
+    assert times == sorted(times)
     await eventually(no_copies_wait(world), why="the queue is empty")
 
 
@@ -295,7 +298,9 @@ def no_copies_wait(world: SyncWorld) -> Any:
     return empty
 
 
-async def test_a_copy_that_cannot_be_made_is_given_up(world: SyncWorld) -> None:
+async def test_a_copy_that_cannot_be_made_is_given_up_until_a_job_makes_it(
+    world: SyncWorld, syncer: RunningService
+) -> None:
     picture = await world.picture(files=1)
     await world.client.put_object(Bucket=BUCKET, Key=picture.keys[0], Body=b"other")
     await world.bus.send(copy_command(picture))
@@ -306,7 +311,50 @@ async def test_a_copy_that_cannot_be_made_is_given_up(world: SyncWorld) -> None:
 
     rows = await eventually(given_up, why="the copy is given up")
     assert rows[0]["code"] == "conflict"
-    await world.rows("DELETE FROM bucket_copies WHERE media_id = $1", picture.media_id)
+    await eventually(lambda: world.placements(picture) == ["pending", "local_only"], why="it says so")
+    await eventually(lambda: measures(syncer, "mediabus_bucket_copies_given_up 1.0"), why="the metric says so")
+
+    await world.client.delete_object(Bucket=BUCKET, Key=picture.keys[0])
+    await world.run(SyncOperation.UPLOAD_TO_S3, [picture])
+    assert world.placements(picture) == ["pending", "local_only", "synced"]
+    assert not await world.rows("SELECT 1 FROM bucket_copies")
+    await eventually(lambda: measures(syncer, "mediabus_bucket_copies_given_up 0.0"), why="it is no more")
+
+
+async def test_what_waits_for_its_copy_is_pending_whatever_a_job_does_meanwhile(
+    world: SyncWorld, syncer: RunningService
+) -> None:
+    label = f"kind-{new_id().hex[-6:]}"
+    picture, other = await world.pictures(2, files=1, entity_type=label)
+    queue = "INSERT INTO bucket_copies (media_id, revision, requested_at, due_at) "
+    queue += "VALUES ($1, 1, clock_timestamp() - interval '1 hour', clock_timestamp() + interval '1 hour')"
+    await world.rows(queue, picture.media_id)
+    await world.run(SyncOperation.RENAME, [picture, other], rename_prefix=("media/", "archive/"))
+    assert (world.placements(picture), world.placements(other)) == (["pending"], ["local_only"])
+    pending = MediaFilter(storage_status=StorageStatus.PENDING)
+    local_only = MediaFilter(storage_status=StorageStatus.LOCAL_ONLY, entity_type=label)
+    await eventually(lambda: measures(syncer, "mediabus_bucket_copies_waiting 1.0"), why="the queue is measured")
+    assert await oldest_copy_seconds(syncer) > 3600
+    found = await world.run(SyncOperation.DELETE_S3, (), filter=local_only)
+    assert set(world.results(found["job_id"])) == {str(other.media_id)}
+    found = await world.run(SyncOperation.UPLOAD_TO_S3, (), filter=pending)
+    assert set(world.results(found["job_id"])) == {str(picture.media_id)}
+    assert world.placements(picture) == ["pending", "synced"]
+    await eventually(no_copies_wait(world), why="the job made the copy")
+
+
+async def measures(service: RunningService, line: str) -> bool:
+    return line in await metrics_of(service)
+
+
+async def oldest_copy_seconds(service: RunningService) -> float:
+    lines = (await metrics_of(service)).splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("mediabus_bucket_copies_oldest_seconds "))
+
+
+async def metrics_of(service: RunningService) -> str:
+    async with httpx.AsyncClient(base_url=service.base_url) as client:
+        return (await client.get("/metrics")).text
 
 
 async def test_auto_sync_off_leaves_pictures_on_the_disk(world: SyncWorld, syncer: RunningService) -> None:
@@ -318,15 +366,14 @@ async def test_auto_sync_off_leaves_pictures_on_the_disk(world: SyncWorld, synce
     await eventually(lambda: handled(off, "sync.media.v1"), why="the command is handled")
     await world.assert_stored(picture, on_disk=True, in_bucket=False)
     assert not await world.rows("SELECT 1 FROM bucket_copies")
+    assert world.placements(picture) == [], "it stays what it was called when it was stored: local_only"
     await off.stop()
     syncer.start()
     await syncer.wait_until_ready()
 
 
 async def handled(service: RunningService, event_type: str) -> bool:
-    async with httpx.AsyncClient(base_url=service.base_url) as client:
-        text = (await client.get("/metrics")).text
-    return f'type="{event_type}"' in text
+    return f'type="{event_type}"' in await metrics_of(service)
 
 
 # --- cancel, outages, deaths ------------------------------------------------------------------------------------------
@@ -367,7 +414,9 @@ async def test_while_the_bucket_is_away_jobs_wait_and_no_attempt_is_used_up(
         await object_store_server.start()
     ended = await world.ended(job_id, within_seconds=40)
     assert (ended["status"], ended["processed_files"]) == ("completed", 10)
-    await eventually(lambda: world.placements(copied) == ["synced"], within_seconds=40, why="the copy is made")
+    await eventually(
+        lambda: world.placements(copied) == ["pending", "synced"], within_seconds=40, why="the copy is made"
+    )
     for picture in [*pictures, copied]:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
 

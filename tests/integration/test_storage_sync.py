@@ -525,6 +525,8 @@ async def test_media_follow_their_files(site: IngestSite) -> None:
     variant = stored(command, "640", b"six hundred and forty")
     assert await places(site, command) == ("local_only", original.key, None)
     files = [original, variant]
+    await site.handlers.deliver(placed(command, StorageStatus.PENDING, files, 0.5, on_disk=True))
+    assert await places(site, command) == ("pending", original.key, None)
     await site.handlers.deliver(placed(command, StorageStatus.SYNCED, files, 1))
     assert await places(site, command) == ("synced", original.key, original.key)
     moved = [file.model_copy(update={"key": f"archive/{file.key}"}) for file in files]

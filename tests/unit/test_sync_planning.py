@@ -86,6 +86,7 @@ def test_no_job_ends_with_files_left_or_too_many(total: int, processed: int, fai
         assert (status is SyncJobStatus.COMPLETED) == (processed == total)
 
 
+@pytest.mark.parametrize("copy_waits", [False, True])
 @pytest.mark.parametrize(
     ("on_disk", "in_bucket", "expected"),
     [
@@ -95,8 +96,10 @@ def test_no_job_ends_with_files_left_or_too_many(total: int, processed: int, fai
         (False, False, StorageStatus.MISSING),
     ],
 )
-def test_storage_status(on_disk: bool, in_bucket: bool, expected: StorageStatus) -> None:
-    assert storage_status(on_disk=on_disk, in_bucket=in_bucket) is expected
+def test_storage_status(on_disk: bool, in_bucket: bool, copy_waits: bool, expected: StorageStatus) -> None:
+    if expected is StorageStatus.LOCAL_ONLY and copy_waits:
+        expected = StorageStatus.PENDING
+    assert storage_status(on_disk=on_disk, in_bucket=in_bucket, copy_waits=copy_waits) is expected
 
 
 def test_rename_changes_the_beginning_of_keys_alone() -> None:

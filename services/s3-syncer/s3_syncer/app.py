@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from s3_syncer.batch import Batches
+from s3_syncer.copy_watch import CopyWatch
 from s3_syncer.file_moves import FileMoves
 from s3_syncer.file_tasks import FileTasks
 from s3_syncer.handlers import register
@@ -35,12 +36,16 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     transfers = Transfers(stores.disk, stores.bucket)
     media = OneMedium(transfers, retries, in_flight=settings.transfers_in_flight)
     batches = Batches(service.unit_of_work, media, settings)
+
+    def copies_by_itself() -> bool:
+        return stores.bucket is not None and feed.current().copies_by_itself
+
     local_first = LocalFirst(
         service.unit_of_work,
         media,
         retries,
         settings,
-        is_on=lambda: stores.bucket is not None and feed.current().copies_by_itself,
+        is_on=copies_by_itself,
         is_urgent_work_in_hand=lambda: batches.in_hand > 0,
     )
     staging = stores.bucket if settings.staging_store == "bucket" and stores.bucket else stores.disk
@@ -56,6 +61,7 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     register(service.consumer, service.unit_of_work, planner, batches, local_first, file_tasks, settings)
     service.background(batches.sweep, "removals of jobs that were given up")
     service.background(local_first.work_off, "local_first copies")
+    service.background(CopyWatch(service.unit_of_work, is_on=copies_by_itself).run, "local_first metrics")
     service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")
 
 

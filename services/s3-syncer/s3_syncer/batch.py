@@ -220,7 +220,14 @@ class _Run:
             transaction.publish(job.changed(results))
             if job.parent_job_id is not None:
                 transaction.publish((await sync.add_results(job.parent_job_id, results)).changed())
-            transaction.publish(*(one.after.storage_changed() for one in counted if one.after != one.before))
+            moved = [one.after for one in counted if one.after != one.before]
+            waiting = await sync.waiting_copies([medium for medium in moved if medium.on_disk and not medium.in_bucket])
+            transaction.publish(
+                *(
+                    medium.storage_changed(placed[medium.media_id], copy_waits=medium.media_id in waiting)
+                    for medium in moved
+                )
+            )
             await sync.note_removals(job_id, counted)
             await sync.release_media(job_id, [one.before.media_id for one in counted if not one.removals])
             return counted

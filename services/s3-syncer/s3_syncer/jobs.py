@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -92,15 +92,19 @@ class Medium:
     def placed(self, **changes: object) -> Medium:
         return replace(self, **changes)  # type: ignore[arg-type]
 
-    def storage_changed(self) -> MediaStorageChangedV1:
+    def storage_changed(self, changed_at: datetime, *, copy_waits: bool = False) -> MediaStorageChangedV1:
+        """The fact that tells where it is; `changed_at` is PostgreSQL's clock, read under the lock of the medium's row.
+
+        Readers go by it, and facts of one medium come from several replicas, whose own clocks differ.
+        """
         return MediaStorageChangedV1(
             media_id=self.media_id,
             revision=self.revision,
             on_disk=self.on_disk,
             in_bucket=self.in_bucket,
-            storage_status=storage_status(on_disk=self.on_disk, in_bucket=self.in_bucket),
+            storage_status=storage_status(on_disk=self.on_disk, in_bucket=self.in_bucket, copy_waits=copy_waits),
             files=self.files,
-            changed_at=datetime.now(UTC),
+            changed_at=changed_at,
         )
 
 

@@ -59,11 +59,23 @@ class LocalFirst:
         self._postponed = 0
 
     async def want(self, command: SyncMediaV1, delivery: Delivery) -> None:
-        """Queue one medium; while s3AutoSync is off it stays on the disk alone."""
+        """Queue the copy of one medium and tell that it is pending; while s3AutoSync is off it stays local_only.
+
+        What has its copy already, is gone, or was rendered anew since needs none by this command.
+        """
         async with self._unit_of_work.begin(delivery) as transaction:
-            if self._is_on():
-                sync = SyncRepository(transaction.connection)
-                await sync.want_copy(command.media_id, command.revision, command.requested_at)
+            if not self._is_on():
+                return
+            sync = SyncRepository(transaction.connection)
+            # The command may come before the fact that the picture is processed; what it says of the files is the same.
+            wanted = Medium(command.media_id, command.revision, command.files, on_disk=True, in_bucket=False)
+            known = await sync.lock_medium(command.media_id)
+            if known is not None and known.revision >= command.revision:
+                wanted = known
+            if wanted.revision > command.revision or wanted.in_bucket or not wanted.on_disk:
+                return
+            await sync.want_copy(command.media_id, command.revision, command.requested_at)
+            transaction.publish(wanted.storage_changed(await sync.now(), copy_waits=True))
         self._wanted.set()
 
     async def work_off(self) -> None:
@@ -118,18 +130,19 @@ class LocalFirst:
         async with self._unit_of_work.begin() as transaction:
             sync = SyncRepository(transaction.connection)
             # Who lost the hold, or met a newer revision, leaves the queue as it is and the copy is looked at again.
-            if not await sync.place(self._holder, [after]):
+            placed = await sync.place(self._holder, [after])
+            if not placed:
                 return
-            await sync.end_copy(after.media_id, after.revision)
             await sync.release_media(self._holder, [after.media_id])
             if after != outcome.before:
-                transaction.publish(after.storage_changed())
+                transaction.publish(after.storage_changed(placed[after.media_id]))
 
     async def _note_failure(self, medium: Medium, error: Exception) -> None:
         failure = Failure.of(error, 1)
         attempts = 1 if isinstance(error, PermanentError) else self._retries.attempts
         async with self._unit_of_work.begin() as transaction:
             sync = SyncRepository(transaction.connection)
+            known = await sync.lock_medium(medium.media_id)
             failed = await sync.fail_copy(
                 medium.media_id,
                 failure.code,
@@ -138,13 +151,18 @@ class LocalFirst:
                 attempts=attempts,
             )
             await sync.release_media(self._holder, [medium.media_id])
-        log.warning(
-            "a copy to the bucket failed",
+            if failed is None:
+                return
+            if failed.is_given_up and known is not None and known.on_disk and not known.in_bucket:
+                transaction.publish(known.storage_changed(await sync.now()))
+        log.log(
+            logging.ERROR if failed.is_given_up else logging.WARNING,
+            "a copy to the bucket is given up" if failed.is_given_up else "a copy to the bucket failed",
             extra={
                 "media_id": str(medium.media_id),
                 "code": failure.code,
                 "detail": failure.detail,
-                "attempt": failed,
+                "attempt": failed.attempts,
                 "of_attempts": attempts,
             },
         )

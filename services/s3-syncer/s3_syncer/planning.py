@@ -41,11 +41,12 @@ def final_status(*, total: int, processed: int, failed: int, cancelled: bool) ->
     return SyncJobStatus.FAILED if failed else SyncJobStatus.COMPLETED
 
 
-def storage_status(*, on_disk: bool, in_bucket: bool) -> StorageStatus:
+def storage_status(*, on_disk: bool, in_bucket: bool, copy_waits: bool = False) -> StorageStatus:
+    """`copy_waits`: its copy to the bucket is queued, which only tells something of what is on the disk alone."""
     if on_disk and in_bucket:
         return StorageStatus.SYNCED
     if on_disk:
-        return StorageStatus.LOCAL_ONLY
+        return StorageStatus.PENDING if copy_waits else StorageStatus.LOCAL_ONLY
     return StorageStatus.S3_ONLY if in_bucket else StorageStatus.MISSING
 
 

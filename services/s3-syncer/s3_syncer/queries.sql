@@ -25,10 +25,14 @@ WHERE revision > 0
   AND CASE coalesce($3::text, 'stored')
           WHEN 'stored' THEN on_disk OR in_bucket
           WHEN 'local_only' THEN on_disk AND NOT in_bucket
+              AND NOT EXISTS (SELECT 1 FROM bucket_copies AS copy
+                              WHERE copy.media_id = media.media_id AND given_up_at IS NULL)
           WHEN 's3_only' THEN in_bucket AND NOT on_disk
           WHEN 'synced' THEN on_disk AND in_bucket
           WHEN 'missing' THEN NOT on_disk AND NOT in_bucket
-          WHEN 'pending' THEN EXISTS (SELECT 1 FROM bucket_copies AS copy WHERE copy.media_id = media.media_id)
+          WHEN 'pending' THEN on_disk AND NOT in_bucket
+              AND EXISTS (SELECT 1 FROM bucket_copies AS copy
+                          WHERE copy.media_id = media.media_id AND given_up_at IS NULL)
       END;
 
 -- name: filtered_page
@@ -39,10 +43,14 @@ WHERE revision > 0
   AND CASE coalesce($3::text, 'stored')
           WHEN 'stored' THEN on_disk OR in_bucket
           WHEN 'local_only' THEN on_disk AND NOT in_bucket
+              AND NOT EXISTS (SELECT 1 FROM bucket_copies AS copy
+                              WHERE copy.media_id = media.media_id AND given_up_at IS NULL)
           WHEN 's3_only' THEN in_bucket AND NOT on_disk
           WHEN 'synced' THEN on_disk AND in_bucket
           WHEN 'missing' THEN NOT on_disk AND NOT in_bucket
-          WHEN 'pending' THEN EXISTS (SELECT 1 FROM bucket_copies AS copy WHERE copy.media_id = media.media_id)
+          WHEN 'pending' THEN on_disk AND NOT in_bucket
+              AND EXISTS (SELECT 1 FROM bucket_copies AS copy
+                          WHERE copy.media_id = media.media_id AND given_up_at IS NULL)
       END
   AND ($4::uuid IS NULL OR media_id > $4)
 ORDER BY media_id
@@ -175,12 +183,20 @@ WHERE held_by = $1 AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.media_i
 
 -- Only who still holds a medium, in the revision that was worked on, may say where its files are.
 -- name: place_media
-UPDATE media
-SET files = placed.files, on_disk = placed.on_disk, in_bucket = placed.in_bucket, size_bytes = placed.size_bytes
-FROM jsonb_to_recordset($2) AS placed (media_id uuid, revision integer, files jsonb, on_disk boolean,
-                                       in_bucket boolean, size_bytes bigint)
-WHERE media.media_id = placed.media_id AND media.revision = placed.revision AND media.held_by = $1
-RETURNING media.media_id;
+WITH media_placed AS (
+    UPDATE media
+    SET files = placed.files, on_disk = placed.on_disk, in_bucket = placed.in_bucket, size_bytes = placed.size_bytes
+    FROM jsonb_to_recordset($2) AS placed (media_id uuid, revision integer, files jsonb, on_disk boolean,
+                                           in_bucket boolean, size_bytes bigint)
+    WHERE media.media_id = placed.media_id AND media.revision = placed.revision AND media.held_by = $1
+    RETURNING media.media_id, media.revision, media.on_disk, media.in_bucket, clock_timestamp() AS placed_at
+),
+copied AS (
+    DELETE FROM bucket_copies USING media_placed
+    WHERE bucket_copies.media_id = media_placed.media_id AND bucket_copies.revision <= media_placed.revision
+      AND (in_bucket OR NOT on_disk)
+)
+SELECT media_id, placed_at FROM media_placed;
 
 -- A file is counted once, by who takes it out of `pending`.
 -- name: end_items
@@ -218,6 +234,22 @@ UPDATE media SET held_by = NULL, held_until = NULL WHERE held_by = $1 AND media_
 
 -- local_first.
 
+-- Whoever changes a medium's place or queues its copy locks its row first, so that each sees what the other told.
+-- name: lock_medium
+SELECT media_id, revision, files, on_disk, in_bucket FROM media WHERE media_id = $1 FOR UPDATE;
+
+-- name: now
+SELECT clock_timestamp();
+
+-- name: waiting_copies
+SELECT media_id FROM bucket_copies WHERE media_id = ANY($1) AND given_up_at IS NULL;
+
+-- name: copies_waiting
+SELECT count(*) FILTER (WHERE given_up_at IS NULL) AS waiting, count(given_up_at) AS given_up,
+       coalesce(extract(epoch FROM clock_timestamp() - min(requested_at) FILTER (WHERE given_up_at IS NULL)),
+                0)::float8 AS oldest_seconds
+FROM bucket_copies;
+
 -- name: want_copy
 INSERT INTO bucket_copies (media_id, revision, requested_at) VALUES ($1, $2, $3)
 ON CONFLICT (media_id) DO UPDATE
@@ -240,12 +272,9 @@ UPDATE media SET held_by = $1, held_until = clock_timestamp() + make_interval(se
 FROM due WHERE media.media_id = due.media_id
 RETURNING media.media_id, media.revision, media.files, media.on_disk, media.in_bucket;
 
--- name: end_copy
-DELETE FROM bucket_copies WHERE media_id = $1 AND revision <= $2;
-
 -- name: fail_copy
 UPDATE bucket_copies
 SET attempts = attempts + 1, code = $2, detail = $3, due_at = clock_timestamp() + make_interval(secs => $4 * 2 ^ attempts),
     given_up_at = CASE WHEN attempts + 1 >= $5 THEN clock_timestamp() END
 WHERE media_id = $1
-RETURNING attempts;
+RETURNING attempts, given_up_at IS NOT NULL AS is_given_up;

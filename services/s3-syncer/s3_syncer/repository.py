@@ -25,6 +25,23 @@ class Selected:
     size_bytes: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class FailedCopy:
+    """How a local_first copy stands after a further failure."""
+
+    attempts: int
+    is_given_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesWaiting:
+    """The local_first queue: how many wait, for how long the oldest has, and how many were given up."""
+
+    waiting: int
+    oldest_seconds: float
+    given_up: int
+
+
 class SyncRepository:
     """The only reader and writer of this service's tables, inside the caller's transaction."""
 
@@ -184,8 +201,11 @@ class SyncRepository:
     async def release_holds(self, holder: UUID) -> None:
         await self._connection.execute(QUERIES["release_holds"], holder)
 
-    async def place(self, holder: UUID, media: Sequence[Medium]) -> set[UUID]:
-        """Record where media are now; returns those whose hold and revision were still as they were."""
+    async def place(self, holder: UUID, media: Sequence[Medium]) -> dict[UUID, datetime]:
+        """Record where media are now; returns when, for those whose hold and revision were still as they were.
+
+        What is in the bucket then, or gone altogether, waits for no copy any more.
+        """
         placed = [
             {
                 "media_id": str(medium.media_id),
@@ -198,7 +218,7 @@ class SyncRepository:
             for medium in media
         ]
         rows = await self._connection.fetch(QUERIES["place_media"], holder, placed)
-        return {row["media_id"] for row in rows}
+        return {row["media_id"]: row["placed_at"] for row in rows}
 
     async def end_items(self, job_id: UUID, results: Sequence[SyncResult]) -> set[UUID]:
         """Record results; returns the media that were still pending."""
@@ -238,6 +258,27 @@ class SyncRepository:
 
     # --- local_first ----------------------------------------------------------------------------------------------
 
+    async def lock_medium(self, media_id: UUID) -> Medium | None:
+        """Where a medium is, until the end of the transaction; None when it is not known."""
+        row = await self._connection.fetchrow(QUERIES["lock_medium"], media_id)
+        return None if row is None or row["revision"] == 0 else _medium(row)
+
+    async def now(self) -> datetime:
+        now: datetime = await self._connection.fetchval(QUERIES["now"])
+        return now
+
+    async def waiting_copies(self, media: Sequence[Medium]) -> set[UUID]:
+        """Which of the media wait for their copy in the bucket; asked under the locks of their rows."""
+        if not media:
+            return set()
+        rows = await self._connection.fetch(QUERIES["waiting_copies"], [medium.media_id for medium in media])
+        return {row["media_id"] for row in rows}
+
+    async def copies_waiting(self) -> CopiesWaiting:
+        row = await self._connection.fetchrow(QUERIES["copies_waiting"])
+        assert row is not None, "counting gives one row"
+        return CopiesWaiting(row["waiting"], row["oldest_seconds"], row["given_up"])
+
     async def want_copy(self, media_id: UUID, revision: int, requested_at: datetime) -> None:
         await self._connection.execute(QUERIES["want_copy"], media_id, revision, requested_at)
 
@@ -245,20 +286,14 @@ class SyncRepository:
         rows = await self._connection.fetch(QUERIES["hold_copies"], holder, hold_seconds, limit)
         return [_medium(row) for row in rows]
 
-    async def end_copy(self, media_id: UUID, revision: int) -> None:
-        await self._connection.execute(QUERIES["end_copy"], media_id, revision)
-
     async def fail_copy(
         self, media_id: UUID, code: str, detail: str, *, first_delay_seconds: float, attempts: int
-    ) -> int:
-        """Make the copy due again later, twice as late each time, or give it up after so many attempts.
-
-        Returns how many failed so far.
-        """
-        failed = await self._connection.fetchval(
+    ) -> FailedCopy | None:
+        """Make the copy due again later, twice as late each time, or give it up after so many attempts."""
+        row = await self._connection.fetchrow(
             QUERIES["fail_copy"], media_id, code, detail, first_delay_seconds, attempts
         )
-        return int(failed or 0)
+        return None if row is None else FailedCopy(row["attempts"], row["is_given_up"])
 
 
 def _filter_arguments(wanted: MediaFilter) -> tuple[str | None, str | None, str | None]:
