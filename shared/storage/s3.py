@@ -13,11 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 from aiohttp import ClientError as BrokenAnswer
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
@@ -34,8 +32,9 @@ from shared.storage.object_store import (
     batched_bytes,
     content_type_of,
 )
-from shared.storage.s3_client import HashedBody, presigned_url, s3_client, send_hashed_bodies
+from shared.storage.s3_client import HashedBody, presigned_url, s3_client, send_hashed_bodies, timestamp
 from shared.storage.s3_errors import Refusal, error_of
+from shared.storage.s3_wire import BytesBody, FileBody, RefusedAnswer, SourceUnreadable, Wire, encoded
 from shared.storage.settings import S3Settings
 from shared.telemetry.tracing import span
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
         CompletedPartTypeDef,
         GetObjectOutputTypeDef,
         GetObjectRequestTypeDef,
-        HeadObjectOutputTypeDef,
         ListObjectsV2OutputTypeDef,
         ObjectTypeDef,
         ResponseMetadataTypeDef,
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _SHA256: Final = "sha256"
+_SHA256_HEADER: Final = f"x-amz-meta-{_SHA256}"
 _LARGE_BODY_BYTES: Final = 1024 * 1024
 _INLINE_HASH_BYTES: Final = 256 * 1024
 _READ_CHUNK_BYTES: Final = 256 * 1024
@@ -70,8 +69,8 @@ class S3Store:
     """Objects in one bucket, over one pool of connections; use it as `async with`, once per process.
 
     The store itself checks every body against its SHA-256, which is part of the signed request, and it is kept as the
-    object's metadata `sha256`. Objects larger than `part_bytes` go in parts, each checked likewise; streams that
-    large get no such metadata, because it has to be sent before the bytes are known.
+    object's metadata `sha256`. Files above `whole_file_bytes` and streams above `part_bytes` go in parts, each checked
+    likewise; such streams get no such metadata, because it has to be sent before the bytes are known.
 
     Nothing is tried twice here, except on a kept connection that the store had closed meanwhile: the callers'
     retries know better.
@@ -83,7 +82,7 @@ class S3Store:
         self._settings = settings
         self.bucket = settings.bucket
         self._presign_endpoint = settings.presign_endpoint or settings.endpoint
-        self._opened: S3Client | None = None
+        self._opened: _Connected | None = None
         self._stack = AsyncExitStack()
         # Whoever holds a large body in memory holds one of these: memory is bounded however many callers there are.
         self._body_slots = asyncio.Semaphore(settings.buffered_parts)
@@ -94,10 +93,10 @@ class S3Store:
         self._opened = await self._connected(self._settings)
         return self
 
-    async def _connected(self, settings: S3Settings) -> S3Client:
+    async def _connected(self, settings: S3Settings) -> _Connected:
         client = await self._stack.enter_async_context(s3_client(settings))
         send_hashed_bodies(client)
-        return client
+        return _Connected(client, await self._stack.enter_async_context(Wire(settings)))
 
     @property
     def settings(self) -> S3Settings:
@@ -122,15 +121,23 @@ class S3Store:
         await self._stack.aclose()
 
     @property
-    def _client(self) -> S3Client:
+    def _connected_now(self) -> _Connected:
         if self._opened is None:
             raise RuntimeError("the S3Store is not open: use it as `async with S3Store(settings) as store`")
         return self._opened
 
+    @property
+    def _client(self) -> S3Client:
+        return self._connected_now.client
+
+    @property
+    def _wire(self) -> Wire:
+        return self._connected_now.wire
+
     async def put_bytes(
         self, key: str, data: bytes, *, sha256: str | None = None, content_type: str | None = None
     ) -> ObjectInfo:
-        return await self._put(validated(key), data, sha256 or await _sha256(data), content_type)
+        return await self._put(validated(key), BytesBody(data, sha256 or await _sha256(data)), content_type)
 
     async def put_file(
         self, key: str, path: Path, *, sha256: str | None = None, content_type: str | None = None
@@ -138,14 +145,16 @@ class S3Store:
         validated(key)
         with _source_errors(path):
             loaded = await asyncio.to_thread(_load, path, _LARGE_BODY_BYTES, sha256)
-            if loaded is None:
-                async with self._body_slots:
-                    loaded = await asyncio.to_thread(_load, path, self._settings.part_bytes, sha256)
-                    if loaded is not None:
-                        return await self._put(key, loaded.data, loaded.sha256, content_type)
-            if loaded is None:
-                return await self._put_large_file(key, path, sha256, content_type)
-        return await self._put(key, loaded.data, loaded.sha256, content_type)
+            if loaded is not None:
+                return await self._put(key, loaded, content_type)
+            expected = await asyncio.to_thread(_sha256_of_file, path) if sha256 is None else sha256
+            with await asyncio.to_thread(path.open, "rb") as file:
+                size_bytes = os.fstat(file.fileno()).st_size
+                if size_bytes <= self._settings.whole_file_bytes:
+                    return await self._put(key, FileBody(file.fileno(), size_bytes, expected), content_type)
+                return await self._put_in_parts(
+                    key, lambda: asyncio.to_thread(file.read, self._settings.part_bytes), expected, content_type
+                )
 
     async def put_stream(
         self,
@@ -160,7 +169,7 @@ class S3Store:
         async with self._body_slots:
             first = await anext(parts, b"")
             if len(first) < self._settings.part_bytes:
-                return await self._put(key, first, sha256 or await _sha256(first), content_type)
+                return await self._put(key, BytesBody(first, sha256 or await _sha256(first)), content_type)
         waiting = [first]
         del first
 
@@ -195,16 +204,15 @@ class S3Store:
 
     async def stat(self, key: str) -> ObjectInfo | None:
         validated(key)
-        request = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         try:
-            answer = await self._exchange("HEAD", key, request)
+            headers = await self._exchange("HEAD", key, self._wire.head(key))
         except ObjectNotFound:
             await self._require_bucket()
             return None
         except StoreRefused:
             await self.check()  # says why, which an answer to HEAD can't
             raise
-        return _info_of_answer(key, answer, answer["ContentLength"])
+        return _info_of_headers(key, headers)
 
     async def delete(self, key: str) -> None:
         validated(key)
@@ -277,28 +285,23 @@ class S3Store:
         """Address for everyone; None when the bucket is not public."""
         if self._settings.public_url is None:
             return None
-        return f"{self._settings.public_url}/{_encoded(validated(key))}"
+        return f"{self._settings.public_url}/{encoded(validated(key))}"
 
     def _presigned(self, method: str, key: str, headers: Mapping[str, str], expires_in_seconds: int) -> str:
-        url = f"{self._presign_endpoint}/{self.bucket}/{_encoded(validated(key))}"
+        url = f"{self._presign_endpoint}/{self.bucket}/{encoded(validated(key))}"
         return presigned_url(self._settings, method, url, headers, expires_in_seconds=expires_in_seconds)
 
-    async def _put(self, key: str, data: bytes, sha256: str, content_type: str | None) -> ObjectInfo:
+    async def _put(self, key: str, body: BytesBody | FileBody, content_type: str | None) -> ObjectInfo:
         content_type = content_type or content_type_of(key)
         for _ in range(_FOLDER_ATTEMPTS):
-            request = self._client.put_object(
-                Bucket=self.bucket,
-                Key=key,
-                Body=HashedBody(data, sha256),
-                ContentType=content_type,
-                Metadata={_SHA256: sha256},
-            )
+            request = self._wire.put(key, body, content_type, {_SHA256: body.sha256})
             try:
-                answer = await _to_its_end(self._exchange("PUT", key, request, len(data), sha256))
+                headers = await _to_its_end(self._exchange("PUT", key, request, body.size_bytes, body.sha256))
             except ObjectNotFound:
                 continue
-            written_at = _written_at(answer["ResponseMetadata"])
-            return ObjectInfo(key, len(data), _bare(answer.get("ETag", "")), written_at, sha256, content_type)
+            _require("ETag" in headers, "a write")
+            written_at = _time_of(headers.get("Date"))
+            return ObjectInfo(key, body.size_bytes, _bare(headers["ETag"]), written_at, body.sha256, content_type)
         raise _folder_vanished(key)
 
     async def _put_in_parts(
@@ -335,13 +338,6 @@ class S3Store:
         upload.is_joined = True
         written_at = _written_at(answer["ResponseMetadata"])
         return ObjectInfo(upload.key, upload.size_bytes, _bare(answer["ETag"]), written_at, upload.sha256, content_type)
-
-    async def _put_large_file(self, key: str, path: Path, sha256: str | None, content_type: str | None) -> ObjectInfo:
-        sha256 = sha256 or await asyncio.to_thread(_sha256_of_file, path)
-        with await asyncio.to_thread(path.open, "rb") as file:
-            return await self._put_in_parts(
-                key, lambda: asyncio.to_thread(file.read, self._settings.part_bytes), sha256, content_type
-            )
 
     async def _send_parts(self, upload: _PartUpload, read_part: Callable[[], Awaitable[bytes]]) -> None:
         try:
@@ -423,6 +419,8 @@ class S3Store:
                 with _store_errors():
                     async with asyncio.timeout(seconds):
                         return await request
+            except RefusedAnswer as error:
+                raise error_of(error.refusal, self.bucket, key, sha256) from error
             except ClientError as error:
                 refusal = Refusal.of(error)
                 if refusal.status == _RANGE_OUTSIDE:
@@ -435,9 +433,11 @@ class _RangeOutside(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    data: bytes
-    sha256: str
+class _Connected:
+    """The two ways to one place: for what is done often, and for all else."""
+
+    client: S3Client
+    wire: Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,10 +498,6 @@ def _folder_vanished(key: str) -> StoreUnavailable:
     return StoreUnavailable("s3", f"the store lost the folder of {key!r} while writing into it")
 
 
-def _encoded(key: str) -> str:
-    return quote(key, safe="/~")
-
-
 def _require(is_there: bool, what: str) -> None:
     """Refuse a success that says nothing of what was asked for, as a proxy's page does: it read as an empty listing."""
     if not is_there:
@@ -513,15 +509,31 @@ def _bare(etag: str) -> str:
 
 
 def _written_at(answer: ResponseMetadataTypeDef) -> datetime:
-    date = answer["HTTPHeaders"].get("date")
-    return parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return _time_of(answer["HTTPHeaders"].get("date"))
+
+
+def _time_of(header: str | None) -> datetime:
+    return timestamp(header) if header else datetime.now(UTC)
 
 
 def _info_of_listed(listed: ObjectTypeDef) -> ObjectInfo:
     return ObjectInfo(listed["Key"], listed["Size"], _bare(listed["ETag"]), listed["LastModified"])
 
 
-def _info_of_answer(key: str, answer: GetObjectOutputTypeDef | HeadObjectOutputTypeDef, size_bytes: int) -> ObjectInfo:
+def _info_of_headers(key: str, headers: Mapping[str, str]) -> ObjectInfo:
+    _require(headers.keys() >= {"ETag", "Content-Length", "Last-Modified"}, "an object's description")
+    metadata = {_SHA256: headers[_SHA256_HEADER]} if _SHA256_HEADER in headers else {}
+    return ObjectInfo(
+        key=key,
+        size_bytes=int(headers["Content-Length"]),
+        etag=_bare(headers["ETag"]),
+        modified_at=timestamp(headers["Last-Modified"]),
+        sha256=recorded_sha256(headers.get("x-amz-checksum-sha256", ""), metadata),
+        content_type=headers.get("Content-Type"),
+    )
+
+
+def _info_of_answer(key: str, answer: GetObjectOutputTypeDef, size_bytes: int) -> ObjectInfo:
     return ObjectInfo(
         key=key,
         size_bytes=size_bytes,
@@ -552,13 +564,13 @@ def _sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load(path: Path, limit_bytes: int, sha256: str | None) -> _Loaded | None:
+def _load(path: Path, limit_bytes: int, sha256: str | None) -> BytesBody | None:
     """Read and hash a file; None when it is larger than the limit."""
     with path.open("rb", buffering=0) as file:
         data = b"" if os.fstat(file.fileno()).st_size > limit_bytes else file.read(limit_bytes + 1)
         if os.fstat(file.fileno()).st_size > limit_bytes:
             return None
-    return _Loaded(data, sha256 or hashlib.sha256(data).hexdigest())
+    return BytesBody(data, sha256 or hashlib.sha256(data).hexdigest())
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -595,5 +607,7 @@ def _source_errors(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise ObjectNotFound(str(path), "disk") from error
+    except SourceUnreadable as error:
+        raise disk_error(error.reason, path) from error
     except OSError as error:
         raise disk_error(error, path) from error

@@ -52,7 +52,10 @@ class S3Settings(BaseModel):
     slowest_bytes_per_second: int = Field(default=256 * 1024, gt=0, description="a slower upload is given up")
     connections: int = Field(default=32, ge=1)
     part_bytes: int = Field(
-        default=8 * MEBIBYTE, ge=5 * MEBIBYTE, description="larger objects go in parts of this size"
+        default=8 * MEBIBYTE, ge=5 * MEBIBYTE, description="larger streams go in parts of this size"
+    )
+    whole_file_bytes: int = Field(
+        default=64 * MEBIBYTE, ge=0, le=5 * 1024 * MEBIBYTE, description="larger files go in parts, smaller ones whole"
     )
     buffered_parts: int = Field(default=8, ge=1, description="bodies above 1 MiB held in memory at once, by all")
 

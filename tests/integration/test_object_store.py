@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -777,3 +777,81 @@ async def test_an_independent_client_reads_what_was_put(s3: S3Store, object_stor
         assert await answer["Body"].read() == b"picture"
     assert answer["Metadata"] == {"sha256": sha256(b"picture")}
     assert answer["ContentType"] == "image/webp"
+
+
+async def test_a_file_is_sent_whole_up_to_a_size_and_in_parts_above_it(
+    object_store_server: ObjectStoreServer, bucket: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    async with S3Store(s3_settings(object_store_server, bucket, whole_file_bytes=6 * MIB)) as store:
+        for size_bytes, is_whole in ((6 * MIB, True), (6 * MIB + 1, False)):
+            content = os.urandom(size_bytes)
+            source.write_bytes(content)
+            put = await store.put_file("a", source)
+            assert (put.size_bytes, put.sha256) == (size_bytes, hashlib.sha256(content).hexdigest())
+            # Of parts the store makes "<MD5 of their MD5s>-<count>".
+            assert ("-" not in put.etag) == is_whole
+            assert (await digest(store, "a")).sha256 == put.sha256
+
+
+async def test_a_large_file_is_sent_anew_on_a_kept_connection_that_the_store_closed(
+    object_store_server: ObjectStoreServer, bucket: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(3 * MIB))
+
+    def closing_every_second_time(count: int) -> bytes:
+        return b"" if count % 2 == 0 else b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n'
+
+    async with (
+        answering(closing_every_second_time) as endpoint,
+        S3Store(s3_settings(object_store_server, bucket, endpoint=endpoint)) as store,
+    ):
+        for _ in range(3):
+            assert (await store.put_file("a", source)).etag == "x"
+
+
+async def test_a_file_that_is_cut_while_it_is_sent_is_no_outage_of_the_bucket(
+    object_store_server: ObjectStoreServer, bucket: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(32 * MIB))
+    started = asyncio.Event()
+
+    async def take_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        started.set()
+        await cut.wait()
+        with suppress(ConnectionError):
+            await reader.read(-1)
+        writer.close()
+
+    cut = asyncio.Event()
+    async with await asyncio.start_server(take_slowly, "127.0.0.1", 0) as server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with S3Store(s3_settings(object_store_server, bucket, endpoint=endpoint)) as store:
+            sending = asyncio.create_task(store.put_file("a", source, sha256="0" * 64))
+            await started.wait()
+            os.truncate(source, MIB)
+            cut.set()
+            with pytest.raises(StoreUnavailable, match="it was cut") as failed:
+                await sending
+    assert failed.value.dependency == "disk"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 7\r\n\r\n<html/>",
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 10\r\n\r\n<p>Go away",
+    ],
+)
+async def test_a_page_is_no_proof_of_a_write(
+    object_store_server: ObjectStoreServer, bucket: str, answer: bytes
+) -> None:
+    async with (
+        answering(lambda _: answer) as endpoint,
+        S3Store(s3_settings(object_store_server, bucket, endpoint=endpoint)) as store,
+    ):
+        with pytest.raises(StoreUnavailable):
+            await store.put_bytes("a", b"1")

@@ -1,0 +1,40 @@
+"""Our signatures are those of the AWS client."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from shared.storage.s3_signing import Signer
+
+SIGNER = Signer("an-access-key", "a/secret+key", "eu-central-1")
+
+
+@pytest.mark.parametrize("path", ["/b/media/5a/x.webp", "/b/%C3%A4%20b/%2B~_.-", "/b/a//b"])
+@pytest.mark.parametrize("headers", [{}, {"content-type": "image/webp; a=b  c", "x-amz-meta-sha256": "ab"}])
+def test_signs_as_the_aws_client_does(path: str, headers: dict[str, str]) -> None:
+    sha256 = hashlib.sha256(b"body").hexdigest()
+    request = AWSRequest("PUT", f"https://s3.example.test:9000{path}", headers=headers, data=b"body")
+    # Over TLS it would leave the body unsigned.
+    request.context["payload_signing_enabled"] = True
+    S3SigV4Auth(Credentials("an-access-key", "a/secret+key"), "s3", "eu-central-1").add_auth(request)
+    at = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    ours = SIGNER.signed("PUT", "s3.example.test:9000", path, headers, sha256, at)
+    assert ours["x-amz-content-sha256"] == request.headers["X-Amz-Content-SHA256"] == sha256
+    assert ours["authorization"] == request.headers["Authorization"]
+
+
+def test_the_key_of_a_day_ends_with_it() -> None:
+    def signed(at: datetime) -> str:
+        return SIGNER.signed("HEAD", "h", "/b/k", {}, "ab", at)["authorization"]
+
+    evening = datetime(2026, 3, 4, 23, 59, 59, tzinfo=UTC)
+    first, next_day = signed(evening), signed(evening + timedelta(seconds=2))
+    assert first != next_day
+    assert "/20260305/" in next_day
+    assert signed(evening) == first
