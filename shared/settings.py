@@ -36,7 +36,7 @@ class ServiceSettings(BaseSettings):
         default=None, description="where readers reach the same store, when that is not s3_endpoint"
     )
     s3_public_url: str | None = Field(
-        default=None, description="base URL under which anyone may read the bucket, if anyone may"
+        default=None, description="base URL under which anyone may read variants in the bucket, if anyone may"
     )
     s3_region: str = "us-east-1"
     s3_bucket: str = "mediabus"

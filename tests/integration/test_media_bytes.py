@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import websockets
 from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
@@ -253,14 +255,63 @@ async def test_what_is_only_in_the_bucket_is_a_redirect(
         assert (await nobody.get(answer.headers["location"])).content == CONTENT
 
 
-async def test_the_original_is_read_by_its_name(site: IngestSite) -> None:
+async def show_original(site: IngestSite, *, in_bucket: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record and the job of a public medium that keeps its upload."""
     accepted = await site.uploaded()
     payload = await site.rows.fetchval("SELECT payload FROM outbox WHERE topic = 'image.process'")
-    event = processed(ProcessImageV1.model_validate_json(payload), original=PICTURE)
+    command = ProcessImageV1.model_validate_json(payload)
+    event = processed(command, original=PICTURE, on_disk=not in_bucket, in_bucket=in_bucket)
     assert event.original is not None
-    await site.stores.disk.put_bytes(event.original.key, PICTURE)
+    store = site.stores.bucket if in_bucket else site.stores.disk
+    assert store is not None
+    await store.put_bytes(event.original.key, PICTURE)
     await site.handlers.deliver(event)
-    record = (await site.api.get(f"{UPLOADS}/{accepted['mediaId']}")).json()
-    answer = await site.api.get(record["urls"]["original"])
-    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, PICTURE, "image/jpeg")
-    assert (record["localPath"], record["s3Key"]) == (event.original.key, None)
+    return (await site.api.get(f"{UPLOADS}/{accepted['mediaId']}")).json(), await site.job(accepted["jobId"])
+
+
+async def test_the_original_is_for_the_signed_in_and_for_signed_addresses(site: IngestSite) -> None:
+    """It tells where and with what a picture was taken, which the public variants don't."""
+    record, job = await show_original(site)
+    signed, variant = record["urls"]["original"], record["urls"]["640"]
+    assert "signature=" in signed
+    assert "signature=" not in variant
+    # the same in every place that tells it
+    assert job["result"]["urls"] == record["urls"]
+    ticket = (await site.api.post("/api/auth/ticket")).json()["ticket"]
+    async with websockets.connect(f"ws://127.0.0.1:{site.port}/api/ws?ticket={ticket}&after=0") as socket:
+        async with asyncio.timeout(10):
+            assert json.loads(await socket.recv())["urls"] == record["urls"]
+    plain = signed.partition("?")[0]
+    async with httpx.AsyncClient(base_url=site.base_url) as nobody:
+        for address in (plain, f"{plain}?v=1", signed.replace("signature=", "signature=0")):
+            assert (await nobody.get(address)).status_code == 404
+            assert (await nobody.head(address)).status_code == 404
+        answer = await nobody.get(signed)
+    by_key = await site.api.get(plain)
+    for read in (answer, by_key):
+        assert (read.status_code, read.content, read.headers["content-type"]) == (200, PICTURE, "image/jpeg")
+        assert read.headers["cache-control"] == "private, max-age=600"
+    assert record["localPath"].endswith("original.jpg")
+
+
+async def test_an_original_in_the_bucket_is_never_read_by_its_public_address(
+    database: TestDatabase, tmp_path: Path, object_store_server: ObjectStoreServer
+) -> None:
+    bucket = {
+        "s3_endpoint": object_store_server.endpoint,
+        "s3_access_key": SecretStr(object_store_server.access_key),
+        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        "s3_public_url": "https://pictures.example.org",
+    }
+    async with (
+        running_site(database, tmp_path / "media", **bucket) as site,
+        httpx.AsyncClient(base_url=site.base_url) as nobody,
+    ):
+        record, _ = await show_original(site, in_bucket=True)
+        assert (await nobody.get(record["urls"]["original"].partition("?")[0])).status_code == 404
+        answer = await nobody.get(record["urls"]["original"])
+        assert (answer.status_code, answer.headers["cache-control"]) == (302, "private, max-age=600")
+        assert answer.headers["location"].startswith(object_store_server.endpoint)
+        assert (await nobody.get(answer.headers["location"])).content == PICTURE
+        variant = await nobody.get(record["urls"]["640"])
+        assert variant.headers["location"].startswith("https://pictures.example.org/")

@@ -23,6 +23,14 @@ JOB_STATUSES: tuple[JobStatus, ...] = ("waiting", "active", "completed", "failed
 FINISHED: frozenset[JobStatus] = frozenset({"completed", "failed"})
 
 
+def is_private_file(name: str, *, private: bool) -> bool:
+    """Whether a file of a medium, itself `private` or public, is kept from strangers.
+
+    What was uploaded always is: unlike what is made of it, it tells place, time and camera, and has no watermark.
+    """
+    return private or name == ORIGINAL
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A picture that arrived whole, with the job that is to process it."""
@@ -84,6 +92,10 @@ class Media:
         if name == ORIGINAL:
             return self.original
         return next((variant for variant in self.variants if variant.name == name), None)
+
+    def is_private(self, name: str) -> bool:
+        """Whether a file is only for signed-in people and for who holds a signed address."""
+        return is_private_file(name, private=self.private)
 
     @property
     def main_file(self) -> StoredFile | None:
@@ -226,7 +238,10 @@ class Records:
 
     def urls(self, media_id: UUID, revision: int, names: Sequence[str], *, private: bool) -> dict[str, str]:
         now = time.time()
-        return {name: self._urls.url(media_id, name, revision, private=private, now=now) for name in names}
+        return {
+            name: self._urls.url(media_id, name, revision, private=is_private_file(name, private=private), now=now)
+            for name in names
+        }
 
 
 def variant_record(file: StoredFile, url: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ AnyRequest = Request[Principal | None, Any, Any]
 
 
 class MediaBytesController(Controller):
-    """Files for everyone, private ones for who has a signed address, a session or an API key."""
+    """Files for everyone; private ones and originals for who has a signed address, a session or an API key."""
 
     path = "/media/{media_id:uuid}/{variant:str}"
     tags = ("Files",)
@@ -60,7 +60,10 @@ class MediaBytesController(Controller):
         stores: NamedDependency[Stores],
         media_urls: NamedDependency[MediaUrls],
     ) -> ASGIApp:
-        """A variant, or `original`. Knows Range, If-Range and If-None-Match; what `urls` name may be kept for ever."""
+        """A variant, or `original`, which is never for everyone.
+
+        Knows Range, If-Range and If-None-Match; what `urls` name may be kept for ever.
+        """
         async with database.connection() as connection:
             media = await MediaRepository(connection).get(media_id)
         file = media.file(variant) if media is not None and may_read(request, media, variant, media_urls) else None
@@ -73,11 +76,11 @@ class MediaBytesController(Controller):
 
 
 def may_read(request: AnyRequest, media: Media, variant: str, urls: MediaUrls) -> bool:
-    """Deleted media are for admins; private ones for signed-in people and for who holds a signed address."""
+    """Deleted media are for admins; private files for signed-in people and for who holds a signed address."""
     principal = request.user
     if media.deleted_at is not None:
         return principal is not None and principal.may(Role.ADMIN)
-    if not media.private:
+    if not media.is_private(variant):
         return True
     if principal is not None and principal.may(Role.PHOTOGRAPHER):
         return True
@@ -99,7 +102,7 @@ def _answer(request: AnyRequest, media: Media, file: StoredFile, disk: LocalDisk
     etag = f'"{file.sha256}"'
     headers = {
         "ETag": etag,
-        "Cache-Control": _caching(request, media),
+        "Cache-Control": _caching(request, media, file),
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -123,8 +126,8 @@ def _answer(request: AnyRequest, media: Media, file: StoredFile, disk: LocalDisk
     return FileAnswer(200 if part is None else 206, headers, read)
 
 
-def _caching(request: AnyRequest, media: Media) -> str:
-    if media.private or media.deleted_at is not None:
+def _caching(request: AnyRequest, media: Media, file: StoredFile) -> str:
+    if media.is_private(file.name) or media.deleted_at is not None:
         return FOR_THE_READER
     return FOR_EVER if request.query_params.get("v") == str(media.revision) else FOR_A_MINUTE
 
@@ -142,7 +145,8 @@ class FileElsewhere:
         if not self._media.in_bucket or bucket is None:
             detail = "The file is missing where it should be; it will come back when it is restored."
             raise Problem(404, "not_found", detail)
-        url = None if self._media.private else bucket.public_url(self._file.key)
+        is_private = self._media.is_private(self._file.name)
+        url = None if is_private else bucket.public_url(self._file.key)
         caching = FOR_A_MINUTE
         if url is None:
             # A presigned address opens the file for whoever has it, so no shared cache may hand it on.
