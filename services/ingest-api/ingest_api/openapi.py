@@ -35,6 +35,7 @@ PROBLEM: Mapping[str, Any] = {
         "instance": _TEXT,
         "code": {"type": "string", "enum": list(CODES)},
         "traceId": _TEXT,
+        "step": {"type": "string", "description": "Which part of a longer work failed, such as copy_to_bucket."},
         "errors": {
             "type": "array",
             "items": {

@@ -56,6 +56,11 @@ CODES: Mapping[str, str] = MappingProxyType(
         "disk_full": "There is no room left for the file",
         "job_not_retryable": "The job can't be retried",
         "range_not_satisfiable": "The file has no such bytes",
+        # products
+        "weight_taken": "Another variant of the product has this weight",
+        "product_busy": "Too many changes of this product wait",
+        "files_differ": "The stored files are not what the records tell",
+        "storage_failed": "The files could not be stored or removed",
         # this side
         "service_unavailable": "Something this service needs is away",
         "internal_error": "Something went wrong on our side",
@@ -92,7 +97,8 @@ class FieldError:
 class Problem(Exception):
     """A refusal that its caller may read.
 
-    `code` is one of CODES; `detail` says what was wrong, what was expected and what to do; `errors` name single fields.
+    `code` is one of CODES; `detail` says what was wrong, what was expected and what to do; `errors` name single fields,
+    `members` are further facts that belong to the code.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class Problem(Exception):
         detail: str,
         headers: Mapping[str, str] | None = None,
         errors: Iterable[FieldError] = (),
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         if code not in CODES:
             raise ValueError(f"{code} is no known problem: add it to ingest_api.problem_details.CODES")
@@ -111,6 +118,7 @@ class Problem(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
         self.errors = tuple(errors)
+        self.members = dict(members or {})
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}: {self.detail}"
@@ -159,6 +167,7 @@ def problem_body(problem: Problem, path: str) -> dict[str, Any]:
     }
     if trace_id := current_trace_id():
         body["traceId"] = trace_id
+    body.update(problem.members)
     if problem.errors:
         body["errors"] = [{"field": error.field, "message": error.message} for error in problem.errors]
     return body
