@@ -179,12 +179,12 @@ def rgb_16_bit_png(width_px: int = 64, height_px: int = 64) -> bytes:
     return _png(width_px, height_px, bit_depth=16, colour_type=2, rows=row * height_px)
 
 
-def cmyk_jpeg(adobe: bool = True) -> bytes:
+def cmyk_jpeg(adobe: bool = True, icc_profile: bytes | None = None) -> bytes:
     """Cyan 100 %, yellow 50 % all over; with Adobe's mark (and so inverted, as every editor saves it) or without."""
     picture = Image.new("CMYK", (320, 200), (255, 0, 128, 0))
     if adobe:
-        return encoded(picture, "JPEG", quality=95)
-    content = encoded(ImageChops.invert(picture), "JPEG", quality=95)
+        return encoded(picture, "JPEG", quality=95, icc_profile=icc_profile)
+    content = encoded(ImageChops.invert(picture), "JPEG", quality=95, icc_profile=icc_profile)
     start = content.index(b"\xff\xee")
     return content[:start] + content[start + 2 + int.from_bytes(content[start + 2 : start + 4], "big") :]
 
@@ -237,18 +237,44 @@ def adobe_rgb_profile() -> bytes:
     return _icc_profile(tags)
 
 
+def strange_inks_profile() -> bytes:
+    """An ICC profile of CMYK inks whose cyan is a dark red and whose yellow is a light one.
+
+    In Lab: L = 100 (1 - C/2) (1 - K), a = 60 C (1 - K), b = 60 Y (1 - K).
+    """
+    corners = ((c, y, k) for c in (0, 1) for _ in (0, 1) for y in (0, 1) for k in (0, 1))
+    colours = b"".join(
+        bytes((round(255 * (1 - c / 2) * (1 - k)), 128 + 60 * c * (1 - k), 128 + 60 * y * (1 - k)))
+        for c, y, k in corners
+    )
+    identity = b"".join(map(_fixed, (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    straight = bytes(range(256))
+    inks, channels, corners_per_ink = 4, 3, 2
+    table = b"mft1\0\0\0\0" + bytes((inks, channels, corners_per_ink, 0)) + identity
+    name = b"Strange test inks\0"
+    tags = {
+        b"A2B0": table + straight * inks + colours + straight * channels,
+        b"wtpt": b"XYZ \0\0\0\0" + b"".join(map(_fixed, (0.9642, 1.0, 0.8249))),
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78),
+        b"cprt": b"text\0\0\0\0public domain\0",
+    }
+    return _icc_profile(tags, b"prtr", b"CMYK", b"Lab ")
+
+
 def _fixed(value: float) -> bytes:
     return struct.pack(">i", round(value * 65_536))
 
 
-def _icc_profile(tags: dict[bytes, bytes]) -> bytes:
+def _icc_profile(
+    tags: dict[bytes, bytes], device: bytes = b"mntr", space: bytes = b"RGB ", connection: bytes = b"XYZ "
+) -> bytes:
     table, data, at = b"", b"", 128 + 4 + 12 * len(tags)
     for tag, content in tags.items():
         padded = content + bytes(-len(content) % 4)
         table += struct.pack(">4sII", tag, at + len(data), len(content))
         data += padded
     size_bytes = at + len(data)
-    header = struct.pack(">I4xI4s4s4s12x4s", size_bytes, 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    header = struct.pack(">I4xI4s4s4s12x4s", size_bytes, 0x02400000, device, space, connection, b"acsp")
     header += bytes(28) + b"".join(map(_fixed, (0.9642, 1.0, 0.8249)))
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
 

@@ -186,6 +186,19 @@ def test_cmyk_jpeg_with_and_without_adobe_inversion(adobe: bool, tmp_path: Path)
     assert is_close(at(image, 80, 50), (0, 255, 127))
 
 
+@pytest.mark.parametrize("adobe", [True, False])
+def test_cmyk_by_the_profile_of_its_inks(adobe: bool, tmp_path: Path) -> None:
+    image = decoded(pictures.cmyk_jpeg(adobe, pictures.strange_inks_profile()), tmp_path, 160, 100)
+    assert image.mode == "RGB"
+    assert is_close(at(image, 80, 50), lab_in_srgb(50, 60, 30), 4)
+
+
+@pytest.mark.parametrize("profile", [b"nonsense", pictures.adobe_rgb_profile()], ids=["broken", "of RGB"])
+def test_cmyk_with_a_profile_that_does_not_fit_is_taken_as_without(profile: bytes, tmp_path: Path) -> None:
+    image = decoded(pictures.cmyk_jpeg(icc_profile=profile), tmp_path, 160, 100)
+    assert is_close(at(image, 80, 50), (0, 255, 127))
+
+
 def test_wide_gamut_colours_become_srgb(tmp_path: Path) -> None:
     colour = (100, 170, 110)
     image = decoded(pictures.wide_gamut_jpeg(colour), tmp_path)
@@ -196,13 +209,26 @@ def test_wide_gamut_colours_become_srgb(tmp_path: Path) -> None:
 def adobe_rgb_in_srgb(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     """The textbook way: gamma, matrix to XYZ (D50), matrix to linear sRGB, sRGB curve."""
     to_xyz = ((0.60974, 0.20528, 0.14919), (0.31111, 0.62567, 0.06322), (0.01947, 0.06087, 0.74457))
+    linear = [(channel / 255) ** 2.19921875 for channel in colour]
+    return xyz_in_srgb([sum(a * b for a, b in zip(row, linear, strict=True)) for row in to_xyz])
+
+
+def lab_in_srgb(lightness: float, a: float, b: float) -> tuple[int, int, int]:
+    """The textbook way: Lab to XYZ (D50), matrix to linear sRGB, sRGB curve."""
+    y = (lightness + 16) / 116
+    cubes = [
+        value**3 if value > 6 / 29 else 3 * (6 / 29) ** 2 * (value - 4 / 29) for value in (y + a / 500, y, y - b / 200)
+    ]
+    return xyz_in_srgb([white * cube for white, cube in zip((0.9642, 1.0, 0.8249), cubes, strict=True)])
+
+
+def xyz_in_srgb(xyz: list[float]) -> tuple[int, int, int]:
+    """From D50."""
     to_srgb = (
         (3.1338561, -1.6168667, -0.4906146),
         (-0.9787684, 1.9161415, 0.0334540),
         (0.0719453, -0.2289914, 1.4052427),
     )
-    linear = [(channel / 255) ** 2.19921875 for channel in colour]
-    xyz = [sum(a * b for a, b in zip(row, linear, strict=True)) for row in to_xyz]
     srgb = [min(1.0, max(0.0, sum(a * b for a, b in zip(row, xyz, strict=True)))) for row in to_srgb]
     red, green, blue = (
         round(255 * (12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055)) for value in srgb

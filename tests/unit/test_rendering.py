@@ -122,6 +122,19 @@ def test_alpha_survives_where_the_format_has_it_and_lies_on_white_in_jpeg(output
         assert all(abs(a - b) <= 8 for a, b in zip(left, (220, 30, 30, 255), strict=True))
 
 
+@pytest.mark.parametrize("icc_profile", [None, pictures.strange_inks_profile()], ids=["without", "with"])
+def test_cmyk_with_or_without_a_profile_becomes_rgb(output_dir: Path, icc_profile: bytes | None) -> None:
+    content = pictures.cmyk_jpeg(icc_profile=icc_profile)
+    for variant in rendered(content, output_dir, ALL_FORMATS).variants:
+        with Image.open(output_dir / variant.file_name) as picture:
+            assert picture.mode == "RGB", variant.name
+            colour = picture.getpixel((80, 50))
+            assert "icc_profile" not in picture.info
+        assert isinstance(colour, tuple)
+        red, green, _ = colour
+        assert red - green > 100 if icc_profile else green - red > 200, (variant.name, colour)
+
+
 def test_the_cascade_is_as_good_as_resizing_the_original(output_dir: Path) -> None:
     original = pictures.photo(2400, 1800)
     rendered(pictures.encoded(original, "PNG"), output_dir)
