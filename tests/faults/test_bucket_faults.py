@@ -75,6 +75,7 @@ async def system(
         "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
         "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
         "MEDIABUS_FILE_RETRY_SECONDS": "0.05",
+        "MEDIABUS_REMOVAL_SWEEP_SECONDS": "0.5",
         "MEDIABUS_LOCAL_FIRST_POLL_SECONDS": "0.1",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
@@ -275,6 +276,71 @@ async def none_put_off(world: SyncWorld) -> bool:
 
 def says(service: RunningService, since_line: int, message: str) -> int:
     return sum(1 for line in service.log_lines()[since_line:] if line.get("message") == message)
+
+
+async def test_what_the_store_does_not_let_go_holds_up_neither_the_job_nor_others(
+    world: SyncWorld, store: FaultyHttp, object_store_server: ObjectStoreServer
+) -> None:
+    kept, *others = await world.pictures(10, files=1)
+    await world.run(SyncOperation.UPLOAD_TO_S3, [kept, *others])
+    store.rule = always(INTERNAL_ERROR, about(kept.keys[0], "DELETE"))
+    ended = await world.run(SyncOperation.DELETE_S3, [kept, *others])
+    assert (ended["status"], ended["processed_files"]) == ("completed", 10)
+    await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, others)
+    (left,) = await world.rows("SELECT media_id, store, key FROM removals")
+    assert tuple(left) == (kept.media_id, "s3", kept.keys[0])
+
+    waiting = await world.start(SyncOperation.UPLOAD_TO_S3, [kept])
+    await eventually(lambda: len(world.facts(waiting)) > 1, why="the next job began")
+    assert not world.results(waiting), "it must not take the file that is to go for its copy"
+    store.rule = healthy
+    ended = await world.ended(waiting, within_seconds=30)
+    assert (ended["status"], ended["moved_bytes"]) == ("completed", len(kept.contents[kept.keys[0]]))
+    await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, [kept, *others])
+
+
+async def test_every_operation_leaves_what_is_recorded_under_faults(
+    world: SyncWorld, store: FaultyHttp, object_store_server: ObjectStoreServer
+) -> None:
+    pictures = await world.pictures(15)
+    steps: list[tuple[SyncOperation, dict[str, Any]]] = [
+        (SyncOperation.UPLOAD_TO_S3, {}),
+        (SyncOperation.DELETE_LOCAL, {}),
+        (SyncOperation.DOWNLOAD_FROM_S3, {}),
+        (SyncOperation.RENAME, {"rename_prefix": ("media/", "archive/")}),
+        (SyncOperation.DELETE_S3, {}),
+        (SyncOperation.UPLOAD_TO_S3, {"delete_source": True}),
+        (SyncOperation.DOWNLOAD_FROM_S3, {"delete_source": True}),
+        (SyncOperation.UPLOAD_TO_S3, {}),
+        (SyncOperation.HARD_DELETE, {}),
+    ]
+    for seed, (operation, options) in enumerate(steps):
+        # Each medium meets one less than what a file may: a removal has fewer attempts.
+        store.rule = Mix(seed, 0.2, EVERY_FAULT, medium_of, most_per_group=2)
+        ended = await world.ended(await world.start(operation, pictures, **options), within_seconds=120)
+        assert (ended["status"], ended["processed_files"]) == ("completed", 15), operation
+        store.rule = healthy
+        await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, pictures)
+        assert not await world.rows("SELECT 1 FROM removals"), operation
+
+
+async def test_a_cancelled_job_makes_no_further_attempt_at_a_file(
+    world: SyncWorld, store: FaultyHttp, syncer: RunningService
+) -> None:
+    await syncer.stop()
+    slow = await world.system.started("s3-syncer", {"MEDIABUS_FILE_RETRY_SECONDS": "60"})
+    refused, *others = await world.pictures(5, files=1)
+    store.rule = always(INTERNAL_ERROR, about(refused.keys[0], "PUT"))
+    job_id = await world.start(SyncOperation.UPLOAD_TO_S3, [refused, *others])
+    await eventually(lambda: len(world.results(job_id)) == 4, within_seconds=20, why="the others are done")
+    await eventually(lambda: says(slow, 0, "a file failed, trying again"), why="the refused one waits")
+    await world.cancel(job_id)
+    ended = await world.ended(job_id, within_seconds=3)
+    assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("cancelled", 4, 0)
+    assert not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
+    assert await slow.stop() == 0
+    syncer.start()
+    await syncer.wait_until_ready()
 
 
 async def test_an_upload_in_parts_survives_resets_and_leaves_no_parts(

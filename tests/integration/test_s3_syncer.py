@@ -360,6 +360,7 @@ async def metrics_of(service: RunningService) -> str:
 async def test_auto_sync_off_leaves_pictures_on_the_disk(world: SyncWorld, syncer: RunningService) -> None:
     await syncer.stop()
     off = await world.system.started("s3-syncer", {"MEDIABUS_S3_AUTO_SYNC": "false"})
+    await eventually(lambda: knows_the_settings(off), why="it knows whether it should copy")
     picture = await world.picture(files=1)
     await world.bus.send(copy_command(picture))
     await world.run(SyncOperation.UPLOAD_TO_S3, [await world.picture(files=1)])
@@ -370,6 +371,11 @@ async def test_auto_sync_off_leaves_pictures_on_the_disk(world: SyncWorld, synce
     await off.stop()
     syncer.start()
     await syncer.wait_until_ready()
+
+
+async def knows_the_settings(service: RunningService) -> bool:
+    async with httpx.AsyncClient(base_url=service.base_url) as client:
+        return bool((await client.get("/health/ready")).json()["details"]["settings"]["caughtUp"])
 
 
 async def handled(service: RunningService, event_type: str) -> bool:

@@ -37,8 +37,8 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     media = OneMedium(transfers, retries, in_flight=settings.transfers_in_flight)
     batches = Batches(service.unit_of_work, media, settings)
 
-    def copies_by_itself() -> bool:
-        return stores.bucket is not None and feed.current().copies_by_itself
+    def copies_by_itself() -> bool | None:
+        return (stores.bucket is not None and feed.current().copies_by_itself) if feed.caught_up else None
 
     local_first = LocalFirst(
         service.unit_of_work,

@@ -12,12 +12,13 @@ from uuid import UUID
 from s3_syncer import errors
 from s3_syncer.ending import end_job
 from s3_syncer.jobs import Job, Medium, Outcome, Removal
-from s3_syncer.one_medium import OneMedium
+from s3_syncer.one_medium import NotRemoved, OneMedium
+from s3_syncer.outages import Stopped
 from s3_syncer.repository import SyncRepository
 from s3_syncer.settings import S3SyncerSettings
 from shared.db.unit_of_work import UnitOfWork
 from shared.messaging.delivery import Delivery
-from shared.messaging.errors import AlreadyHandled, InfrastructureUnavailable
+from shared.messaging.errors import AlreadyHandled, InfrastructureUnavailable, Postponed
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ WRITE_AGAIN_SECONDS = (0.05, 0.05)
 HELD_MEDIA_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 """How long a batch without results works on before it asks whether its job is cancelled."""
-SWEEP_SECONDS = 60.0
 
 
 class Batches:
@@ -74,16 +74,20 @@ class Batches:
         await self._end(job_id, delivery)
 
     async def sweep(self) -> None:
-        """Finish the removals of jobs that were given up, for as long as the process lives.
+        """Finish the removals that ended jobs have left, for as long as the process lives.
 
-        A job that ends by itself has none left; while there are some, no other job gets these media.
+        Those are of files that a store did not let go, and of jobs that were given up; while there are some, no other
+        job gets these media.
         """
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(self._settings.removal_sweep_seconds)
             async with self._unit_of_work.begin() as transaction:
                 jobs = await SyncRepository(transaction.connection).ended_jobs_with_removals()
-            for job in jobs:
-                await _Run(job, self._unit_of_work, self._media, self._settings).finish_removals()
+            try:
+                for job in jobs:
+                    await _Run(job, self._unit_of_work, self._media, self._settings).finish_removals()
+            except (Postponed, InfrastructureUnavailable) as error:
+                log.warning("removals wait", extra={"detail": str(error)})
 
     async def _start(self, job_id: UUID) -> Job | None:
         async with self._unit_of_work.begin() as transaction:
@@ -115,9 +119,19 @@ class _Run:
         self._slots = asyncio.Semaphore(settings.files_in_flight)
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._stopped: Exception | None = None
-        self._cancelled = job.cancel_requested
+        self._cancel = asyncio.Event()
+        self._note_cancel(job)
         self._ends_at = time.monotonic() + settings.turn_seconds
         self._renewed_at = time.monotonic()
+
+    @property
+    def _cancelled(self) -> bool:
+        return self._cancel.is_set()
+
+    def _note_cancel(self, job: Job | None) -> None:
+        """A job that is gone wants nothing any more, as a cancelled one."""
+        if job is None or job.cancel_requested:
+            self._cancel.set()
 
     async def work(self) -> None:
         """Return when nothing is left to do, or the job is cancelled."""
@@ -155,7 +169,9 @@ class _Run:
             if self._stopped is not None or self._cancelled or time.monotonic() > self._ends_at:
                 return
             try:
-                outcome = await self._media.work(self._job, medium)
+                outcome = await self._media.work(self._job, medium, self._cancel)
+            except Stopped:
+                return
             except Exception as error:
                 # What concerns every file stops the batch; the others in flight end first.
                 self._stopped = self._stopped or error
@@ -206,7 +222,7 @@ class _Run:
             # The row's lock first: a process that was taken for dead must not count in a job that others have ended.
             locked = await sync.locked_job(job_id)
             if locked is None or locked.finished_at is not None:
-                self._cancelled = True
+                self._cancel.set()
                 return []
             placed = await sync.place(job_id, [one.after for one in group])
             valid = [one for one in group if one.before.media_id in placed or one.code is not None]
@@ -216,7 +232,7 @@ class _Run:
                 return []
             results = [one.result for one in counted]
             job = await sync.add_results(job_id, results)
-            self._cancelled = self._cancelled or job.cancel_requested
+            self._note_cancel(job)
             transaction.publish(job.changed(results))
             if job.parent_job_id is not None:
                 transaction.publish((await sync.add_results(job.parent_job_id, results)).changed())
@@ -248,6 +264,9 @@ class _Run:
         for media_id, files in removals.items():
             try:
                 await self._media.remove(files)
+            except NotRemoved as error:
+                # Nothing names the file any more, so the job goes on; its medium stays held until the file is gone.
+                log.error("a file could not be removed, it is tried again later", extra={"detail": str(error)})
             except Exception as error:
                 self._stopped = self._stopped or error
             else:
@@ -262,7 +281,7 @@ class _Run:
             sync = SyncRepository(transaction.connection)
             # Locked: who cancels the job either sees what is held here, or is seen.
             job = await sync.locked_job(self._job.job_id)
-            self._cancelled = job is None or job.cancel_requested
+            self._note_cancel(job)
             if self._cancelled:
                 return []
             return await sync.hold_pending(self._job.job_id, self._settings.hold_seconds)
@@ -284,7 +303,7 @@ class _Run:
             # Nothing is lost by not knowing: what has to be written decides whether the batch goes on.
             log.warning("could not ask whether the job is cancelled", extra={"detail": str(error)})
         else:
-            self._cancelled = self._cancelled or job is None or job.cancel_requested
+            self._note_cancel(job)
 
     async def _renew(self) -> None:
         self._renewed_at = time.monotonic()
@@ -292,7 +311,7 @@ class _Run:
             sync = SyncRepository(transaction.connection)
             await sync.renew_holds(self._job.job_id, self._settings.hold_seconds)
             job = await sync.job(self._job.job_id)
-            self._cancelled = self._cancelled or job is None or job.cancel_requested
+            self._note_cancel(job)
 
     async def _release(self) -> None:
         try:

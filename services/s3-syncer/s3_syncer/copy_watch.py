@@ -15,7 +15,7 @@ EVERY_SECONDS = 5.0
 class CopyWatch:
     """Looks at the queue now and then; every replica tells the same of it."""
 
-    def __init__(self, unit_of_work: UnitOfWork, *, is_on: Callable[[], bool]) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, *, is_on: Callable[[], bool | None]) -> None:
         self._unit_of_work = unit_of_work
         self._is_on = is_on
 

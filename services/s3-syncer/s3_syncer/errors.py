@@ -52,6 +52,10 @@ def bucket_away(detail: str) -> Postponed:
     return Postponed("bucket_away", detail)
 
 
+def settings_unknown() -> Postponed:
+    return Postponed("settings_unknown", "whether s3AutoSync is on is being read from the settings")
+
+
 def media_held() -> Postponed:
     return Postponed("media_held", "another job works on the remaining media; this one goes on when it lets go")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from s3_syncer import errors
 from s3_syncer.jobs import Medium, Outcome
 from s3_syncer.one_medium import OneMedium
 from s3_syncer.repository import SyncRepository
@@ -36,6 +37,7 @@ class LocalFirst:
     """A queue in PostgreSQL, worked off beside the batches and after them.
 
     A copy waits there for as long as the bucket is away. Replicas share the queue: each holds the media it works on.
+    `is_on` tells None while the settings are not known yet.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class LocalFirst:
         retries: RetryPolicy,
         settings: S3SyncerSettings,
         *,
-        is_on: Callable[[], bool],
+        is_on: Callable[[], bool | None],
         is_urgent_work_in_hand: Callable[[], bool],
     ) -> None:
         self._unit_of_work = unit_of_work
@@ -61,10 +63,14 @@ class LocalFirst:
     async def want(self, command: SyncMediaV1, delivery: Delivery) -> None:
         """Queue the copy of one medium and tell that it is pending; while s3AutoSync is off it stays local_only.
 
-        What has its copy already, is gone, or was rendered anew since needs none by this command.
+        What has its copy already, is gone, or was rendered anew since needs none by this command. Raises Postponed
+        while the settings are not known yet: a copy that is not queued now never is.
         """
+        is_on = self._is_on()
+        if is_on is None:
+            raise errors.settings_unknown()
         async with self._unit_of_work.begin(delivery) as transaction:
-            if not self._is_on():
+            if not is_on:
                 return
             sync = SyncRepository(transaction.connection)
             # The command may come before the fact that the picture is processed; what it says of the files is the same.

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
-from s3_syncer import errors
 from s3_syncer.jobs import Medium, Outcome, Removal
 from s3_syncer.outages import Outages, in_attempts
 from s3_syncer.transfers import Order, Transfers
 from shared.messaging.retry import Failure, RetryPolicy
-from shared.storage.errors import StoreRefused, StoreUnavailable
+
+REMOVAL_RETRIES = RetryPolicy(attempts=3, first_delay_seconds=0.1)
+"""Short, for the results of other files wait meanwhile; what is left is removed later."""
+
+
+class NotRemoved(Exception):
+    """A store that answers does not let a file go."""
+
+    def __init__(self, removal: Removal, failure: Failure) -> None:
+        super().__init__(f"{removal.key!r} stays in {removal.store}: {failure.code}: {failure.detail}")
 
 
 class OneMedium:
@@ -22,13 +31,15 @@ class OneMedium:
         self._outages = Outages(transfers.check)
         self._slots = asyncio.Semaphore(in_flight)
 
-    async def work(self, order: Order, medium: Medium) -> Outcome:
+    async def work(self, order: Order, medium: Medium, stop: asyncio.Event) -> Outcome:
         """What became of the medium, after up to 5 attempts.
 
         Raises Postponed when the bucket is away, and InfrastructureUnavailable when the disk is: no file's attempts are
-        used up by that.
+        used up by that. Raises Stopped instead of making a further attempt once `stop` is set.
         """
-        outcome = await in_attempts(lambda: self.attempt(order, medium), self._retries, what=str(medium.media_id))
+        outcome = await in_attempts(
+            lambda: self.attempt(order, medium), self._retries, what=str(medium.media_id), stop=stop
+        )
         if isinstance(outcome, Failure):
             return Outcome.failed(medium, outcome.code, outcome.detail)
         return outcome
@@ -39,10 +50,12 @@ class OneMedium:
             return await self._transfers.carry_out(order, medium)
 
     async def remove(self, removals: Sequence[Removal]) -> None:
-        """Raises Postponed or InfrastructureUnavailable when the store is away."""
-        try:
-            for removal in removals:
-                await self._transfers.remove(removal)
-        except (StoreUnavailable, StoreRefused) as error:
-            await self._outages.require_stores()
-            raise errors.bucket_away(str(error)) from error
+        """Raises NotRemoved, and Postponed or InfrastructureUnavailable when a store is away."""
+        for removal in removals:
+            failure = await in_attempts(partial(self._remove, removal), REMOVAL_RETRIES, what=removal.key)
+            if failure is not None:
+                raise NotRemoved(removal, failure)
+
+    async def _remove(self, removal: Removal) -> None:
+        async with self._outages.told_apart():
+            await self._transfers.remove(removal)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from s3_syncer import errors
@@ -26,6 +26,10 @@ class FileError(TransientError):
 
     def __init__(self, cause: StoreUnavailable | StoreRefused) -> None:
         super().__init__(cause.code if isinstance(cause, StoreRefused) else "store_error", str(cause))
+
+
+class Stopped(Exception):
+    """Nobody wants the work any more: it failed, may be tried again, and was not."""
 
 
 class Outages:
@@ -68,11 +72,15 @@ class Outages:
                 return
 
 
-async def in_attempts(work: Callable[[], Awaitable[T]], retries: RetryPolicy, *, what: str) -> T | Failure:
+async def in_attempts(
+    work: Callable[[], Awaitable[T]], retries: RetryPolicy, *, what: str, stop: asyncio.Event | None = None
+) -> T | Failure:
     """The outcome of the work, or why its last attempt failed; a PermanentError has no second one.
 
-    Raises Postponed and InfrastructureUnavailable at once: no attempt is used up by that. `what` names it in the log.
+    Raises Postponed and InfrastructureUnavailable at once: no attempt is used up by that. Raises Stopped instead of
+    making a further attempt once `stop` is set. `what` names it in the log.
     """
+    stop = stop or asyncio.Event()
     attempt = 1
     while True:
         try:
@@ -86,5 +94,9 @@ async def in_attempts(work: Callable[[], Awaitable[T]], retries: RetryPolicy, *,
             log.warning(
                 "a file failed, trying again", extra={"file": what, "attempt": attempt, "detail": failure.detail}
             )
-            await asyncio.sleep(retries.delay_seconds(attempt, random.uniform(-1, 1)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(retries.delay_seconds(attempt, random.uniform(-1, 1))):
+                    await stop.wait()
+            if stop.is_set():
+                raise Stopped from error
             attempt += 1
