@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         GetObjectOutputTypeDef,
         GetObjectRequestTypeDef,
         ListObjectsV2OutputTypeDef,
+        MultipartUploadTypeDef,
         ObjectTypeDef,
         ResponseMetadataTypeDef,
     )
@@ -87,6 +88,7 @@ class S3Store:
         # Whoever holds a large body in memory holds one of these: memory is bounded however many callers there are.
         self._body_slots = asyncio.Semaphore(settings.buffered_parts)
         self._bucket_seen_at = float("-inf")
+        self._bucket_asked = asyncio.Lock()
         self._clock_ahead = timedelta()
 
     async def __aenter__(self) -> Self:
@@ -264,6 +266,44 @@ class S3Store:
         """The time by the store's own clock, as its last listing told it, to a second; ages of its objects go by it."""
         return datetime.now(UTC) + self._clock_ahead
 
+    async def abort_unfinished(self, *, older_than_seconds: float, limit: int) -> int:
+        """Abort at most `limit` uploads in parts that began so long ago: what killed processes left behind.
+
+        Returns how many. Their parts take up space that no listing of objects shows. A store that lists none, as MinIO
+        does, has a term of its own for them.
+        """
+        await self.check()
+        begun_before = self.clock() - timedelta(seconds=older_than_seconds)
+        aborted = 0
+        async for begun in self._unfinished():
+            if aborted == limit:
+                break
+            if begun["Initiated"] < begun_before:
+                request = self._client.abort_multipart_upload(
+                    Bucket=self.bucket, Key=begun["Key"], UploadId=begun["UploadId"]
+                )
+                # Finished, or aborted by another replica, since it was listed.
+                with suppress(ObjectNotFound):
+                    await self._exchange("ABORT PARTS", begun["Key"], request)
+                aborted += 1
+        return aborted
+
+    async def _unfinished(self) -> AsyncIterator[MultipartUploadTypeDef]:
+        key_marker = id_marker = ""
+        while True:
+            request = self._client.list_multipart_uploads(
+                Bucket=self.bucket, KeyMarker=key_marker, UploadIdMarker=id_marker, MaxUploads=_LISTING_PAGE
+            )
+            page = await self._exchange("LIST UPLOADS", "", request)
+            _require("IsTruncated" in page, "a listing of uploads")
+            for begun in page.get("Uploads", []):
+                yield begun
+            following = page.get("NextKeyMarker", ""), page.get("NextUploadIdMarker", "")
+            # A listing that does not move on would give the same page for ever.
+            if not page["IsTruncated"] or following == (key_marker, id_marker):
+                return
+            key_marker, id_marker = following
+
     def presigned_get(self, key: str, *, expires_in_seconds: int) -> str:
         """URL with which anyone may read the object until it expires (at most 7 days)."""
         return self._presigned("GET", key, {}, expires_in_seconds)
@@ -400,10 +440,17 @@ class S3Store:
 
         To HEAD a store answers 404 for both, without a word.
         """
-        now = time.monotonic()
-        if now - self._bucket_seen_at > _BUCKET_SEEN_SECONDS:
-            await self.check()
-            self._bucket_seen_at = now
+        # One asks for all who find an object missing at once.
+        async with self._bucket_asked:
+            if time.monotonic() - self._bucket_seen_at > _BUCKET_SEEN_SECONDS:
+                await self._ask_for_bucket()
+                self._bucket_seen_at = time.monotonic()
+
+    async def _ask_for_bucket(self) -> None:
+        try:
+            await self._exchange("HEAD BUCKET", "", self._wire.head_bucket())
+        except (ObjectNotFound, StoreRefused):
+            await self.check()  # says why, which an answer to HEAD can't
 
     async def _exchange(
         self, name: str, key: str, request: Awaitable[_T], body_bytes: int = 0, sha256: str | None = None

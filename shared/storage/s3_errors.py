@@ -56,7 +56,7 @@ def error_of(refusal: Refusal, bucket: str, key: str, sent_sha256: str | None = 
         return StoreUnavailable("s3", said)
     if code == "NoSuchBucket":
         return StoreRefused("no_such_bucket", f"{said}: make the bucket {bucket!r} or correct its name")
-    if code == "NoSuchKey" or (refusal.operation == _HEAD and refusal.status == 404):
+    if code in {"NoSuchKey", "NoSuchUpload"} or (refusal.operation == _HEAD and refusal.status == 404):
         return ObjectNotFound(key, "s3")
     if code in _CREDENTIAL_CODES:
         return StoreRefused("wrong_credentials", f"{said}: check access key, secret key and region")

@@ -114,10 +114,10 @@ class Wire:
         if isinstance(body, BytesBody):
             # In one piece while it is small: every further piece is a system call and a turn of the loop.
             data: Any = body.data if body.size_bytes <= _IN_ONE_WRITE_BYTES else io.BytesIO(body.data)
-            return await self._request("PUT", key, body.sha256, headers, data)
+            return await self._request("PUT", self._path_of(key), body.sha256, headers, data)
         payload = _FilePayload(body)
         try:
-            return await self._request("PUT", key, body.sha256, headers, payload)
+            return await self._request("PUT", self._path_of(key), body.sha256, headers, payload)
         except aiohttp.ClientError as error:
             if payload.failure is not None:
                 raise SourceUnreadable(payload.failure) from error
@@ -125,14 +125,22 @@ class Wire:
 
     async def head(self, key: str) -> CIMultiDictProxy[str]:
         """Headers that describe an object. Raises like `put`."""
-        return await self._request("HEAD", key, SHA256_OF_NOTHING, {"x-amz-checksum-mode": "ENABLED"}, None)
+        return await self._request(
+            "HEAD", self._path_of(key), SHA256_OF_NOTHING, {"x-amz-checksum-mode": "ENABLED"}, None
+        )
+
+    async def head_bucket(self) -> None:
+        """Return when the bucket is there. Raises like `put`."""
+        await self._request("HEAD", f"/{self._settings.bucket}", SHA256_OF_NOTHING, {}, None)
+
+    def _path_of(self, key: str) -> str:
+        return f"/{self._settings.bucket}/{encoded(key)}"
 
     async def _request(
-        self, method: str, key: str, sha256: str, headers: Mapping[str, str], data: Any
+        self, method: str, path: str, sha256: str, headers: Mapping[str, str], data: Any
     ) -> CIMultiDictProxy[str]:
         if self._opened is None:
             raise RuntimeError("the Wire is not open: use it as `async with`")
-        path = f"/{self._settings.bucket}/{encoded(key)}"
         signed = self._signer.signed(method, self._host, path, headers, sha256, datetime.now(UTC))
         url = URL(self._settings.endpoint + path, encoded=True)
         async with self._opened.request(method, url, headers=signed, data=data, allow_redirects=False) as answer:

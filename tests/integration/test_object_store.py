@@ -855,3 +855,33 @@ async def test_a_page_is_no_proof_of_a_write(
     ):
         with pytest.raises(StoreUnavailable):
             await store.put_bytes("a", b"1")
+
+
+async def test_uploads_that_nobody_finished_are_aborted_once_they_are_old(
+    object_store_server: ObjectStoreServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.storage.s3._LISTING_PAGE", 2)
+    async with object_store_server.client() as client, S3Store(s3_settings(object_store_server, bucket)) as store:
+
+        async def begin(key: str) -> str:
+            begun = await client.create_multipart_upload(Bucket=bucket, Key=key)
+            await client.upload_part(
+                Bucket=bucket, Key=key, UploadId=begun["UploadId"], PartNumber=1, Body=bytes(5 * MIB)
+            )
+            return begun["UploadId"]
+
+        async def unfinished() -> list[str]:
+            listed = await client.list_multipart_uploads(Bucket=bucket)
+            return sorted(upload["UploadId"] for upload in listed.get("Uploads", []))
+
+        old = [await begin(f"media/{number}/{number // 2}") for number in range(5)]
+        await store.put_bytes("media/0/kept", b"1")
+        assert await store.abort_unfinished(older_than_seconds=60, limit=100) == 0
+        assert await unfinished() == sorted(old)
+        await asyncio.sleep(1)
+        young = await begin("media/0/0")
+        assert await store.abort_unfinished(older_than_seconds=0.5, limit=3) == 3
+        assert len(await unfinished()) == 3
+        assert await store.abort_unfinished(older_than_seconds=0.5, limit=100) == 2
+        assert await unfinished() == [young]
+        assert await keys_of(store) == ["media/0/kept"]
