@@ -22,8 +22,8 @@ from shared.messaging.errors import AlreadyHandled, InfrastructureUnavailable, P
 
 log = logging.getLogger(__name__)
 
-GROUP_RESULTS = 20
-GROUP_SECONDS = 0.2
+GROUP_RESULTS = 50
+GROUP_SECONDS = 0.5
 WRITE_AGAIN_SECONDS = (0.05, 0.05)
 """Waits before each further try at writing progress while PostgreSQL hiccups; after the last the batch is held."""
 HELD_MEDIA_SECONDS = 0.5

@@ -29,6 +29,9 @@ class S3SyncerSettings(ServiceSettings):
     local_first_concurrency: int = Field(default=4, ge=1, description="media at once, while no batch is in hand")
     local_first_poll_seconds: float = Field(default=1.0, gt=0)
     s3_auto_sync: bool = Field(default=True, description="off leaves local_first pictures on the disk alone")
+    unfinished_uploads_kept_seconds: float = Field(
+        default=24 * 3600, gt=0, description="older uploads in parts that nobody finished are aborted"
+    )
     jobs_kept_seconds: float = Field(default=30 * 24 * 3600, gt=0, description="how long ended jobs are kept")
 
     def media_defaults(self) -> MediaSettings:
