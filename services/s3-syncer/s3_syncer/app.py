@@ -16,8 +16,8 @@ from s3_syncer.outages import Outages
 from s3_syncer.planner import Planner
 from s3_syncer.retention import Retention
 from s3_syncer.settings import S3SyncerSettings
+from s3_syncer.superseded import Superseded
 from s3_syncer.transfers import Transfers
-from s3_syncer.unfinished import UnfinishedUploads
 from shared.messaging.retry import S3_RETRIES
 from shared.service import Service
 from shared.settings_feed import SettingsFeed
@@ -33,15 +33,13 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     service.background(feed.run, "settings feed")
     if stores.bucket is not None:
         service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
-        unfinished = UnfinishedUploads(stores.bucket, settings.unfinished_uploads_kept_seconds)
-        service.background(unfinished.run, "unfinished uploads")
     retries = replace(S3_RETRIES, first_delay_seconds=settings.file_retry_seconds)
     transfers = Transfers(stores.disk, stores.bucket)
     media = OneMedium(transfers, retries, in_flight=settings.transfers_in_flight)
     batches = Batches(service.unit_of_work, media, settings)
 
-    def copies_by_itself() -> bool | None:
-        return (stores.bucket is not None and feed.current().copies_by_itself) if feed.caught_up else None
+    def copies_by_itself() -> bool:
+        return stores.bucket is not None and feed.current().copies_by_itself
 
     local_first = LocalFirst(
         service.unit_of_work,
@@ -60,9 +58,15 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
         hold_seconds=settings.scope_hold_seconds,
         files_in_flight=settings.files_in_flight,
     )
+    superseded = Superseded(
+        service.unit_of_work,
+        [stores.disk, stores.bucket] if stores.bucket else [stores.disk],
+        kept_seconds=settings.superseded_kept_seconds,
+    )
     planner = Planner(service.unit_of_work)
-    register(service.consumer, service.unit_of_work, planner, batches, local_first, file_tasks, settings)
+    register(service.consumer, service.unit_of_work, planner, batches, local_first, file_tasks, superseded, settings)
     service.background(batches.sweep, "removals of jobs that were given up")
+    service.background(superseded.work_off, "removal of superseded files")
     service.background(local_first.work_off, "local_first copies")
     service.background(CopyWatch(service.unit_of_work, is_on=copies_by_itself).run, "local_first metrics")
     service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")

@@ -11,10 +11,12 @@ from s3_syncer.local_first import LocalFirst
 from s3_syncer.planner import Planner
 from s3_syncer.repository import SyncRepository
 from s3_syncer.settings import S3SyncerSettings
+from s3_syncer.superseded import Superseded
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
     CancelSyncJobV1,
     ImageProcessedV1,
+    MediaRevisionSupersededV1,
     MediaUploadedV1,
     RunFileTaskV1,
     RunSyncBatchV1,
@@ -39,6 +41,7 @@ def register(
     batches: Batches,
     local_first: LocalFirst,
     file_tasks: FileTasks,
+    superseded: Superseded,
     settings: S3SyncerSettings,
 ) -> None:
     """Tell the consumer what this service handles."""
@@ -56,6 +59,11 @@ def register(
             await SyncRepository(transaction.connection).know_files(
                 Medium(event.media_id, event.revision, files, event.on_disk, event.in_bucket)
             )
+
+    @consumer.on(MediaRevisionSupersededV1)
+    async def note_superseded(event: MediaRevisionSupersededV1, delivery: Delivery) -> None:
+        """Have the files of a revision removed when nobody reads them any more."""
+        await superseded.note(event, delivery)
 
     @consumer.on(StartSyncJobV1, retry=PROCESSING_RETRIES, deadline_seconds=PLAN_SECONDS)
     async def start_job(command: StartSyncJobV1, delivery: Delivery) -> None:

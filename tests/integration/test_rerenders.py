@@ -1,0 +1,413 @@
+"""Selections that are rendered anew, over HTTP on a real PostgreSQL: what is planned, what is shown, who wins."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ingest_api import rerendering
+from ingest_api.accounts import Role
+from ingest_api.repositories.rerenders import RerenderRepository
+from shared.events import (
+    Event,
+    ImageFailedV1,
+    ImageProcessedV1,
+    MediaRevisionSupersededV1,
+    MediaStorageChangedV1,
+    ProcessImageV1,
+    RerenderImageV1,
+    StorageStatus,
+    StorageStrategy,
+    StoredFile,
+)
+from shared.identifiers import new_id
+from shared.storage.keys import MediaKey
+from shared.testing.databases import TestDatabase
+from tests.ingest_site import JOBS, PICTURE, UPLOADS, IngestSite, running_site
+from tests.outcomes import processed
+
+pytestmark = pytest.mark.stack
+
+WATERMARK = f"{UPLOADS}/watermark"
+
+
+@pytest.fixture
+async def site(database: TestDatabase, tmp_path: Path) -> AsyncIterator[IngestSite]:
+    async with running_site(database, tmp_path / "media") as running:
+        yield running
+
+
+async def told(site: IngestSite, event_type: type[Event]) -> list[Any]:
+    """What was published of a type, in order."""
+    rows = await site.rows.fetch(
+        "SELECT payload, headers FROM outbox WHERE topic = $1 ORDER BY id", event_type.topic.name
+    )
+    return [
+        event_type.model_validate_json(row["payload"]) for row in rows if event_type.event_type in str(row["headers"])
+    ]
+
+
+async def stored_medium(site: IngestSite, *, strategy: str = "local_only", entity_type: str = "product") -> UUID:
+    """A medium that was uploaded and rendered, and whose original was kept."""
+    accepted = await site.uploaded(storageStrategy=strategy, entityType=entity_type)
+    [command] = [one for one in await told(site, ProcessImageV1) if str(one.job_id) == accepted["jobId"]]
+    in_bucket = strategy in {"s3_only", "both"}
+    await site.handlers.deliver(
+        processed(command, original=PICTURE, on_disk=strategy != "s3_only", in_bucket=in_bucket)
+    )
+    return UUID(accepted["mediaId"])
+
+
+async def wanted(site: IngestSite, **selection: Any) -> str:
+    answer = await site.api.post(WATERMARK, json=selection)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["jobId"])
+
+
+async def planned(site: IngestSite, **selection: Any) -> tuple[str, list[RerenderImageV1]]:
+    """The parent, and the commands of all its pages."""
+    before = len(await told(site, RerenderImageV1))
+    parent_id = await wanted(site, **selection)
+    while await site.rerendering.plan_page():
+        pass
+    return parent_id, (await told(site, RerenderImageV1))[before:]
+
+
+def outcome(command: RerenderImageV1, *, on_disk: bool = True, in_bucket: bool = False) -> ImageProcessedV1:
+    def file(name: str, sha256: str) -> StoredFile:
+        return command.original.model_copy(
+            update={
+                "name": name,
+                "key": str(MediaKey(command.media_id, command.revision, name, "webp")),
+                "sha256": sha256,
+            }
+        )
+
+    return ImageProcessedV1(
+        job_id=command.job_id,
+        media_id=command.media_id,
+        revision=command.revision,
+        width_px=1280,
+        height_px=960,
+        mime_type=command.original.mime_type,
+        sha256=command.original.sha256,
+        original=file("original", command.original.sha256),
+        variants=(file("640", "a" * 64), file("200", "b" * 64)),
+        placeholder="data:image/webp;base64,UklGRg==",
+        storage_status=StorageStatus.LOCAL_ONLY if on_disk else StorageStatus.S3_ONLY,
+        on_disk=on_disk,
+        in_bucket=in_bucket,
+        render_seconds=0.1,
+        processed_at=command.requested_at,
+    )
+
+
+def failure(command: RerenderImageV1) -> ImageFailedV1:
+    return ImageFailedV1(
+        job_id=command.job_id,
+        media_id=command.media_id,
+        revision=command.revision,
+        code="original_missing",
+        detail="It is gone.",
+        attempts=1,
+        failed_at=command.requested_at,
+    )
+
+
+def keys_of(files: Sequence[StoredFile]) -> set[str]:
+    return {file.key for file in files}
+
+
+async def shown_revision(site: IngestSite, media_id: UUID) -> int:
+    revision: int = await site.rows.fetchval("SELECT revision FROM media WHERE id = $1", media_id)
+    return revision
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "mediaIds"),
+        ({"mediaIds": []}, "mediaIds"),
+        ({"mediaIds": ["x"]}, "mediaIds.0"),
+        ({"mediaIds": [str(new_id())] * 10_001}, "mediaIds"),
+        ({"mediaIds": [str(new_id())]}, "mediaIds"),
+        ({"filter": {}}, "filter"),
+        ({"filter": {"entityType": ""}}, "filter.entityType"),
+        ({"filter": {"colour": "red"}}, "filter.colour"),
+        ({"filter": {"storageStatus": "cloud"}}, "filter.storageStatus"),
+        ({"filter": {"everything": False}}, "filter.everything"),
+        ({"filter": {"entityType": "nobody-has-it"}}, "filter"),
+        ({"mediaIds": [str(new_id())], "filter": {"everything": True}}, "filter"),
+        ({"mediaIds": [str(new_id())], "watermark": {"text": "x"}}, "watermark"),
+    ],
+)
+async def test_what_makes_no_sense_names_its_field(site: IngestSite, body: dict[str, Any], field: str) -> None:
+    answer = await site.api.post(WATERMARK, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert await site.count("bulk_jobs") == 0
+
+
+async def test_admins_may_and_photographers_may_not(site: IngestSite) -> None:
+    media_id = await stored_medium(site)
+    for role, status in ((Role.PHOTOGRAPHER, 403), (Role.ADMIN, 202)):
+        headers = {"Authorization": f"Bearer {await site.key_of(role)}"}
+        answer = await site.api.post(WATERMARK, json={"mediaIds": [str(media_id)]}, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
+async def test_the_parent_is_there_at_once_and_counts_what_becomes_of_its_pictures(site: IngestSite) -> None:
+    ids = [await stored_medium(site) for _ in range(3)]
+    parent_id = await wanted(site, mediaIds=[str(media_id) for media_id in [*ids, ids[0]]])
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["progress"], parent["total"], parent["children"]) == ("waiting", 0, 3, [])
+    assert await site.rerendering.plan_page()
+    assert not await site.rerendering.plan_page()
+    commands = await told(site, RerenderImageV1)
+    assert [command.media_id for command in commands] == ids
+    assert {command.revision for command in commands} == {2}
+    await site.handlers.deliver(outcome(commands[0]))
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["progress"], parent["completed"]) == ("active", 33, 1)
+    await site.handlers.deliver(failure(commands[1]))
+    await site.handlers.deliver(outcome(commands[2]))
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["progress"]) == ("completed", 100)
+    assert parent["result"] == {"total": 3, "completed": 2, "failed": 1}
+    assert [child["error"] and child["error"]["code"] for child in parent["children"]] == [
+        None,
+        "original_missing",
+        None,
+    ]
+    assert {child["filename"] for child in parent["children"]} == {"p.jpg"}
+
+
+async def test_a_large_selection_is_planned_in_pages_and_never_too_far_ahead(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerendering, "MOST_PENDING", 150)
+    media_id = await stored_medium(site, entity_type="many")
+    await site.rows.execute(
+        """
+        INSERT INTO media (id, status, filename, mime_type, size_bytes, sha256, entity_type, uploaded_by,
+                           storage_strategy, storage_status, on_disk, original, variants)
+        SELECT gen_random_uuid(), status, number || '.jpg', mime_type, size_bytes, sha256, entity_type, uploaded_by,
+               storage_strategy, storage_status, on_disk, original, variants
+        FROM media, generate_series(1, 349) AS number WHERE id = $1
+        """,
+        media_id,
+    )
+    # random ids: those that are behind the parent's own count as uploaded after the call
+    await site.rows.execute("UPDATE media SET id = ('00' || substr(id::text, 3))::uuid WHERE id <> $1", media_id)
+    parent_id = await wanted(site, filter={"entityType": "many"})
+    assert (await site.job(parent_id))["total"] == 350
+    seen: list[int] = []
+    for _ in range(20):
+        while await site.rerendering.plan_page():
+            seen.append(await site.count("jobs WHERE kind = 'rerender'"))
+        await site.rows.execute(
+            "UPDATE jobs SET status = 'completed', finished_at = clock_timestamp() WHERE kind = 'rerender'"
+        )
+    assert seen == [100, 200, 300, 350]
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["total"], parent["completed"]) == ("completed", 350, 350)
+    assert await site.rows.fetchval("SELECT count(DISTINCT media_id) FROM bulk_items") == 350
+    assert await site.rows.fetchval("SELECT array_agg(position ORDER BY position) FROM bulk_items") == [*range(350)]
+
+
+async def test_media_that_cannot_be_rendered_fail_alone(site: IngestSite) -> None:
+    good = await stored_medium(site)
+    changes = {
+        "medium_deleted": "deleted_at = clock_timestamp()",
+        "medium_processing": "status = 'processing'",
+        "medium_not_rendered": "status = 'failed'",
+        "original_not_kept": "original = NULL",
+        "original_missing": "on_disk = false, in_bucket = false, storage_status = 'missing'",
+    }
+    bad = {}
+    for code, change in changes.items():
+        bad[str(await stored_medium(site))] = code
+        await site.rows.execute(f"UPDATE media SET {change} WHERE id = $1", UUID([*bad][-1]))
+    parent_id, commands = await planned(site, mediaIds=[str(good), *bad])
+    assert [command.media_id for command in commands] == [good]
+    await site.handlers.deliver(outcome(commands[0]))
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["completed"], parent["failed"]) == ("completed", 1, 5)
+    failures = {child["mediaId"]: child["error"]["code"] for child in parent["children"] if child["error"]}
+    assert failures == bad
+    assert all(child["error"]["detail"] for child in parent["children"] if child["error"])
+
+    everything, commands = await planned(site, filter={"everything": True})
+    assert [command.media_id for command in commands] == [good]
+    # deleted media and uploads that failed are in no filter
+    assert (await site.job(everything))["total"] == 4
+
+
+@pytest.mark.parametrize(
+    ("strategy", "on_disk", "in_bucket", "goes_to"),
+    [
+        ("local_only", True, False, "local_only"),
+        ("local_first", True, False, "local_first"),
+        # no copies are made by themselves here, for S3 is off
+        ("local_first", True, True, "both"),
+        ("local_first", False, True, "s3_only"),
+        ("local_only", True, True, "both"),
+        ("local_only", False, True, "s3_only"),
+    ],
+)
+async def test_the_next_revision_goes_where_the_present_one_is(
+    site: IngestSite, strategy: str, on_disk: bool, in_bucket: bool, goes_to: str
+) -> None:
+    media_id = await stored_medium(site, strategy=strategy)
+    await site.rows.execute("UPDATE media SET on_disk = $1, in_bucket = $2", on_disk, in_bucket)
+    _, [command] = await planned(site, mediaIds=[str(media_id)])
+    assert command.storage_strategy is StorageStrategy(goes_to)
+    assert command.settings_version == 0
+    assert (command.original.name, command.original.sha256) == ("original", (await media(site, media_id))["sha256"])
+
+
+async def media(site: IngestSite, media_id: UUID) -> dict[str, Any]:
+    answer = await site.api.get(f"{UPLOADS}/{media_id}")
+    record: dict[str, Any] = answer.json()
+    return record
+
+
+async def test_a_command_asks_for_the_settings_of_the_moment(site: IngestSite) -> None:
+    media_id = await stored_medium(site)
+    for text in ("one", "two"):
+        body = {"variants": [{"name": "640", "width": 640}], "watermark": {"text": text}}
+        assert (await site.api.put(f"{UPLOADS}/settings/entity-types/product", json=body)).status_code == 200
+    _, [command] = await planned(site, mediaIds=[str(media_id)])
+    assert command.settings_version == 2
+
+
+async def test_the_record_changes_whole_and_tells_which_files_are_not_needed(site: IngestSite) -> None:
+    media_id = await stored_medium(site)
+    before = await media(site, media_id)
+    _, [command] = await planned(site, mediaIds=[str(media_id)])
+    assert await media(site, media_id) == before
+    event, event_id = outcome(command), new_id()
+    for is_news in (True, False, False):
+        assert await site.handlers.deliver(event, event_id=event_id) == is_news
+    after = await media(site, media_id)
+    assert [variant["sha256"] for variant in after["variants"]] == ["a" * 64, "b" * 64]
+    assert {name: after[name] for name in ("sha256", "storageStatus", "createdAt")} == {
+        name: before[name] for name in ("sha256", "storageStatus", "createdAt")
+    }
+    assert not set(before["urls"].values()) & set(after["urls"].values())
+    [superseded] = await told(site, MediaRevisionSupersededV1)
+    assert (superseded.media_id, superseded.revision) == (media_id, 1)
+    assert len(keys_of(superseded.files)) == 3
+    assert all(f"{media_id}/1/" in key for key in keys_of(superseded.files))
+
+
+async def test_of_two_renderings_the_later_wish_wins_whichever_ends_first(site: IngestSite) -> None:
+    media_id = await stored_medium(site)
+    first_parent, [first] = await planned(site, mediaIds=[str(media_id)])
+    _, [second] = await planned(site, mediaIds=[str(media_id)])
+    assert (first.revision, second.revision) == (2, 3)
+    await site.handlers.deliver(outcome(second))
+    await site.handlers.deliver(outcome(first))
+    assert await shown_revision(site, media_id) == 3
+    told_of = await told(site, MediaRevisionSupersededV1)
+    assert [superseded.revision for superseded in told_of] == [1, 2]
+    assert {key.split("/")[3] for key in keys_of(told_of[1].files)} == {"2"}
+    assert (await site.job(first_parent))["status"] == "completed"
+
+
+async def test_a_file_that_was_replaced_meanwhile_stays(site: IngestSite) -> None:
+    media_id = await stored_medium(site)
+    _, [command] = await planned(site, mediaIds=[str(media_id)])
+    await site.rows.execute("UPDATE media SET revision = 3, last_revision = 3, content_revision = 3, sha256 = 'new'")
+    before = await media(site, media_id)
+    await site.handlers.deliver(outcome(command))
+    assert await media(site, media_id) == before
+    assert [superseded.revision for superseded in await told(site, MediaRevisionSupersededV1)] == [2]
+    _, [later] = await planned(site, mediaIds=[str(media_id)])
+    assert later.revision == 4
+
+
+async def test_where_the_files_are_may_be_told_before_that_they_are_there(site: IngestSite) -> None:
+    media_id = await stored_medium(site, strategy="local_first")
+    _, [command] = await planned(site, mediaIds=[str(media_id)])
+    event = outcome(command)
+    assert event.original is not None
+    placed = MediaStorageChangedV1(
+        media_id=media_id,
+        revision=2,
+        on_disk=True,
+        in_bucket=True,
+        storage_status=StorageStatus.SYNCED,
+        files=(event.original, *event.variants),
+        changed_at=event.processed_at,
+    )
+    await site.handlers.deliver(placed)
+    await site.handlers.deliver(event)
+    assert (await media(site, media_id))["storageStatus"] == "synced"
+    assert await shown_revision(site, media_id) == 2
+    assert [superseded.revision for superseded in await told(site, MediaRevisionSupersededV1)] == [1]
+
+
+async def test_a_failed_one_leaves_the_record_and_can_be_tried_again(site: IngestSite) -> None:
+    media_id = await stored_medium(site)
+    before = await media(site, media_id)
+    _, [command] = await planned(site, mediaIds=[str(media_id)])
+    await site.handlers.deliver(failure(command))
+    assert await media(site, media_id) == before
+    answer = await site.api.post(f"{JOBS}/{command.job_id}/retry")
+    assert (answer.status_code, answer.json()["status"]) == (202, "waiting"), answer.text
+    [_, again] = await told(site, RerenderImageV1)
+    assert (again.job_id, again.revision, again.original) == (command.job_id, 2, command.original)
+    await site.handlers.deliver(failure(again))
+
+    _, [later] = await planned(site, mediaIds=[str(media_id)])
+    await site.handlers.deliver(outcome(later))
+    answer = await site.api.post(f"{JOBS}/{command.job_id}/retry")
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_not_retryable")
+
+
+async def test_uploads_are_answered_at_once_as_long_as_only_stored_pictures_wait(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    async with running_site(
+        database, tmp_path / "media", hybrid_mode_enabled=True, hybrid_pending_below=2, hybrid_wait_seconds=0.2
+    ) as site:
+        ids = [str(await stored_medium(site)) for _ in range(5)]
+        _, commands = await planned(site, mediaIds=ids)
+        assert len(commands) == 5
+        async with site.database.connection() as connection:
+            assert await RerenderRepository(connection).pending(10) == 5
+        # with as many uploads pending the answer would not wait
+        answer = await site.upload()
+        assert answer.status_code == 202
+        assert answer.elapsed.total_seconds() >= 0.2
+
+
+async def test_parents_go_after_their_jobs_and_not_before_they_are_planned(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    async with running_site(database, tmp_path / "media", completed_jobs_kept=0) as site:
+        media_id = await stored_medium(site)
+        parent_id = await wanted(site, mediaIds=[str(media_id)])
+        await site.rows.execute("UPDATE bulk_jobs SET created_at = created_at - interval '25 hours'")
+        await site.retention.sweep_once()
+        assert (await site.job(parent_id))["status"] == "waiting"
+        while await site.rerendering.plan_page():
+            pass
+        [command] = await told(site, RerenderImageV1)
+        await site.handlers.deliver(outcome(command))
+        await site.retention.sweep_once()
+        assert (await site.job(parent_id))["status"] == "completed"
+        await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '25 hours'")
+        await site.retention.sweep_once()
+        assert (await site.api.get(f"{JOBS}/{parent_id}")).status_code == 404
+
+
+async def test_the_description_tells_of_it(site: IngestSite) -> None:
+    described = (await site.api.get("/docs/openapi.json")).json()["paths"][WATERMARK]["post"]
+    assert "202" in described["responses"]
+    assert "mediaIds" in str(described["requestBody"]) or "WatermarkBody" in str(described["requestBody"])
