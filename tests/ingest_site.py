@@ -16,13 +16,15 @@ import uvicorn
 from pydantic import SecretStr
 
 from deploy.local.ports import free_port
-from ingest_api import handlers
+from ingest_api import bucket_handlers, handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.settings import SettingsDesk
+from ingest_api.direct_upload_sweep import DirectUploadSweep
+from ingest_api.direct_uploads import DirectUploads
 from ingest_api.http import create_app
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
@@ -113,6 +115,7 @@ class IngestSite:
     retention: Retention
     handlers: Handlers
     rerendering: Rerendering
+    direct_upload_sweep: DirectUploadSweep
     api: httpx.AsyncClient
     rows: asyncpg.Connection[Any]
 
@@ -191,11 +194,15 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         records = Records(urls)
         feed = SettingsFeed(settings.kafka_bootstrap, settings.media_defaults(), settings.entity_type_defaults())
         rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
+        uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
+        direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
+        bucket_handlers.register(registered, stores.bucket, direct_uploads)  # type: ignore[arg-type]
         app = create_app(
             sign_in,
             settings=settings,
             database=pool,
-            uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
+            uploads=uploads,
+            direct_uploads=direct_uploads,
             outcome_wait=OutcomeWait(pool, hub, places=settings.waiting_answers),
             job_retry=JobRetry(unit_of_work, stores.disk, rerendering),
             bucket_webhook=BucketWebhook(unit_of_work, settings.webhook_token),
@@ -238,6 +245,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             Retention(pool, stores.staging, settings),
             registered,
             rerendering,
+            DirectUploadSweep(direct_uploads, pool, settings),
             api,
             rows,
         )

@@ -89,6 +89,19 @@ bucket_notifications_total = Counter(
     ["outcome"],
 )
 
+bucket_objects_unknown_total = Counter(
+    "mediabus_bucket_objects_unknown",
+    "Objects under a prefix of ours that nobody had announced. Above zero: somebody else writes into the bucket; the "
+    "reconciler shows what lies there.",
+    ["prefix"],
+)
+direct_uploads_total = Counter(
+    "mediabus_direct_uploads",
+    "Direct uploads: announced, received, refused (expired ones too). Announced without received: senders can't reach "
+    "the bucket, or its notifications don't arrive.",
+    ["outcome"],
+)
+
 # --- outbox ----------------------------------------------------------------------------------------------------------
 
 outbox_published_total = Counter("mediabus_outbox_published", "Outbox rows published.", ["topic"])

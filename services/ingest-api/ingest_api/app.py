@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from contextlib import AsyncExitStack
 
-from ingest_api import handlers
+from ingest_api import bucket_handlers, handlers
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.settings import SettingsDesk
+from ingest_api.direct_upload_sweep import DirectUploadSweep
+from ingest_api.direct_uploads import DirectUploads
 from ingest_api.http import create_app, with_operations
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
@@ -68,13 +70,18 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     if stores.bucket is not None:
         service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
     handlers.register(service.consumer, unit_of_work)
+    uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
+    direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
+    service.background(DirectUploadSweep(direct_uploads, database, settings).run)
+    bucket_handlers.register(service.consumer, stores.bucket, direct_uploads)
     media_urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
     records = Records(media_urls)
     app = create_app(
         sign_in,
         settings=settings,
         database=database,
-        uploads=Uploads(unit_of_work, stores.staging, sweep, settings, feed),
+        uploads=uploads,
+        direct_uploads=direct_uploads,
         outcome_wait=OutcomeWait(database, hub, places=settings.waiting_answers),
         job_retry=JobRetry(unit_of_work, staging_store, rerendering),
         bucket_webhook=BucketWebhook(unit_of_work, settings.webhook_token),

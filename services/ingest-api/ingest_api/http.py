@@ -11,6 +11,7 @@ from litestar.di import Provide
 from ingest_api.application import Application
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
+from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
@@ -21,6 +22,7 @@ from ingest_api.controllers.uploads import UploadDesk
 from ingest_api.controllers.watermark import WatermarkController
 from ingest_api.controllers.webhooks import WebhookController
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
+from ingest_api.direct_uploads import DirectUploads
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
 from ingest_api.outcome_wait import OutcomeWait
@@ -49,6 +51,7 @@ def create_app(
     database: Database,
     uploads: Uploads,
     outcome_wait: OutcomeWait,
+    direct_uploads: DirectUploads,
     job_retry: JobRetry,
     bucket_webhook: BucketWebhook,
     records: Records,
@@ -66,6 +69,7 @@ def create_app(
         "settings": settings,
         "database": database,
         "desk": UploadDesk(uploads, outcome_wait, records, settings, feed),
+        "direct_uploads": direct_uploads,
         "job_retry": job_retry,
         "bucket_webhook": bucket_webhook,
         "records": records,
@@ -81,6 +85,7 @@ def create_app(
     return Application(
         route_handlers=[
             MediaController,
+            DirectUploadController,
             JobController,
             SyncController,
             WatermarkController,

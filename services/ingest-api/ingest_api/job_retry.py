@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from ingest_api.catalogue import Job, Media
+from ingest_api.known_jobs import find_job
 from ingest_api.problem_details import Problem
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.media import MediaRepository
@@ -26,7 +27,7 @@ class JobRetry:
     async def retry(self, job_id: UUID) -> Job:
         """Raises Problem 404 for an unknown job, 409 for one that can't be done again."""
         async with self._unit_of_work.database.connection() as connection:
-            job = await JobRepository(connection).get(job_id)
+            job = await find_job(connection, job_id)
         if job is None:
             raise Problem(404, "not_found", "There is no job with this id; finished jobs are removed after their time.")
         if job.status != "failed":

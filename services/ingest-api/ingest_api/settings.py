@@ -36,6 +36,17 @@ class IngestSettings(ServiceSettings):
     upload_slowest_bytes_per_second: int = Field(
         default=16 * 1024, gt=0, description="a slower upload is given up, once the idle time has passed too"
     )
+    direct_upload_seconds: int = Field(
+        default=24 * 3600,
+        ge=60,
+        le=7 * 24 * 3600,
+        description="until an announced file must be sent; then its job fails",
+    )
+    direct_upload_under_way_seconds: float = Field(
+        default=600.0, ge=0, description="so much longer a file may take that was begun in time"
+    )
+    direct_uploads_waiting: int = Field(default=10_000, ge=1, description="announced files still to come; beyond: 429")
+    direct_upload_sweep_seconds: float = Field(default=60.0, gt=0)
     bulk_limit_bytes: int = Field(default=1024 * MEBIBYTE, gt=0, description="of one bulk upload, and of its unpacking")
     bulk_files: int = Field(default=500, ge=1, description="pictures of one bulk upload; more are cut with 413")
     bulk_archive_entries: int = Field(default=2000, ge=1, description="of an archive, folders and hidden files too")

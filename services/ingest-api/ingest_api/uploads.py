@@ -52,8 +52,9 @@ class Uploads:
         self._unit_of_work = unit_of_work
         self._staging = staging
         self._sweep = sweep
-        self._intake = Intake(settings, feed)
-        self.bulk = BulkUploads(unit_of_work, staging, sweep, settings, self._intake)
+        self.intake = Intake(settings, feed)
+        """Gives turns to all that come with a body of files."""
+        self.bulk = BulkUploads(unit_of_work, staging, sweep, settings, self.intake)
         """Takes its turns with the single ones."""
         self._labels = EntityLabels()
 
@@ -64,9 +65,9 @@ class Uploads:
         """
         _check_idempotency_key(call.idempotency_key)
         boundary = boundary_of(call.content_type)
-        limit_bytes = self._intake.feed.current().upload_limit_bytes
+        limit_bytes = self.intake.feed.current().upload_limit_bytes
         most_bytes = limit_bytes + ENVELOPE_BYTES
-        return await self._intake.take(
+        return await self.intake.take(
             call,
             lambda body: self._take(body, boundary, call, limit_bytes),
             most_bytes=most_bytes,
@@ -93,11 +94,11 @@ class Uploads:
         async with self._staging.receive(job_id, limit_bytes=limit_bytes) as writer:
             form = await read_form(body.next_chunk, boundary, writer)
             fields = read_fields(form)
-            strategy = self._intake.strategy(fields)
+            strategy = self.intake.strategy(fields)
             assert form.filename is not None
             assert form.picture_type is not None
             staged = await writer.commit()
-            upload = self._intake.upload(
+            upload = self.intake.upload(
                 job_id, call.uploader, form.filename, form.picture_type, fields, strategy, staged
             )
             try:

@@ -15,9 +15,9 @@ from ingest_api.authentication import require
 from ingest_api.catalogue import Records
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
 from ingest_api.job_retry import JobRetry
+from ingest_api.known_jobs import find_job, newest_jobs
 from ingest_api.problem_details import Problem
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
-from ingest_api.repositories.jobs import JobRepository
 from shared.db.pool import Database
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
@@ -47,7 +47,7 @@ class JobController(Controller):
     ) -> JobList:
         """Newest first; `nextCursor` is null on the last page."""
         async with database.connection() as connection:
-            jobs = await JobRepository(connection).newest(status, id_of(cursor), limit + 1)
+            jobs = await newest_jobs(connection, status, id_of(cursor), limit + 1)
         page = jobs[:limit]
         next_cursor = encode_cursor(str(page[-1].id)) if len(jobs) > limit else None
         return JobList([records.listed_job(job) for job in page], next_cursor)
@@ -62,7 +62,7 @@ class JobController(Controller):
         progress is the percentage of children with an outcome, and it failed only if all of them did.
         """
         async with database.connection() as connection:
-            if job := await JobRepository(connection).get(job_id):
+            if job := await find_job(connection, job_id):
                 return records.job(job)
             if parent := await BulkJobRepository(connection).get(job_id):
                 return parent.record()
