@@ -18,6 +18,7 @@ from s3_syncer.retention import Retention
 from s3_syncer.settings import S3SyncerSettings
 from s3_syncer.superseded import Superseded
 from s3_syncer.transfers import Transfers
+from s3_syncer.unfinished import UnfinishedUploads
 from shared.messaging.retry import S3_RETRIES
 from shared.service import Service
 from shared.settings_feed import SettingsFeed
@@ -33,13 +34,15 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     service.background(feed.run, "settings feed")
     if stores.bucket is not None:
         service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
+        unfinished = UnfinishedUploads(stores.bucket, settings.unfinished_uploads_kept_seconds)
+        service.background(unfinished.run, "unfinished uploads")
     retries = replace(S3_RETRIES, first_delay_seconds=settings.file_retry_seconds)
     transfers = Transfers(stores.disk, stores.bucket)
     media = OneMedium(transfers, retries, in_flight=settings.transfers_in_flight)
     batches = Batches(service.unit_of_work, media, settings)
 
-    def copies_by_itself() -> bool:
-        return stores.bucket is not None and feed.current().copies_by_itself
+    def copies_by_itself() -> bool | None:
+        return (stores.bucket is not None and feed.current().copies_by_itself) if feed.caught_up else None
 
     local_first = LocalFirst(
         service.unit_of_work,

@@ -23,6 +23,9 @@ class S3SyncerSettings(ServiceSettings):
         default=10.0, gt=1, description="how long a dead process keeps the file tasks of a scope from others"
     )
     file_retry_seconds: float = Field(default=2.0, gt=0, description="before the second of 5 attempts; then it doubles")
+    removal_sweep_seconds: float = Field(
+        default=60.0, gt=0, description="how often files are tried again that could not be removed"
+    )
     local_first_concurrency: int = Field(default=4, ge=1, description="media at once, while no batch is in hand")
     local_first_poll_seconds: float = Field(default=1.0, gt=0)
     s3_auto_sync: bool = Field(default=True, description="off leaves local_first pictures on the disk alone")
@@ -30,6 +33,9 @@ class S3SyncerSettings(ServiceSettings):
         default=3600.0,
         gt=0,
         description="how long files stay after a newer revision is shown; longer than presigned addresses are valid",
+    )
+    unfinished_uploads_kept_seconds: float = Field(
+        default=24 * 3600, gt=0, description="older uploads in parts that nobody finished are aborted"
     )
     jobs_kept_seconds: float = Field(default=30 * 24 * 3600, gt=0, description="how long ended jobs are kept")
 
