@@ -16,12 +16,13 @@ import uvicorn
 from pydantic import SecretStr
 
 from deploy.local.ports import free_port
-from ingest_api import bucket_handlers, handlers
+from ingest_api import bucket_handlers, handlers, product_handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
+from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
 from ingest_api.direct_upload_sweep import DirectUploadSweep
 from ingest_api.direct_uploads import DirectUploads
@@ -195,6 +196,8 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         feed = SettingsFeed(settings.kafka_bootstrap, settings.media_defaults(), settings.entity_type_defaults())
         rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
         uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
+        products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
+        product_handlers.register(registered, products.changes)  # type: ignore[arg-type]
         direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
         bucket_handlers.register(registered, stores.bucket, direct_uploads)  # type: ignore[arg-type]
         app = create_app(
@@ -219,12 +222,8 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             ),
             storage_sync=StorageSync(unit_of_work, feed, settings),
             rerendering=rerendering,
-            reconciling=Reconciling(
-                Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests"),
-                unit_of_work,
-                hub,
-                longest_wait_seconds=settings.reconcile_wait_seconds,
-            ),
+            products=products,
+            reconciling=Reconciling(Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:

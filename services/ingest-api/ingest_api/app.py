@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 from contextlib import AsyncExitStack
 
-from ingest_api import bucket_handlers, handlers
+from ingest_api import bucket_handlers, handlers, product_handlers
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
+from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
 from ingest_api.direct_upload_sweep import DirectUploadSweep
 from ingest_api.direct_uploads import DirectUploads
@@ -69,8 +70,11 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         service.background(task)
     if stores.bucket is not None:
         service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
-    handlers.register(service.consumer, unit_of_work)
     uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
+    products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
+    service.background(products.changes.run, "changes of products")
+    handlers.register(service.consumer, unit_of_work)
+    product_handlers.register(service.consumer, products.changes)
     direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
     service.background(DirectUploadSweep(direct_uploads, database, settings).run)
     bucket_handlers.register(service.consumer, stores.bucket, direct_uploads)
@@ -95,7 +99,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         ),
         storage_sync=StorageSync(unit_of_work, feed, settings),
         rerendering=rerendering,
-        reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
+        products=products,
+        reconciling=Reconciling(answers),
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

@@ -15,7 +15,8 @@ from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
-from ingest_api.controllers.reconcile import ProductSyncController, ReconcileController
+from ingest_api.controllers.products import ProductController, ProductDesk, ProductImageAddressController
+from ingest_api.controllers.reconcile import ProductSyncController
 from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
@@ -61,6 +62,7 @@ def create_app(
     feed: SettingsFeed,
     settings_desk: SettingsDesk,
     storage_sync: StorageSync,
+    products: ProductDesk,
     rerendering: Rerendering,
     reconciling: Reconciling,
 ) -> Litestar:
@@ -78,6 +80,7 @@ def create_app(
         "stream": stream,
         "settings_desk": settings_desk,
         "storage_sync": storage_sync,
+        "products": products,
         "rerendering": rerendering,
         "reconciling": reconciling,
         "places": SocketPlaces(settings.sockets),
@@ -90,8 +93,9 @@ def create_app(
             SyncController,
             WatermarkController,
             ProductSyncController,
-            ReconcileController,
             SettingsController,
+            ProductController,
+            ProductImageAddressController,
             MediaBytesController,
             WebhookController,
             WebSocketController,

@@ -82,20 +82,29 @@ RECONCILE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
         ("GET", "/admin/products/{product_id}/images/sync/check"): Role.ADMIN,
         ("GET", "/admin/products/sync/check-all"): Role.ADMIN,
-        ("POST", "/admin/products/{product_id}/images/sync"): Role.ADMIN,
-        ("POST", "/admin/products/sync/sync-all"): Role.ADMIN,
-        ("GET", "/admin/reconcile/runs"): Role.ADMIN,
-        ("POST", "/admin/reconcile/runs"): Role.ADMIN,
-        ("GET", "/admin/reconcile/runs/{run_id}"): Role.ADMIN,
-        ("GET", "/admin/reconcile/plans/{plan_id}"): Role.ADMIN,
-        ("POST", "/admin/reconcile/plans/{plan_id}/approve"): Role.ADMIN,
-        ("POST", "/admin/reconcile/plans/{plan_id}/discard"): Role.ADMIN,
-        ("POST", "/admin/reconcile/plans/{plan_id}/undo"): Role.ADMIN,
+    }
+)
+
+PRODUCT_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        ("GET", "/admin/products"): Role.ADMIN,
+        ("POST", "/admin/products"): Role.ADMIN,
+        ("GET", "/admin/products/jobs/{job_id}"): Role.ADMIN,
+        ("GET", "/admin/products/{product_id}"): Role.ADMIN,
+        ("PATCH", "/admin/products/{product_id}"): Role.ADMIN,
+        ("DELETE", "/admin/products/{product_id}"): Role.ADMIN,
+        ("POST", "/admin/products/{product_id}/variants"): Role.ADMIN,
+        ("PATCH", "/admin/products/{product_id}/variants/{variant_id}"): Role.ADMIN,
+        ("DELETE", "/admin/products/{product_id}/variants/{variant_id}"): Role.ADMIN,
+        ("POST", "/admin/products/{product_id}/images"): Role.ADMIN,
+        ("PUT", "/admin/products/{product_id}/images/{image_id}"): Role.ADMIN,
+        ("DELETE", "/admin/products/{product_id}/images/{image_id}"): Role.ADMIN,
+        ("GET", "/product-images/{image_id}"): None,
     }
 )
 
 ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
-    {**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES, **RECONCILE_ROUTES}
+    {**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES, **RECONCILE_ROUTES, **PRODUCT_ROUTES}
 )
 
 

@@ -77,16 +77,17 @@ class IngestSettings(ServiceSettings):
         default=HOUR_SECONDS, gt=0, description="staged files that no job knows are removed at this age"
     )
 
-    reconcile_wait_seconds: float = Field(
-        default=25.0, gt=0, description="repairs that take longer are answered with a job"
-    )
-
     # storage sync
     sync_min_files_for_batching: int = Field(default=50, ge=1, description="from so many files a job gets children")
     sync_batch_size: int = Field(default=100, ge=1, le=10_000, description="files of one child")
     sync_large_min_files_for_batching: int = Field(default=100, ge=1, description="the same for profile `large`")
     sync_large_batch_size: int = Field(default=200, ge=1, le=10_000)
     sync_jobs_kept_seconds: float = Field(default=30 * DAY_SECONDS, gt=0, description="after their end")
+
+    # products
+    product_change_wait_seconds: float = Field(
+        default=10.0, ge=0, description="a change of a product's files that takes longer is answered with a job"
+    )
 
     # media bytes
     signing_key: SecretStr | None = Field(

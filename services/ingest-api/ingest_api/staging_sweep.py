@@ -1,4 +1,4 @@
-"""Staged files that no job needs: left by crashes, or by commits of which the answer was lost."""
+"""Staged files that nobody needs: left by crashes, or by commits of which the answer was lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from ingest_api.repositories.jobs import JobRepository
+from ingest_api.repositories.product_changes import ProductChangeRepository
 from shared.db.pool import Database
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
 from shared.storage.keys import STAGING_PREFIX
@@ -74,7 +75,8 @@ class StagingSweep:
         if not keys:
             return
         async with self._database.connection() as connection:
-            known = await JobRepository(connection).known_staging_keys(keys)
+            known = set(await JobRepository(connection).known_staging_keys(keys))
+            known |= await ProductChangeRepository(connection).known_staging_keys(keys)
         for key in keys:
             if key not in known:
                 await self._staging.delete(key)

@@ -109,10 +109,10 @@ class UploadHandlers(Controller):
         With an `Idempotency-Key` the same key and bytes lead to the same job. `Prefer: wait=N` asks for the outcome
         within N seconds: 200 with the finished result, or 202 as without it.
         """
-        call = _call(request)
+        call = upload_call(request)
         preferred_seconds = wait_seconds(request.headers.get("prefer"))
         hybrid = await desk.hybrid_applies() if preferred_seconds is None else False
-        with _disconnection():
+        with client_gone():
             received = await desk.uploads.receive(call)
         headers = {"Location": f"/api/admin/media/jobs/{received.job_id}"}
         if preferred_seconds is not None:
@@ -143,13 +143,14 @@ class UploadHandlers(Controller):
         per file in the order of their arrival: `jobId`, `mediaId`, `filename`; or, for one that was refused,
         `filename` and `error`. The others go on.
         """
-        with _disconnection():
-            received = await desk.uploads.bulk.receive(_call(request))
+        with client_gone():
+            received = await desk.uploads.bulk.receive(upload_call(request))
         headers = {"Location": f"/api/admin/media/jobs/{received.bulk_id}"}
         return Response(_bulk_accepted(received), status_code=202, headers=headers)
 
 
-def _call(request: SignedInRequest) -> UploadCall:
+def upload_call(request: SignedInRequest) -> UploadCall:
+    """What of a request matters to who reads its body."""
     length = request.headers.get("content-length")
     return UploadCall(
         receive=request.receive,
@@ -162,7 +163,8 @@ def _call(request: SignedInRequest) -> UploadCall:
 
 
 @contextmanager
-def _disconnection() -> Iterator[None]:
+def client_gone() -> Iterator[None]:
+    """Name a request that ended before its body did."""
     try:
         yield
     except ClientDisconnected as error:
