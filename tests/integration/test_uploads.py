@@ -338,7 +338,8 @@ async def test_a_full_disk_is_507(site: IngestSite, monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> None:
         raise InsufficientSpace("disk", "No space left on device")
 
-    monkeypatch.setattr("shared.storage.atomic_file.AtomicFile.write", full)
+    for way in ("write", "write_all"):
+        monkeypatch.setattr(f"shared.storage.atomic_file.AtomicFile.{way}", full)
     answer = await site.upload()
     assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
     assert int(answer.headers["retry-after"]) > 0
