@@ -91,6 +91,7 @@ class Wire:
             skip_auto_headers=("Accept-Encoding", "Content-Type"),
             headers={"User-Agent": "mediabus"},
             auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
             # Asking the environment at each request takes as long as signing it.
             trust_env=bool(getproxies()),
         )

@@ -21,9 +21,10 @@ from tests.bench.figures import Figure, Section, table
 from tests.bench.notice import measure_notice
 from tests.bench.processors import ProcessorWatch
 from tests.bench.site import Site, running_site
+from tests.bench.syncing import measure_syncing
 from tests.bench.throughput import measure_rendering, measure_system
 
-PARTS: Final = ("notice", "render", "acks", "burst", "storage")
+PARTS: Final = ("notice", "render", "acks", "burst", "sync", "storage")
 
 
 class Bench:
@@ -49,6 +50,9 @@ class Bench:
             ("acks", "acknowledgement, 100/s of 500 KB", lambda site: measure_acks(site, wanted.seconds)),
             ("burst", "500 uploads of 500 KB at once", measure_burst),
         )
+        if "sync" in self._parts:
+            with tempfile.TemporaryDirectory(prefix="mediabus-bench-") as folder:
+                await self._section("disk to bucket, 20 in flight", measure_syncing(Path(folder), wanted.turns))
         if "storage" in self._parts:
             await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "tests.bench.bench_storage"], check=True)
 
@@ -72,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each steady load of uploads")
     parser.add_argument("--notices", type=int, default=60, help="pictures followed from upload to notice")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of rendering")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each sync job")
     parser.add_argument("--pictures", type=int, default=8, help="pictures per round of rendering")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="render processes")
     return parser.parse_args()
