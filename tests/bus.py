@@ -61,6 +61,14 @@ class Bus:
             if record.key == str(key).encode() and dict(record.headers)["ce_type"].decode() == event_type
         ]
 
+    def told(self, event_type: str) -> list[dict[str, Any]]:
+        """Everything of one type, whatever its key."""
+        return [
+            json.loads(record.value)
+            for record in self._records
+            if record.value and dict(record.headers).get("ce_type", b"").decode() == event_type
+        ]
+
     def dead_letters(self, key: UUID) -> list[dict[str, str]]:
         return [
             {name: value.decode() for name, value in record.headers}

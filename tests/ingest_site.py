@@ -223,7 +223,12 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             storage_sync=StorageSync(unit_of_work, feed, settings),
             rerendering=rerendering,
             products=products,
-            reconciling=Reconciling(Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")),
+            reconciling=Reconciling(
+                Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests"),
+                unit_of_work,
+                hub,
+                longest_wait_seconds=settings.reconcile_wait_seconds,
+            ),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:

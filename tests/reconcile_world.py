@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,20 @@ from uuid import UUID
 import httpx
 
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import ProductChangedV1, ProductImageChangedV1, ProductImageType, ProductVariant
+from shared.events import (
+    DecideOnPlanV1,
+    ProductChangedV1,
+    ProductImageChangedV1,
+    ProductImageType,
+    ProductVariant,
+    ReconcileRunChangedV1,
+    ReconcileScope,
+    RecordRepair,
+    RecordRepairResult,
+    RecordsRepairedV1,
+    RepairRecordsV1,
+    StartReconcileRunV1,
+)
 from shared.identifiers import new_id
 from shared.testing.waiting import eventually
 from tests.bus import Bus
@@ -23,6 +38,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
 
 BUCKET = "mediabus"
+USER = UUID(int=7)
 BYTES = b"a picture"
 
 
@@ -89,6 +105,59 @@ class ReconcileWorld:
     bus: Bus
     client: S3Client
     http: httpx.AsyncClient
+    images: dict[UUID, Image] = field(default_factory=dict)
+    owner: asyncio.Task[None] | None = None
+
+    # --- the owner of the records -----------------------------------------------------------------------------------
+
+    async def own_records(self) -> None:
+        """Carry repairs of records out as their owner does: facts first, then the answer. Never ends."""
+        answered: set[tuple[Any, ...]] = set()
+        while True:
+            for event in self.bus.told(RepairRecordsV1.event_type):
+                repairs = RepairRecordsV1.model_validate(event)
+                identity = tuple(repair.item_id for repair in repairs.repairs)
+                if identity not in answered:
+                    answered.add(identity)
+                    await self._repair(repairs)
+            await asyncio.sleep(0.01)
+
+    async def _repair(self, wanted: RepairRecordsV1) -> None:
+        results = []
+        for repair in wanted.repairs:
+            image = await self._repaired(wanted.product_id, repair)
+            results.append(
+                RecordRepairResult(item_id=repair.item_id, done=True, image_id=image.image_id)
+                if image
+                else RecordRepairResult(item_id=repair.item_id, done=False, code="refused", detail="no such weight")
+            )
+        await self.bus.send(
+            RecordsRepairedV1(
+                plan_id=wanted.plan_id,
+                product_id=wanted.product_id,
+                results=tuple(results),
+                repaired_at=datetime.now(UTC),
+            )
+        )
+
+    async def _repaired(self, product_id: UUID, repair: RecordRepair) -> Image | None:
+        if repair.weight == "refused":
+            return None
+        if repair.action == "make":
+            content = (await self.stored(repair.object_key))[repair.object_key]
+            image = Image(Product(product_id, new_id()), new_id(), repair.object_key, content)
+            image.version = 0
+            self.images[image.image_id] = image
+        else:
+            assert repair.image_id is not None
+            image = self.images[repair.image_id]
+            image.is_removed = repair.action == "remove"
+            if repair.action == "refresh" and repair.size_bytes is not None:
+                stored = await self.stored(repair.object_key)
+                image.content = stored.get(repair.object_key, image.content)
+        image.version += 1
+        await self.bus.send(image.event())
+        return image
 
     # --- records --------------------------------------------------------------------------------------------------
 
@@ -112,6 +181,7 @@ class ReconcileWorld:
 
     async def tell(self, image: Image) -> None:
         await self.bus.send(image.event())
+        self.images[image.image_id] = image
         await self._known("product_images", "image_id", image.image_id, image.version)
 
     async def _known(self, table: str, column: str, record_id: UUID, version: int) -> None:
@@ -143,10 +213,71 @@ class ReconcileWorld:
                 found[listed["Key"]] = await answer["Body"].read()
         return found
 
+    def on_disk(self, prefix: str) -> dict[str, bytes]:
+        """Every file below a prefix with its bytes."""
+        root = self.system.media_root
+        found = ((str(path.relative_to(root)), path) for path in (root / prefix).rglob("*") if path.is_file())
+        return {key: path.read_bytes() for key, path in found}
+
     async def empty(self) -> None:
         """Leave nothing of a test where others look."""
         for key in await self.stored("products/") | await self.stored("quarantine/"):
             await self.remove(key)
+        await asyncio.to_thread(shutil.rmtree, self.system.media_root / "products", ignore_errors=True)
+        for image in list(self.images.values()):
+            image.version, image.is_removed = image.version + 1, True
+            await self.tell(image)
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    async def start(self, scope: ReconcileScope | Product, *flags: str, approves: bool = True) -> UUID:
+        """Begin a run; `flags` are those of remove_orphaned and recreate_missing that are wanted."""
+        command = StartReconcileRunV1(
+            run_id=new_id(),
+            scope=scope_of(scope) if isinstance(scope, Product) else scope,
+            remove_orphaned="remove_orphaned" in flags,
+            recreate_missing="recreate_missing" in flags,
+            approves=approves,
+            requested_by=USER,
+            requested_at=datetime.now(UTC),
+        )
+        await self.bus.send(command)
+        return command.run_id
+
+    async def decide(self, run_id: UUID, scope: ReconcileScope | Product, decision: Any) -> None:
+        await self.bus.send(
+            DecideOnPlanV1(
+                plan_id=run_id,
+                scope=scope_of(scope) if isinstance(scope, Product) else scope,
+                decision=decision,
+                decided_by=USER,
+                decided_at=datetime.now(UTC),
+            )
+        )
+
+    async def reached(self, run_id: UUID, *statuses: str, within_seconds: float = 60) -> dict[str, Any]:
+        """The run's newest fact, once its status is one of these."""
+
+        def newest() -> dict[str, Any] | None:
+            facts = [fact for fact in self.bus.told(ReconcileRunChangedV1.event_type) if fact["run_id"] == str(run_id)]
+            last = max(facts, key=lambda fact: fact["version"], default=None)
+            assert last is None or last["status"] in {*statuses, "comparing", "executing", "undoing"}, last
+            return last if last and last["status"] in statuses else None
+
+        found: dict[str, Any] = await eventually(
+            newest, within_seconds=within_seconds, why=f"run {run_id} is {' or '.join(statuses)}"
+        )
+        return found
+
+    async def fixed(self, scope: ReconcileScope | Product, *flags: str) -> dict[str, Any]:
+        """How things stand after a fix, in the contract's words."""
+        run = await self.reached(await self.start(scope, *flags), "completed")
+        result: dict[str, Any] = run["result"]
+        return result
+
+    async def items(self, run_id: UUID) -> list[dict[str, Any]]:
+        sql = "SELECT * FROM plan_items WHERE plan_id = $1 ORDER BY position"
+        return [dict(row) for row in await self.system.rows("reconciler", sql, run_id)]
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -163,10 +294,21 @@ class ReconcileWorld:
 
 @asynccontextmanager
 async def opened_world(
-    system: System, bus: Bus, server: ObjectStoreServer, base_url: str, api_key: str
+    system: System, bus: Bus, server: ObjectStoreServer, base_url: str = "http://127.0.0.1:9", api_key: str = ""
 ) -> AsyncIterator[ReconcileWorld]:
     async with (
         server.client() as client,
         httpx.AsyncClient(base_url=base_url, timeout=60, headers={"Authorization": f"Bearer {api_key}"}) as http,
     ):
-        yield ReconcileWorld(system, bus, client, http)
+        world = ReconcileWorld(system, bus, client, http)
+        world.owner = asyncio.create_task(world.own_records())
+        try:
+            yield world
+        finally:
+            world.owner.cancel()
+            (outcome,) = await asyncio.gather(world.owner, return_exceptions=True)
+            assert isinstance(outcome, asyncio.CancelledError), outcome
+
+
+def scope_of(product: Product) -> ReconcileScope:
+    return ReconcileScope(kind="product", product_id=product.product_id)

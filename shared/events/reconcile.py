@@ -53,6 +53,22 @@ class AnswerV1(Event, type="answer.v1", topic=ANSWERS):
         return str(self.question_id)
 
 
+class DescribePlanV1(Event, type="reconcile.describe-plan.v1", topic=RECONCILE_RUNS):
+    """A question: what does a plan want done, and what became of it? Like `CheckConsistencyV1`.
+
+    Gives at most `limit` items behind the position `after`.
+    """
+
+    question_id: UUID
+    plan_id: UUID
+    after: int = -1
+    limit: int = Field(default=100, ge=1, le=1000)
+    answer_by: datetime
+
+    def key(self) -> str:
+        return str(self.question_id)
+
+
 class StartReconcileRunV1(Event, type="reconcile.start-run.v1", topic=RECONCILE_RUNS):
     """Compare a scope, make a plan of the repairs, and carry it out unless it has to be approved.
 

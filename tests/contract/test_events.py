@@ -268,6 +268,7 @@ SAMPLES: tuple[Event, ...] = (
         scope=events.ReconcileScope(kind="product", product_id=PRODUCT),
         answer_by=TIME,
     ),
+    events.DescribePlanV1(question_id=JOB, plan_id=PRODUCT, after=99, limit=100, answer_by=TIME),
     events.AnswerV1(question_id=JOB, body={"orphanedFiles": []}),
     events.StartReconcileRunV1(
         run_id=JOB,

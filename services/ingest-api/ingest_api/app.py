@@ -100,7 +100,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         storage_sync=StorageSync(unit_of_work, feed, settings),
         rerendering=rerendering,
         products=products,
-        reconciling=Reconciling(answers),
+        reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

@@ -9,6 +9,7 @@ from ingest_api.catalogue import ORIGINAL, ChangedJob, Outcome, file_facts
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.media import MediaRepository, Shown
 from ingest_api.repositories.notices import NoticeRepository
+from ingest_api.repositories.reconcile_runs import ReconcileRunRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.sync_jobs import progress_notice
 from shared.db.unit_of_work import UnitOfWork
@@ -19,6 +20,7 @@ from shared.events import (
     ImageRetryScheduledV1,
     MediaRevisionSupersededV1,
     MediaStorageChangedV1,
+    ReconcileRunChangedV1,
     StoredFile,
     SyncJobChangedV1,
 )
@@ -31,6 +33,11 @@ SYNC_TOLD_EVERY_SECONDS = 1.0
 
 def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
     """Every handler is harmless on redelivery: the inbox stops it, or what it says is no news."""
+
+    @consumer.on(ReconcileRunChangedV1)
+    async def record_run(event: ReconcileRunChangedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as tx:
+            await ReconcileRunRepository(tx.connection).record(event)
 
     @consumer.on(ImageProcessedV1)
     async def record_processed(event: ImageProcessedV1, delivery: Delivery) -> None:

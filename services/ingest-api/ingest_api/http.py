@@ -16,7 +16,7 @@ from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
 from ingest_api.controllers.products import ProductController, ProductDesk, ProductImageAddressController
-from ingest_api.controllers.reconcile import ProductSyncController
+from ingest_api.controllers.reconcile import ProductSyncController, ReconcileController
 from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
@@ -93,6 +93,7 @@ def create_app(
             SyncController,
             WatermarkController,
             ProductSyncController,
+            ReconcileController,
             SettingsController,
             ProductController,
             ProductImageAddressController,

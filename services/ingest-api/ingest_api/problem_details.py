@@ -61,6 +61,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "product_busy": "Too many changes of this product wait",
         "files_differ": "The stored files are not what the records tell",
         "storage_failed": "The files could not be stored or removed",
+        # repairs
+        "approval_needed": "A person has to approve this first",
         # this side
         "service_unavailable": "Something this service needs is away",
         "internal_error": "Something went wrong on our side",

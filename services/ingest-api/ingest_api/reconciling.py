@@ -1,26 +1,119 @@
-"""Asking reconciler how bucket, disk and records compare."""
+"""Asking reconciler how bucket, disk and records compare, and having it repair what differs."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
 
 from ingest_api.answers import Answers
+from ingest_api.notifications import NewsHub
 from ingest_api.problem_details import RETRY_AFTER_SECONDS, Problem, retry_after
-from shared.events import AnswerV1, CheckConsistencyV1, ReconcileScope
+from ingest_api.repositories.reconcile_runs import ReconcileRun, ReconcileRunRepository
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import (
+    AnswerV1,
+    CheckConsistencyV1,
+    DecideOnPlanV1,
+    DescribePlanV1,
+    ReconcileScope,
+    RunStatus,
+    StartReconcileRunV1,
+)
+from shared.identifiers import new_id
 
 CHECK_SECONDS = 20.0
+LOOK_EVERY_SECONDS = 2.0
+"""How often a run is read though nothing was heard, in case a notification was lost."""
+
+UNDER_WAY = frozenset({RunStatus.COMPARING, RunStatus.EXECUTING, RunStatus.UNDOING})
+_EXPECTED = {
+    "approve": (RunStatus.AWAITING_APPROVAL, RunStatus.EXECUTING),
+    "discard": (RunStatus.AWAITING_APPROVAL, RunStatus.DISCARDED),
+    "undo": (RunStatus.COMPLETED, RunStatus.UNDOING),
+}
+DecisionName = Literal["approve", "discard", "undo"]
 
 
 class Reconciling:
-    """Questions to reconciler, answered with a deadline."""
+    """Questions are answered with a deadline; runs and decisions are durable, and their outcome is waited for."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(
+        self, answers: Answers, unit_of_work: UnitOfWork, hub: NewsHub, *, longest_wait_seconds: float
+    ) -> None:
         self._answers = answers
+        self._unit_of_work = unit_of_work
+        self._hub = hub
+        self._longest_wait_seconds = longest_wait_seconds
 
     async def check(self, scope: ReconcileScope) -> dict[str, Any]:
         """How a scope stands, in the contract's words."""
         return body_of(await self._answers.ask(partial(CheckConsistencyV1, scope=scope), CHECK_SECONDS))
+
+    async def plan_items(self, plan_id: UUID, after: int, limit: int) -> dict[str, Any]:
+        question = partial(DescribePlanV1, plan_id=plan_id, after=after, limit=limit)
+        return body_of(await self._answers.ask(question, CHECK_SECONDS))
+
+    async def run(self, run_id: UUID) -> ReconcileRun:
+        async with self._unit_of_work.database.connection() as connection:
+            run = await ReconcileRunRepository(connection).get(run_id)
+        if run is None:
+            raise no_such_plan()
+        return run
+
+    async def start(
+        self, scope: ReconcileScope, *, remove_orphaned: bool, recreate_missing: bool, approves: bool, user_id: UUID
+    ) -> ReconcileRun:
+        """Have a scope compared and repaired, and wait for the end; the run may still be under way at the deadline."""
+        command = StartReconcileRunV1(
+            run_id=new_id(),
+            scope=scope,
+            remove_orphaned=remove_orphaned,
+            recreate_missing=recreate_missing,
+            approves=approves,
+            requested_by=user_id,
+            requested_at=datetime.now(UTC),
+        )
+        async with self._unit_of_work.begin() as transaction:
+            await ReconcileRunRepository(transaction.connection).add(command)
+            transaction.publish(command)
+        return await self._ended(command.run_id)
+
+    async def decide(self, plan_id: UUID, decision: DecisionName, user_id: UUID) -> ReconcileRun:
+        """Approve, discard or undo a plan and wait for the end; 409 where there is nothing to decide so."""
+        needed, expected = _EXPECTED[decision]
+        now = datetime.now(UTC)
+        async with self._unit_of_work.begin() as transaction:
+            runs = ReconcileRunRepository(transaction.connection)
+            run = await runs.lock(plan_id)
+            if run is None:
+                raise no_such_plan()
+            if run.status is not needed:
+                raise Problem(409, "conflict", f"The plan is {run.status}; to {decision} it, it has to be {needed}.")
+            await runs.expect(plan_id, expected, now)
+            await runs.note_decision(plan_id, decision, user_id, now)
+            transaction.publish(
+                DecideOnPlanV1(plan_id=plan_id, scope=run.scope, decision=decision, decided_by=user_id, decided_at=now)
+            )
+        return await self._ended(plan_id)
+
+    async def _ended(self, run_id: UUID) -> ReconcileRun:
+        deadline = time.monotonic() + self._longest_wait_seconds
+        with self._hub.listening_for(str(run_id)) as news:
+            while True:
+                news.clear()
+                run = await self.run(run_id)
+                seconds_left = deadline - time.monotonic()
+                if run.status not in UNDER_WAY or seconds_left <= 0:
+                    return run
+                try:
+                    async with asyncio.timeout(min(seconds_left, LOOK_EVERY_SECONDS)):
+                        await news.wait()
+                except TimeoutError:
+                    continue
 
 
 def body_of(answer: AnswerV1 | None) -> dict[str, Any]:
@@ -39,9 +132,25 @@ def body_of(answer: AnswerV1 | None) -> dict[str, Any]:
         raise no_such_product()
     if code == "unknown_plan":
         raise no_such_plan()
-    raise Problem(
-        503, "service_unavailable", f"Nothing was changed: {detail or code}.", retry_after(RETRY_AFTER_SECONDS)
-    )
+    raise _failed(detail or code)
+
+
+def outcome_of(run: ReconcileRun) -> dict[str, Any] | None:
+    """How things stand after a fix; None while it is under way. Raises Problem for what has no such end."""
+    if run.status in UNDER_WAY:
+        return None
+    if run.status is RunStatus.AWAITING_APPROVAL:
+        raise Problem(
+            409,
+            "approval_needed",
+            f"{run.needs_approval_because}. Nothing was changed: read the plan and approve or discard it.",
+            members={"planId": str(run.plan_id)},
+        )
+    if run.error == "unknown_product":
+        raise no_such_product()
+    if run.result is None:
+        raise _failed(run.error or f"the run is {run.status}")
+    return run.result
 
 
 def no_such_product() -> Problem:
@@ -49,4 +158,9 @@ def no_such_product() -> Problem:
 
 
 def no_such_plan() -> Problem:
-    return Problem(404, "not_found", "There is no plan with this id.")
+    return Problem(404, "not_found", "There is no run or plan with this id.")
+
+
+def _failed(detail: str) -> Problem:
+    sentence = detail[:1].upper() + detail[1:]
+    return Problem(503, "service_unavailable", f"{sentence.rstrip('.')}.", retry_after(RETRY_AFTER_SECONDS))

@@ -82,6 +82,15 @@ RECONCILE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
         ("GET", "/admin/products/{product_id}/images/sync/check"): Role.ADMIN,
         ("GET", "/admin/products/sync/check-all"): Role.ADMIN,
+        ("POST", "/admin/products/{product_id}/images/sync"): Role.ADMIN,
+        ("POST", "/admin/products/sync/sync-all"): Role.ADMIN,
+        ("GET", "/admin/reconcile/runs"): Role.ADMIN,
+        ("POST", "/admin/reconcile/runs"): Role.ADMIN,
+        ("GET", "/admin/reconcile/runs/{run_id}"): Role.ADMIN,
+        ("GET", "/admin/reconcile/plans/{plan_id}"): Role.ADMIN,
+        ("POST", "/admin/reconcile/plans/{plan_id}/approve"): Role.ADMIN,
+        ("POST", "/admin/reconcile/plans/{plan_id}/discard"): Role.ADMIN,
+        ("POST", "/admin/reconcile/plans/{plan_id}/undo"): Role.ADMIN,
     }
 )
 

@@ -77,6 +77,10 @@ class IngestSettings(ServiceSettings):
         default=HOUR_SECONDS, gt=0, description="staged files that no job knows are removed at this age"
     )
 
+    reconcile_wait_seconds: float = Field(
+        default=25.0, gt=0, description="repairs that take longer are answered with a job"
+    )
+
     # storage sync
     sync_min_files_for_batching: int = Field(default=50, ge=1, description="from so many files a job gets children")
     sync_batch_size: int = Field(default=100, ge=1, le=10_000, description="files of one child")

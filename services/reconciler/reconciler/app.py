@@ -5,9 +5,14 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from reconciler.checks import Checks
+from reconciler.commands import Commands
+from reconciler.comparing import Comparing
+from reconciler.executing import Executing
 from reconciler.freshness import Freshness
-from reconciler.handlers import register_checks, register_read_models
+from reconciler.handlers import register_checks, register_read_models, register_runs
 from reconciler.looking import Looking
+from reconciler.planning import Guard
+from reconciler.runner import Runner
 from reconciler.settings import ReconcilerSettings
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
@@ -27,8 +32,15 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     stack.push_async_callback(freshness.close)
     looking = Looking(stores, freshness, settings)
     checks = Checks(service.unit_of_work, looking, service.publisher, at_once=settings.checks_at_once)
+    guard = Guard(settings.guard_files, settings.guard_share, settings.guard_most_files)
+    executing = Executing(service.unit_of_work, stores, checks, in_flight=settings.items_in_flight)
+    comparing = Comparing(service.unit_of_work, looking, checks, guard)
+    runner = Runner(service.unit_of_work, comparing, executing, settings)
     register_read_models(service.consumer, service.unit_of_work)
     register_checks(service.consumer, checks, settings.checks_at_once)
+    register_runs(service.consumer, Commands(service.unit_of_work), executing)
+    service.background(runner.listen, "news of runs")
+    service.background(runner.run, "runs")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,9 @@ from reconciler.errors import NotComparable
 from reconciler.looking import Looking
 from reconciler.report import MediaReport, ProductsReport
 from reconciler.repositories.read_models import ReadModels
+from reconciler.repositories.runs import KeptItem, Runs
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import AnswerV1, CheckConsistencyV1, ReconcileScope
+from shared.events import AnswerV1, CheckConsistencyV1, DescribePlanV1, ReconcileScope
 from shared.messaging.publisher import Publisher
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ Problems = Sequence[tuple[UUID | None, str]]
 
 
 class Checks:
-    """Compares on request; at most `at_once` comparisons run beside each other."""
+    """Compares on request, and shows plans; at most `at_once` comparisons run beside each other."""
 
     def __init__(self, unit_of_work: UnitOfWork, looking: Looking, publisher: Publisher, *, at_once: int) -> None:
         self._unit_of_work = unit_of_work
@@ -34,19 +35,38 @@ class Checks:
         self._places = asyncio.Semaphore(at_once)
 
     async def answer(self, question: CheckConsistencyV1) -> None:
-        """Publish the answer, unless nobody waits for it any more."""
+        """Publish how a scope stands, unless nobody waits for it any more."""
+        await self._answer_in_time(question, self._compared(question))
+
+    async def describe(self, question: DescribePlanV1) -> None:
+        """Publish some items of a plan, unless nobody waits for them any more."""
+        await self._answer_in_time(question, self._described(question))
+
+    async def _answer_in_time(
+        self, question: CheckConsistencyV1 | DescribePlanV1, answering: Coroutine[Any, Any, AnswerV1]
+    ) -> None:
         seconds_left = (question.answer_by - datetime.now(UTC)).total_seconds()
-        if seconds_left <= 0:
-            return
         try:
-            async with asyncio.timeout(seconds_left), self._places:
-                answer = await self._answer(question)
+            async with asyncio.timeout(max(seconds_left, 0)), self._places:
+                answer = await answering
         except TimeoutError:
-            log.warning("a check took longer than somebody waited", extra={"scope": question.scope.name})
+            log.warning("a question was not answered in time", extra={"type": question.event_type})
             return
+        finally:
+            # Where there was no time to begin it, nobody else ends it.
+            answering.close()
         self._publisher.tell(answer)
 
-    async def _answer(self, question: CheckConsistencyV1) -> AnswerV1:
+    async def _described(self, question: DescribePlanV1) -> AnswerV1:
+        async with self._unit_of_work.begin() as transaction:
+            runs = Runs(transaction.connection)
+            run = await runs.get(question.plan_id)
+            items = await runs.items_page(question.plan_id, question.after, question.limit + 1)
+        if run is None:
+            return AnswerV1(question_id=question.question_id, problem=errors.UNKNOWN_PLAN)
+        return AnswerV1(question_id=question.question_id, body=plan_body(items, question.limit))
+
+    async def _compared(self, question: CheckConsistencyV1) -> AnswerV1:
         try:
             async with self._unit_of_work.begin() as transaction:
                 body = await self.report(ReadModels(transaction.connection), question.scope)
@@ -82,3 +102,25 @@ class Checks:
         for _, problem in problems:
             report.complain(problem)
         return report.body()
+
+
+def plan_body(items: Sequence[KeptItem], limit: int) -> dict[str, Any]:
+    """At most `limit` items, and the position behind which there are more."""
+    page = items[:limit]
+    return {
+        "items": [
+            {
+                "id": str(kept.item.item_id),
+                "action": kept.item.action.value,
+                "why": kept.item.why.value,
+                "key": kept.item.key,
+                "place": kept.item.place.value,
+                "sizeBytes": kept.item.size_bytes,
+                "status": kept.status,
+                "code": kept.code,
+                "detail": kept.detail,
+            }
+            for kept in page
+        ],
+        "next": page[-1].position if len(items) > limit else None,
+    }

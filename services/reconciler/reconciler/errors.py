@@ -14,5 +14,12 @@ class NotComparable(Exception):
     """The comparison broke off, and nothing may be concluded from it. The text tells an operator why."""
 
 
+class NoSuchProduct(NotComparable):
+    """There is nothing to compare."""
+
+    def __init__(self) -> None:
+        super().__init__(UNKNOWN_PRODUCT)
+
+
 def unknown_run(plan_id: object) -> TransientError:
     return TransientError("unknown_plan", f"there is no plan {plan_id}; its run may be on its way")

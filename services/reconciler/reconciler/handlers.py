@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from reconciler.checks import Checks
+from reconciler.commands import Commands
+from reconciler.executing import Executing
 from reconciler.repositories.read_models import ReadModels
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
     CheckConsistencyV1,
+    DecideOnPlanV1,
+    DescribePlanV1,
+    FileTaskEndedV1,
     ImageProcessedV1,
     MediaStorageChangedV1,
     ProductChangedV1,
     ProductImageChangedV1,
+    RecordsRepairedV1,
+    StartReconcileRunV1,
 )
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
@@ -58,3 +65,27 @@ def register_checks(consumer: Consumer, checks: Checks, at_once: int) -> None:
     @consumer.on(CheckConsistencyV1, concurrency=at_once, deadline_seconds=LONGEST_CHECK_SECONDS)
     async def check(question: CheckConsistencyV1, delivery: Delivery) -> None:
         await checks.answer(question)
+
+    @consumer.on(DescribePlanV1, concurrency=at_once)
+    async def describe(question: DescribePlanV1, delivery: Delivery) -> None:
+        await checks.describe(question)
+
+
+def register_runs(consumer: Consumer, commands: Commands, executing: Executing) -> None:
+    """Runs and plans: commands in, and what became of their items."""
+
+    @consumer.on(StartReconcileRunV1)
+    async def start_run(command: StartReconcileRunV1, delivery: Delivery) -> None:
+        await commands.start(command, delivery)
+
+    @consumer.on(DecideOnPlanV1)
+    async def decide(command: DecideOnPlanV1, delivery: Delivery) -> None:
+        await commands.decide(command, delivery)
+
+    @consumer.on(FileTaskEndedV1)
+    async def file_task_ended(event: FileTaskEndedV1, delivery: Delivery) -> None:
+        await executing.file_task_ended(event, delivery)
+
+    @consumer.on(RecordsRepairedV1)
+    async def records_repaired(event: RecordsRepairedV1, delivery: Delivery) -> None:
+        await executing.records_repaired(event, delivery)

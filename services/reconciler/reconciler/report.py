@@ -75,6 +75,8 @@ class ProductsReport:
             return
         owner = record.owner_id if record is not None else product_of(finding.key)
         self._of(owner).add(finding)
+        if owner is None:
+            self.complain(None, f"{finding.key}: lies in no product's folder, and is left alone")
 
     def complain(self, product_id: UUID | None, problem: str) -> None:
         self._of(product_id).errors.append(problem)

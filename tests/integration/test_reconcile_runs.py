@@ -1,0 +1,342 @@
+"""Plans, their execution and their undoing: reconciler and s3-syncer as processes on real stores and Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
+from shared.events import ReconcileScope
+from shared.identifiers import new_id
+from shared.messaging.topics import RECONCILE_EVENTS
+from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
+from tests.bus import Bus
+from tests.reconcile_world import BYTES, Product, ReconcileWorld, opened_world
+from tests.running_service import RunningService
+from tests.system import System, running_system
+
+pytestmark = pytest.mark.stack
+ALL = ReconcileScope(kind="products")
+
+
+@pytest.fixture(scope="module")
+async def system(
+    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+) -> AsyncIterator[System]:
+    database: TestDatabase = await databases.create()
+    folder: Path = tmp_path_factory.mktemp("reconcile-runs")
+    environment = {
+        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
+        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
+        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        "MEDIABUS_OBJECT_GRACE_SECONDS": "0",
+        "MEDIABUS_RECORD_GRACE_SECONDS": "0",
+        "MEDIABUS_SWEEP_EVERY_SECONDS": "3600",
+        "MEDIABUS_SCRUB_ENABLED": "false",
+    }
+    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
+    async with running_system(made):
+        yield made
+    await databases.drop(database)
+
+
+@pytest.fixture(scope="module")
+async def reconciler(system: System) -> RunningService:
+    return await system.started("reconciler")
+
+
+@pytest.fixture(scope="module")
+async def syncer(system: System) -> RunningService:
+    return await system.started("s3-syncer")
+
+
+@pytest.fixture
+async def world(
+    system: System, reconciler: RunningService, syncer: RunningService, object_store_server: ObjectStoreServer
+) -> AsyncIterator[ReconcileWorld]:
+    for service in (reconciler, syncer):
+        if not service.running:
+            service.start()
+            await service.wait_until_ready()
+    async with (
+        Bus(system.kafka_bootstrap, RECONCILE_EVENTS) as bus,
+        opened_world(system, bus, object_store_server) as made,
+    ):
+        yield made
+        await made.empty()
+
+
+def lists(product: Product, **given: list[str]) -> dict[str, Any]:
+    names = ("orphanedFiles", "missingFiles", "syncedFiles", "errors")
+    return {"productId": str(product.product_id), **{name: given.get(name, []) for name in names}}
+
+
+# --- what the two wishes mean -----------------------------------------------------------------------------------------
+
+
+async def test_an_orphan_goes_into_quarantine(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image, orphan = await world.image(product, "kept.png"), product.key("orphan.png")
+    await world.put(orphan, b"nobody's")
+    run_id = await world.start(product, "remove_orphaned")
+    run = await world.reached(run_id, "completed")
+    assert run["result"] == lists(product, syncedFiles=[image.key])
+    assert run["counts"] | {"orphaned": 1, "synced": 1, "removals": 1, "removal_bytes": 8, "done": 1} == run["counts"]
+    assert await world.stored(f"products/{product.product_id}") == {image.key: BYTES}
+    assert await world.stored("quarantine/") == {f"quarantine/{run_id}/{orphan}": b"nobody's"}
+
+
+async def test_without_wishes_nothing_is_done(world: ReconcileWorld) -> None:
+    product = await world.product()
+    missing, orphan = await world.image(product, "missing.png", is_stored=False), product.key("orphan.png")
+    await world.put(orphan)
+    assert await world.fixed(product) == lists(product, orphanedFiles=[orphan], missingFiles=[missing.key])
+    assert await world.stored(f"products/{product.product_id}") == {orphan: BYTES}
+
+
+async def test_what_parses_gets_its_record_and_only_the_rest_goes(world: ReconcileWorld) -> None:
+    product = await world.product()
+    parses, stray = product.key("parses.png"), f"products/{product.product_id}/stray.txt"
+    await world.put(parses)
+    await world.put(stray)
+    assert await world.fixed(product, "remove_orphaned", "recreate_missing") == lists(product, syncedFiles=[parses])
+    assert await world.stored(f"products/{product.product_id}") == {parses: BYTES}
+
+
+async def test_a_lost_object_comes_back_from_the_disk(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "lost.png", on_disk=True)
+    await world.remove(image.key)
+    assert await world.fixed(product, "recreate_missing") == lists(product, syncedFiles=[image.key])
+    assert await world.stored(image.key) == {image.key: BYTES}
+
+
+async def test_the_record_of_what_is_gone_for_good_goes(world: ReconcileWorld) -> None:
+    product = await world.product()
+    gone = await world.image(product, "gone.png", is_stored=False)
+    run_id = await world.start(product, "recreate_missing")
+    assert (await world.reached(run_id, "completed"))["result"] == lists(product)
+    assert gone.is_removed
+
+
+async def test_removing_orphans_leaves_missing_ones_alone(world: ReconcileWorld) -> None:
+    product = await world.product()
+    gone = await world.image(product, "gone.png", is_stored=False)
+    assert await world.fixed(product, "remove_orphaned") == lists(product, missingFiles=[gone.key])
+
+
+async def test_a_copy_on_the_disk_that_was_lost_comes_back(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "lost.png", on_disk=True)
+    (world.system.media_root / image.key).unlink()
+    assert await world.fixed(product, "recreate_missing") == lists(product, syncedFiles=[image.key])
+    assert world.on_disk(f"products/{product.product_id}") == {image.key: BYTES}
+
+
+async def test_what_the_outside_overwrote_is_taken_over_in_both_places(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "new.png", on_disk=True)
+    await world.put(image.key, b"another picture, longer")
+    run_id = await world.start(product, "recreate_missing")
+    assert (await world.reached(run_id, "completed"))["result"] == lists(product, syncedFiles=[image.key])
+    assert world.on_disk(f"products/{product.product_id}") == {image.key: b"another picture, longer"}
+    # What was replaced is not lost either.
+    assert await world.stored(f"quarantine/{run_id}/disk/") == {f"quarantine/{run_id}/disk/{image.key}": BYTES}
+
+
+async def test_a_file_on_the_disk_that_no_record_names_goes_into_quarantine(world: ReconcileWorld) -> None:
+    product = await world.product()
+    world.put_on_disk(product.key("left.png"), b"left")
+    run_id = await world.start(product, "remove_orphaned")
+    assert (await world.reached(run_id, "completed"))["result"] == lists(product)
+    assert world.on_disk(f"products/{product.product_id}") == {}
+    assert await world.stored("quarantine/") == {f"quarantine/{run_id}/disk/{product.key('left.png')}": b"left"}
+
+
+async def test_a_record_that_is_refused_is_told_and_its_object_stays(world: ReconcileWorld) -> None:
+    product = await world.product()
+    key = product.key("a.png", weight="refused")
+    await world.put(key)
+    expected = lists(product, orphanedFiles=[key], errors=[f"{key}: no such weight"])
+    assert await world.fixed(product, "recreate_missing") == expected
+
+
+async def test_keys_outside_every_product_are_told_and_left_alone(world: ReconcileWorld) -> None:
+    await world.put("products/readme.txt")
+    await world.put("products/not-a-product/250g/hero-card/a.png")
+    result = await world.fixed(ALL, "remove_orphaned", "recreate_missing")
+    (outside,) = [one for one in result["results"] if one["productId"] is None]
+    assert outside["orphanedFiles"] == ["products/not-a-product/250g/hero-card/a.png", "products/readme.txt"]
+    assert outside["errors"] == [
+        f"{key}: lies in no product's folder, and is left alone" for key in outside["orphanedFiles"]
+    ]
+    assert set(await world.stored("products/")) == set(outside["orphanedFiles"])
+
+
+@pytest.mark.parametrize("name", ["a b.png", "a+b.png", "grün 😀.png", "%41.png", "a&b=c?d#e.png"])
+async def test_keys_of_every_kind_go_and_come_back(world: ReconcileWorld, name: str) -> None:
+    product = await world.product()
+    orphan = product.key(name)
+    await world.put(orphan)
+    run_id = await world.start(product, "remove_orphaned")
+    await world.reached(run_id, "completed")
+    assert await world.stored(f"products/{product.product_id}") == {}
+    await world.decide(run_id, product, "undo")
+    await world.reached(run_id, "undone")
+    assert await world.stored(f"products/{product.product_id}") == {orphan: BYTES}
+
+
+# --- the guard --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_large_removal_waits_for_a_person(world: ReconcileWorld) -> None:
+    product = await world.product()
+    orphans = [product.key(f"{number:02}.png") for number in range(21)]
+    await asyncio.gather(*(world.put(key) for key in orphans))
+    run_id = await world.start(product, "remove_orphaned")
+    waiting = await world.reached(run_id, "awaiting_approval")
+    assert waiting["needs_approval_because"] == ("21 of 21 files or records would be removed, more than 20 and 10%")
+    assert waiting["plan_id"] == str(run_id)
+    assert set(await world.stored(f"products/{product.product_id}")) == set(orphans)
+    await world.decide(run_id, product, "approve")
+    assert (await world.reached(run_id, "completed"))["result"] == lists(product)
+
+
+async def test_what_a_record_names_by_the_time_of_approval_stays(world: ReconcileWorld) -> None:
+    product = await world.product()
+    orphans = [product.key(f"{number:02}.png") for number in range(21)]
+    await asyncio.gather(*(world.put(key) for key in orphans))
+    run_id = await world.start(product, "remove_orphaned")
+    await world.reached(run_id, "awaiting_approval")
+    await world.image(product, "07.png")
+    await world.put(orphans[9], b"other bytes than those of the plan")
+    await world.decide(run_id, product, "approve")
+    run = await world.reached(run_id, "completed")
+    assert run["result"]["syncedFiles"] == [orphans[7]]
+    assert run["result"]["orphanedFiles"] == [orphans[9]]
+    assert set(await world.stored(f"products/{product.product_id}")) == {orphans[7], orphans[9]}
+    assert (run["counts"]["done"], run["counts"]["failed"]) == (19, 2)
+
+
+async def test_a_discarded_plan_does_nothing_ever(world: ReconcileWorld) -> None:
+    product = await world.product()
+    orphan = product.key("orphan.png")
+    await world.put(orphan)
+    run_id = await world.start(product, "remove_orphaned", approves=False)
+    await world.reached(run_id, "awaiting_approval")
+    await world.decide(run_id, product, "discard")
+    await world.reached(run_id, "discarded")
+    await world.decide(run_id, product, "approve")
+    # The later run of the same product comes after the decision.
+    assert await world.fixed(product) == lists(product, orphanedFiles=[orphan])
+
+
+# --- undo -------------------------------------------------------------------------------------------------------------
+
+
+async def test_undo_brings_back_exactly_what_was_there_records_included(world: ReconcileWorld) -> None:
+    product = await world.product()
+    kept = await world.image(product, "kept.png", on_disk=True)
+    gone = await world.image(product, "gone.png", is_stored=False)
+    lost = await world.image(product, "lost.png", content=b"from the disk", on_disk=True)
+    await world.remove(lost.key)
+    parses, stray = product.key("parses.png"), f"products/{product.product_id}/stray.txt"
+    await world.put(parses, b"parses")
+    await world.put(stray, b"stray")
+    world.put_on_disk(product.key("left.png"), b"left")
+    prefix = f"products/{product.product_id}"
+    before = await world.stored(prefix), world.on_disk(prefix), set(await recorded(world, product))
+    run_id = await world.start(product, "remove_orphaned", "recreate_missing")
+    run = await world.reached(run_id, "completed")
+    assert run["result"] == lists(product, syncedFiles=[kept.key, lost.key, parses])
+    assert gone.key not in await recorded(world, product)
+    await world.decide(run_id, product, "undo")
+    undone = await world.reached(run_id, "undone")
+    assert undone["error"] is None
+    assert (await world.stored(prefix), world.on_disk(prefix), set(await recorded(world, product))) == before
+    assert await world.stored(f"quarantine/{run_id}") == {}
+
+
+async def recorded(world: ReconcileWorld, product: Product) -> list[str]:
+    sql = "SELECT object_key FROM product_images WHERE product_id = $1 AND NOT is_removed"
+    return [row["object_key"] for row in await world.system.rows("reconciler", sql, product.product_id)]
+
+
+async def test_undo_overwrites_nothing_that_came_since(world: ReconcileWorld) -> None:
+    product = await world.product()
+    orphan = product.key("orphan.png")
+    await world.put(orphan, b"before")
+    run_id = await world.start(product, "remove_orphaned")
+    await world.reached(run_id, "completed")
+    await world.put(orphan, b"since")
+    await world.decide(run_id, product, "undo")
+    undone = await world.reached(run_id, "undone")
+    assert undone["error"] == "1 of the plan's items could not be carried out"
+    assert await world.stored(orphan) == {orphan: b"since"}
+    assert await world.stored("quarantine/") == {f"quarantine/{run_id}/{orphan}": b"before"}
+
+
+# --- side by side, and half way ---------------------------------------------------------------------------------------
+
+
+async def test_fixes_of_one_product_wait_for_each_other(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "kept.png")
+    for number in range(5):
+        await world.put(product.key(f"{number}.png"))
+    run_ids = [await world.start(product, "remove_orphaned") for _ in range(4)]
+    run_ids.append(await world.start(ALL, "remove_orphaned"))
+    runs = [await world.reached(run_id, "completed") for run_id in run_ids]
+    assert [run["result"] for run in runs[:4]] == [lists(product, syncedFiles=[image.key])] * 4
+    assert sum(run["counts"]["done"] for run in runs) == 5
+    assert sum(run["counts"]["failed"] for run in runs) == 0
+
+
+async def test_a_listing_that_fails_leads_to_no_repair(
+    world: ReconcileWorld, system: System, reconciler: RunningService
+) -> None:
+    product = await world.product()
+    await world.image(product, "one.png")
+    await reconciler.stop()
+    blind = await system.started("reconciler", {"MEDIABUS_S3_ENDPOINT": "http://127.0.0.1:9"})
+    try:
+        run_id = await world.start(product, "recreate_missing", "remove_orphaned")
+        run = await world.reached(run_id, "failed")
+        assert "nothing follows from it" in run["error"]
+        assert await world.items(run_id) == []
+    finally:
+        await blind.stop()
+        reconciler.start()
+        await reconciler.wait_until_ready()
+    assert (await world.fixed(product))["missingFiles"] == []
+
+
+async def test_a_run_whose_process_was_killed_goes_on(
+    world: ReconcileWorld, system: System, reconciler: RunningService, syncer: RunningService
+) -> None:
+    product = await world.product()
+    orphans = [product.key(f"{number:02}.png") for number in range(20)]
+    await asyncio.gather(*(world.put(key) for key in orphans))
+    await syncer.stop()
+    run_id = await world.start(product, "remove_orphaned")
+
+    async def under_way() -> bool:
+        return [item["status"] for item in await world.items(run_id)] == ["sent"] * 20
+
+    await eventually(under_way, within_seconds=30, why="the items are under way")
+    reconciler.kill()
+    syncer.start()
+    reconciler.start()
+    await reconciler.wait_until_ready()
+    assert (await world.reached(run_id, "completed"))["result"] == lists(product)
+
+
+async def test_a_product_that_is_not_known_can_not_be_fixed(world: ReconcileWorld) -> None:
+    run_id = await world.start(Product(new_id(), new_id()), "remove_orphaned")
+    assert (await world.reached(run_id, "failed"))["error"] == "unknown_product"
