@@ -61,6 +61,7 @@ def _environments(made: Mapping[str, str]) -> dict[str, dict[str, str]]:
     root = {"MINIO_ROOT_USER": "mediabus-root", "MINIO_ROOT_PASSWORD": made["minio"]}
     services = {service: {"MEDIABUS_POSTGRES_DSN": _service_dsn(service, made), **store} for service in SERVICES}
     services["ingest-api"]["MEDIABUS_SIGNING_KEY"] = made["signing_key"]
+    services["ingest-api"]["MEDIABUS_WEBHOOK_TOKEN"] = made["webhook_token"]
     return {
         **services,
         "postgres": {"POSTGRES_PASSWORD": made["postgres"]},
@@ -71,7 +72,7 @@ def _environments(made: Mapping[str, str]) -> dict[str, dict[str, str]]:
             "MEDIABUS_SUPERADMIN_PASSWORD": made["superadmin"],
         },
         "kafka": {"CLUSTER_ID": made["kafka_cluster_id"]},
-        "minio": {**root, "MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_INGEST": made["webhook_token"]},
+        "minio": {**root, "MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_FAST": made["webhook_token"]},
         "bucket": {**root, **store},
         "grafana": {"GF_SECURITY_ADMIN_PASSWORD": made["grafana"]},
     }

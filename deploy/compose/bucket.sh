@@ -34,13 +34,9 @@ mc admin user info "$store" "$MEDIABUS_S3_ACCESS_KEY" | grep -q mediabus-bucket 
     exit 1
 }
 
-# Two Kafka targets on purpose: FAST tells at once and forgets what it could not send, DURABLE queues on disk and is a few
-# seconds late. Both carry the same sequencer, by which readers drop the second.
-targets="FAST:kafka DURABLE:kafka"
-if [ "$BUCKET_WEBHOOK" = on ]; then
-    targets="$targets INGEST:webhook"
-fi
-for target in $targets; do
+# Two targets on purpose: FAST tells at once and forgets what was not taken, DURABLE queues on disk and is a few seconds
+# late. Both carry the same sequencer, by which readers drop the second.
+for target in FAST:webhook DURABLE:kafka; do
     mc --quiet event add "$store/$MEDIABUS_S3_BUCKET" "arn:minio:sqs::$target" --event put,delete --ignore-existing
 done
 mc --quiet event list "$store/$MEDIABUS_S3_BUCKET"

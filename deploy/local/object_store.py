@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.local.bucket_notifications import DURABLE, FAST, send_notifications
 from deploy.local.errors import StackError
 from deploy.local.ports import free_port
 from deploy.local.processes import ProcessSpec, base_environment, run_to_end
@@ -64,6 +65,11 @@ class ObjectStoreServer(EmbeddedServer):
 
     def ports(self) -> tuple[int, ...]:
         return (self.port, self._metrics_port)
+
+    async def tell_webhook(self, bucket: str) -> None:
+        """Have the bucket told of by the targets of `webhook_environment`, which the server was started with."""
+        async with self.client() as client:
+            await send_notifications(client, bucket, self.region, (FAST, "webhook"), (DURABLE, "webhook"))
 
     async def create_bucket(self, bucket: str) -> None:
         """Create the bucket unless it is there."""

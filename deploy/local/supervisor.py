@@ -36,6 +36,7 @@ from deploy.local.stack_secrets import load_secrets
 from deploy.local.topology import (
     BUCKET,
     DATABASE,
+    INGEST_API,
     JAEGER,
     KAFKA,
     OBJECT_STORE,
@@ -147,6 +148,8 @@ class Supervisor:
             await server.create_database(DATABASE)
         if isinstance(server, ObjectStoreServer):
             await server.create_bucket(BUCKET)
+            if INGEST_API in self.site.ports:
+                await server.tell_webhook(BUCKET)
         self._report(f"{name} is ready on 127.0.0.1:{server.port}")
 
     def _server(self, name: str) -> EmbeddedServer:
@@ -158,8 +161,15 @@ class Supervisor:
             return KafkaServer(data, port, ports["kafka-controller"], log_path=log)
         if name == OBJECT_STORE:
             keys = (site.secrets.s3_access_key, site.secrets.s3_secret_key)
-            metrics_port = ports["object-store-metrics"]
-            return ObjectStoreServer(data, port, *keys, region=REGION, metrics_port=metrics_port, log_path=log)
+            return ObjectStoreServer(
+                data,
+                port,
+                *keys,
+                region=REGION,
+                metrics_port=ports["object-store-metrics"],
+                environment=site.notifications(data / "notifications"),
+                log_path=log,
+            )
         if name == JAEGER:
             further = (ports["jaeger-otlp-grpc"], ports["jaeger-query-grpc"], ports["jaeger-admin"])
             program = Path(os.environ["MEDIABUS_JAEGER_BINARY"])

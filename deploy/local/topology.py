@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from deploy.local.bucket_notifications import webhook_environment
 from deploy.local.stack_folder import StackFolder
 from deploy.local.stack_secrets import StackSecrets
 from shared.db.schemas import SCHEMAS, role_of
@@ -19,6 +21,7 @@ POSTGRES = "postgres"
 KAFKA = "kafka"
 OBJECT_STORE = "object-store"
 JAEGER = "jaeger"
+INGEST_API = "ingest-api"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Site:
     @property
     def s3_endpoint(self) -> str:
         return self.url(OBJECT_STORE)
+
+    def notifications(self, queue_folder: Path) -> dict[str, str]:
+        """What the store needs to tell ingest-api of the bucket, where the stack has one."""
+        if INGEST_API not in self.ports:
+            return {}
+        return webhook_environment(f"{self.url(INGEST_API)}/webhooks/minio", self.secrets.webhook_token, queue_folder)
 
     def url(self, part: str) -> str:
         return f"http://127.0.0.1:{self.ports[part]}"

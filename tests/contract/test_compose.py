@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import prometheus_client
 import pytest
@@ -29,6 +30,7 @@ from pydantic_settings import BaseSettings
 from deploy.compose.__main__ import SERVICES, write_secrets
 from deploy.compose.parser import compose_binary
 from image_processor.settings import ImageProcessorSettings
+from ingest_api.route_roles import ROUTES
 from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignInSettings
 from reconciler.settings import ReconcilerSettings
@@ -476,8 +478,20 @@ def test_bucket_notifications_go_to_a_topic_that_is_declared(compose: dict[str, 
     declared = {topic.name for topic in TOPICS}
     assert {value for key, value in minio.items() if key.startswith("MINIO_NOTIFY_KAFKA_TOPIC_")} <= declared
     with_queue = {key.rsplit("_", 1)[1] for key in minio if "_QUEUE_DIR_" in key}
-    assert with_queue == {"DURABLE", "INGEST"}
-    assert minio["MINIO_NOTIFY_WEBHOOK_ENABLE_INGEST"] == "off", "no service answers /webhooks/minio"
+    assert with_queue == {"DURABLE"}
+    enabled = {key.split("_")[-1]: key.split("_")[2].lower() for key, on in minio.items() if "_ENABLE_" in key and on}
+    script = (ROOT / "deploy/compose/bucket.sh").read_text()
+    assert dict(re.findall(r"([A-Z]+):(kafka|webhook)", script)) == enabled
+
+
+def test_the_store_and_the_api_agree_on_the_webhook(compose: dict[str, Any]) -> None:
+    minio, api = (_environment(_services(compose)[name]) for name in ("minio", "ingest-api"))
+    assert minio["MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_FAST"] == api["MEDIABUS_WEBHOOK_TOKEN"]
+    address = urlsplit(minio["MINIO_NOTIFY_WEBHOOK_ENDPOINT_FAST"])
+    assert (address.hostname, str(address.port)) == ("ingest-api", api["MEDIABUS_HTTP_PORT"])
+    assert ("POST", address.path) in ROUTES
+    shared = set(_services(compose)["minio"]["networks"]) & set(_services(compose)["ingest-api"]["networks"])
+    assert shared, "no network lets the store reach the API"
 
 
 def test_the_bucket_job_gets_every_variable_it_reads(compose: dict[str, Any]) -> None:

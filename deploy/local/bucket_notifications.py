@@ -1,0 +1,51 @@
+"""How an embedded store tells of its bucket: MinIO's own settings, for the gateway and for MinIO itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+
+FAST = "FAST"
+DURABLE = "DURABLE"
+QUEUED_EVENTS = 1_000_000
+
+
+def webhook_environment(endpoint: str, token: str, queue_folder: Path) -> dict[str, str]:
+    """Two targets with one receiver.
+
+    FAST tells at once and forgets what the receiver did not take. DURABLE keeps each event on disk until it was taken,
+    however long the receiver is away, and is up to 3 seconds late. Whoever reads drops the second of each pair.
+    """
+    settings: dict[str, str] = {}
+    for target in (FAST, DURABLE):
+        settings |= {
+            f"MINIO_NOTIFY_WEBHOOK_ENABLE_{target}": "on",
+            f"MINIO_NOTIFY_WEBHOOK_ENDPOINT_{target}": endpoint,
+            f"MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_{target}": token,
+        }
+    return settings | {
+        f"MINIO_NOTIFY_WEBHOOK_QUEUE_DIR_{DURABLE}": str(queue_folder),
+        f"MINIO_NOTIFY_WEBHOOK_QUEUE_LIMIT_{DURABLE}": str(QUEUED_EVENTS),
+    }
+
+
+async def send_notifications(client: S3Client, bucket: str, region: str, *targets: tuple[str, str]) -> None:
+    """Have the bucket told of to targets, each a name and a kind such as `webhook`; what was set before is replaced.
+
+    The receivers need not be there yet.
+    """
+    await client.put_bucket_notification_configuration(
+        Bucket=bucket,
+        NotificationConfiguration={
+            "QueueConfigurations": [
+                {
+                    "QueueArn": f"arn:minio:sqs:{region}:{name}:{kind}",
+                    "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+                }
+                for name, kind in targets
+            ]
+        },
+    )

@@ -1,0 +1,169 @@
+"""A picture sent to the bucket itself: the store tells of it by its own webhook, and it comes out as variants."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.local.bucket_notifications import webhook_environment
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
+from deploy.local.ports import free_port
+from shared.testing.databases import TestDatabases
+from shared.testing.pictures import photo_jpeg
+from shared.testing.waiting import eventually
+from tests.api_client import Api, signed_in
+from tests.running_service import RunningService
+from tests.system import System, running_system
+
+pytestmark = pytest.mark.stack
+
+BUCKET = "mediabus"
+TOKEN = "the store's own token"
+
+
+@dataclass
+class Site:
+    """A store of its own that tells ingest-api of its bucket; it was there before ingest-api was."""
+
+    system: System
+    store: ObjectStoreServer
+    ingest: RunningService
+    processor: RunningService
+
+    async def uploads_left(self) -> list[str]:
+        async with self.store.client() as client:
+            page = await client.list_objects_v2(Bucket=BUCKET, Prefix="uploads/")
+            return [found["Key"] for found in page.get("Contents", [])]
+
+
+@pytest.fixture(scope="module")
+async def site(
+    databases: TestDatabases, kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    database = await databases.create()
+    folder: Path = tmp_path_factory.mktemp("direct-upload")
+    store_port = free_port()
+    environment = {
+        "MEDIABUS_S3_ENDPOINT": f"http://127.0.0.1:{store_port}",
+        "MEDIABUS_S3_ACCESS_KEY": "test-access",
+        "MEDIABUS_S3_SECRET_KEY": "test-secret-key",
+        "MEDIABUS_WEBHOOK_TOKEN": TOKEN,
+    }
+    system = System(database, kafka_server.bootstrap, folder / "media", folder, environment)
+    async with running_system(system):
+        await system.make_superadmin()
+        ingest, processor = system.service("ingest-api"), system.service("image-processor")
+        store = ObjectStoreServer(
+            folder / "store",
+            store_port,
+            "test-access",
+            "test-secret-key",
+            environment=webhook_environment(f"{ingest.base_url}/webhooks/minio", TOKEN, folder / "notifications"),
+        )
+        await store.start()
+        try:
+            await store.create_bucket(BUCKET)
+            await store.tell_webhook(BUCKET)
+            for service in (ingest, processor):
+                service.start()
+            await asyncio.gather(ingest.wait_until_ready(), processor.wait_until_ready())
+            yield Site(system, store, ingest, processor)
+        finally:
+            await store.stop()
+    await databases.drop(database)
+
+
+@pytest.fixture
+async def api(site: Site) -> AsyncIterator[Api]:
+    async with signed_in(site.system, site.ingest.base_url) as made:
+        yield made
+
+
+async def announced(api: Api, content: bytes, **fields: Any) -> dict[str, Any]:
+    body = {
+        "filename": "cup.jpg",
+        "size": len(content),
+        "contentType": "image/jpeg",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "entityType": "product",
+        "storageStrategy": "local_only",
+    } | fields
+    answer = await api.http.post("/api/admin/media/uploads", json=body)
+    assert answer.status_code == 201, answer.text
+    accepted: dict[str, Any] = answer.json()
+    return accepted
+
+
+async def send(accepted: dict[str, Any], content: bytes) -> None:
+    upload = accepted["upload"]
+    async with httpx.AsyncClient(timeout=30) as client:
+        answer = await client.request(upload["method"], upload["url"], content=content, headers=upload["headers"])
+    assert answer.status_code == 200, answer.text
+
+
+async def test_what_is_sent_to_the_bucket_comes_out_as_variants(site: Site, api: Api) -> None:
+    content = photo_jpeg(900, 700)
+    accepted = await announced(api, content, alt="a cup")
+    assert (await api.job(accepted["jobId"]))["status"] == "waiting"
+    await send(accepted, content)
+    job = await api.ended(accepted["jobId"])
+    assert (job["status"], job["progress"], job["error"]) == ("completed", 100, None)
+    record = await api.media(accepted["mediaId"])
+    assert (record["sha256"], record["alt"]) == (hashlib.sha256(content).hexdigest(), "a cup")
+    for variant in record["variants"]:
+        assert (await api.http.get(variant["url"])).status_code == 200
+    assert await site.uploads_left() == []
+
+
+async def test_both_targets_tell_and_one_acts(site: Site, api: Api) -> None:
+    """FAST tells at once, DURABLE within seconds: two messages, one effect."""
+    content = photo_jpeg(300, 200, seed=1)
+    accepted = await announced(api, content)
+    await send(accepted, content)
+    assert (await api.ended(accepted["jobId"]))["status"] == "completed"
+
+    async def told_twice() -> bool:
+        told = await site.system.rows(
+            "ingest-api",
+            "SELECT headers->>'ce_id' AS id FROM outbox WHERE topic = 'bucket.events' AND key = $1"
+            " AND convert_from(payload, 'UTF8')::jsonb->>'happened' = 'created'",
+            f"{BUCKET}/uploads/{accepted['jobId']}",
+        )
+        return len(told) == 2 and len({row["id"] for row in told}) == 1
+
+    await eventually(told_twice, within_seconds=20, why="both targets have told of it, under one id")
+    jobs = await site.system.rows("ingest-api", "SELECT id FROM jobs WHERE media_id = $1", accepted["mediaId"])
+    assert len(jobs) == 1
+
+
+async def test_what_is_no_picture_fails_with_its_reason(site: Site, api: Api) -> None:
+    content = b"not a picture at all"
+    accepted = await announced(api, content)
+    await send(accepted, content)
+    job = await api.ended(accepted["jobId"])
+    assert (job["status"], job["error"]["code"]) == ("failed", "upload_no_picture")
+    await eventually(lambda: _none_left(site), why="nothing of it stays in the bucket")
+
+
+async def _none_left(site: Site) -> bool:
+    return await site.uploads_left() == []
+
+
+async def test_what_is_sent_while_nobody_listens_is_told_of_later(site: Site, api: Api) -> None:
+    content = photo_jpeg(320, 240, seed=2)
+    accepted = await announced(api, content)
+    await site.ingest.stop()
+    await send(accepted, content)
+    site.ingest.start()
+    await site.ingest.wait_until_ready()
+    job = await api.ended(accepted["jobId"])
+    assert (job["status"], job["error"]) == ("completed", None)
+    assert await site.uploads_left() == []
