@@ -48,6 +48,7 @@ async def system(
         "MEDIABUS_SCOPE_HOLD_SECONDS": "2",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
         "MEDIABUS_PRODUCT_CHANGE_WAIT_SECONDS": "5",
+        "MEDIABUS_UPLOAD_LIMIT_BYTES": str(2**20),
     }
     made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment)
     async with running_system(made):
@@ -341,7 +342,7 @@ async def test_what_is_wrong_is_named(shop: Shop) -> None:
         (await shop.http.delete(f"{PRODUCTS}/{variant_id}"), 404, "not_found", set()),
         (await shop.http.get(f"{PRODUCTS}/jobs/{variant_id}"), 404, "not_found", set()),
         (
-            await shop.send(picture() + bytes(51 * 2**20), variantId=variant_id, imageType="hero-card"),
+            await shop.send(picture() + bytes(2**20), variantId=variant_id, imageType="hero-card"),
             413,
             "too_large",
             set(),

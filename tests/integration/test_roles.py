@@ -27,7 +27,18 @@ from shared.testing.databases import TestDatabase
 pytestmark = pytest.mark.stack
 
 PLACES = {
-    name: str(new_id()) for name in ("user_id", "key_id", "media_id", "job_id", "product_id", "plan_id", "run_id")
+    name: str(new_id())
+    for name in (
+        "user_id",
+        "key_id",
+        "media_id",
+        "job_id",
+        "product_id",
+        "variant_id",
+        "image_id",
+        "plan_id",
+        "run_id",
+    )
 } | {
     "variant": "large",
     "entity_type": "product",
