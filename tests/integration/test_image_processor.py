@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -20,7 +21,9 @@ from shared.events import (
     EntityTypeSettings,
     EntityTypeSettingsChangedV1,
     ProcessImageV1,
+    RerenderImageV1,
     StorageStrategy,
+    StoredFile,
     WatermarkPosition,
     WatermarkSettings,
 )
@@ -266,6 +269,135 @@ async def test_without_its_mark_a_picture_fails_and_says_why(
     fact = await bus.one(command.media_id, "image.failed.v1")
     assert (fact["code"], fact["attempts"]) == ("watermark_text_undrawable", 1)
     assert (system.media_root / command.staging_key).exists()
+
+
+def rerender_of(fact: dict[str, Any], *, revision: int = 2, **changes: Any) -> RerenderImageV1:
+    """The wish to have a picture rendered anew that was told of."""
+    values: dict[str, Any] = {
+        "job_id": new_id(),
+        "media_id": UUID(fact["media_id"]),
+        "revision": revision,
+        "original": StoredFile.model_validate(fact["original"]),
+        "entity_type": "product",
+        "settings_version": 0,
+        "storage_strategy": StorageStrategy.LOCAL_ONLY,
+        "requested_at": datetime.now(UTC),
+    }
+    return RerenderImageV1(**(values | changes))
+
+
+async def rendered(system: System, bus: Bus, content: bytes, **options: Any) -> dict[str, Any]:
+    command = staged(system, content, **options)
+    await bus.send(command)
+    return await bus.one(command.media_id, "image.processed.v1")
+
+
+def stored_bytes(system: System, fact: dict[str, Any]) -> dict[str, bytes]:
+    files = [fact["original"], *fact["variants"]]
+    return {file["key"]: (system.media_root / file["key"]).read_bytes() for file in files}
+
+
+async def test_a_further_revision_is_made_of_the_original_beside_the_first(
+    system: System, processor: RunningService, bus: Bus
+) -> None:
+    first = await rendered(system, bus, photo_jpeg(900, 600), entity_type="later-signed")
+    before = stored_bytes(system, first)
+    mark = WatermarkSettings(text="Größe €", opacity=1.0, scale=0.8, position=WatermarkPosition.CENTER)
+    await set_watermark(processor, bus, "later-signed", 1, mark)
+    command, event_id = rerender_of(first, entity_type="later-signed", settings_version=1), new_id()
+    for _ in range(4):
+        await bus.send(command, event_id)
+    facts = await eventually(
+        lambda: [fact for fact in bus.seen(command.media_id, "image.processed.v1") if fact["revision"] == 2],
+        within_seconds=30,
+        why="the further revision",
+    )
+    again = rerender_of(first, entity_type="later-signed", settings_version=1, revision=3)
+    await bus.send(again)
+    await eventually(lambda: len(bus.seen(command.media_id, "image.processed.v1")) >= 3, why="the one behind them")
+    assert [fact["revision"] for fact in bus.seen(command.media_id, "image.processed.v1")] == [1, 2, 3]
+    [second] = facts
+    assert second["job_id"] == str(command.job_id)
+    assert stored_bytes(system, first) == before
+    assert second["original"]["sha256"] == first["original"]["sha256"]
+    assert [variant["name"] for variant in second["variants"]] == [variant["name"] for variant in first["variants"]]
+    after = stored_bytes(system, second)
+    assert not set(before) & set(after)
+    assert not {hashlib.sha256(content).hexdigest() for content in before.values()} & {
+        variant["sha256"] for variant in second["variants"]
+    }
+    third = bus.seen(command.media_id, "image.processed.v1")[2]
+    assert [file["sha256"] for file in third["variants"]] == [file["sha256"] for file in second["variants"]]
+    rows = await system.rows("image-processor", "SELECT 1 FROM images WHERE media_id = $1", command.media_id)
+    assert len(rows) == 3
+
+
+async def test_a_further_revision_waits_for_the_settings_that_it_is_for(
+    system: System, processor: RunningService, bus: Bus
+) -> None:
+    first = await rendered(system, bus, photo_jpeg(400, 300), entity_type="not-yet")
+    command = rerender_of(first, entity_type="not-yet", settings_version=1)
+    await bus.send(command)
+    await eventually(lambda: "settings_behind" in processor.tail(), within_seconds=30, why="it is put off")
+    assert len(bus.seen(command.media_id, "image.processed.v1")) == 1
+    await set_watermark(processor, bus, "not-yet", 1, WatermarkSettings(text="there"))
+    await eventually(
+        lambda: len(bus.seen(command.media_id, "image.processed.v1")) == 2, within_seconds=30, why="it is rendered"
+    )
+    sql = "SELECT attempt FROM images WHERE media_id = $1 AND revision = 2"
+    assert [row["attempt"] for row in await system.rows("image-processor", sql, command.media_id)] == [1]
+
+
+@pytest.mark.parametrize(("damage", "code"), [("remove", "original_missing"), ("change", "original_damaged")])
+async def test_without_its_original_a_picture_is_not_rendered_anew(
+    system: System, bus: Bus, damage: str, code: str
+) -> None:
+    first = await rendered(system, bus, photo_jpeg(400, 300))
+    path = system.media_root / first["original"]["key"]
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "change":
+        path.write_bytes(photo_jpeg(400, 300, seed=9)[: len(content)].ljust(len(content), b"\0"))
+    command = rerender_of(first)
+    await bus.send(command)
+    failed = await bus.one(command.media_id, "image.failed.v1")
+    assert (failed["code"], failed["revision"], failed["attempts"]) == (code, 2, 1)
+    assert all((system.media_root / variant["key"]).exists() for variant in first["variants"])
+
+
+async def test_the_original_is_found_in_the_bucket_and_where_a_newer_rendering_put_it(system: System, bus: Bus) -> None:
+    first = await rendered(system, bus, photo_jpeg(400, 300), strategy=StorageStrategy.S3_ONLY)
+    for revision, strategy in ((2, StorageStrategy.S3_ONLY), (3, StorageStrategy.BOTH)):
+        await bus.send(rerender_of(first, revision=revision, storage_strategy=strategy))
+    facts = await eventually(
+        lambda: found if len(found := bus.seen(UUID(first["media_id"]), "image.processed.v1")) == 3 else None,
+        within_seconds=30,
+        why="both revisions",
+    )
+    assert [fact["storage_status"] for fact in facts] == ["s3_only", "s3_only", "synced"]
+    assert (system.media_root / facts[2]["original"]["key"]).exists()
+    gone = StoredFile.model_validate(first["original"]).model_copy(update={"key": "media/00/gone/1/original.jpg"})
+    await bus.send(rerender_of(first, revision=4, original=gone))
+    await eventually(
+        lambda: len(bus.seen(UUID(first["media_id"]), "image.processed.v1")) == 4, within_seconds=30, why="the fourth"
+    )
+
+
+async def test_uploads_overtake_pictures_that_are_rendered_anew(system: System, bus: Bus) -> None:
+    first = await rendered(system, bus, photo_jpeg(2400, 1600))
+    count = 24
+    wishes = [rerender_of(first, media_id=new_id()) for _ in range(count)]
+    for wish in wishes:
+        await bus.send(wish)
+
+    def done() -> int:
+        return sum(bool(bus.seen(wish.media_id, "image.processed.v1")) for wish in wishes)
+
+    await eventually(lambda: done() > 0, within_seconds=30, why="the first is rendered anew")
+    for _ in range(3):
+        await rendered(system, bus, photo_jpeg(800, 600))
+    assert done() < count - 5
+    await eventually(lambda: done() == count, within_seconds=60, why="the others follow")
 
 
 async def test_operators_pages(processor: RunningService) -> None:

@@ -160,7 +160,7 @@ class SettingsController(Controller):
     ) -> Response[Document]:
         """`variants` (name, width, format, quality), optional `strategy` and `watermark`; `If-Match` as above.
 
-        They hold for pictures that are rendered from then on; what is rendered stays as it is.
+        They hold for pictures that are rendered from then on; POST /api/admin/media/watermark renders stored ones anew.
         """
         name = _entity_type(entity_type)
         media = await settings_desk.store.media()
