@@ -32,6 +32,7 @@ from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Argon2Parameters, Passwords
+from ingest_api.product_repairs import ProductRepairs
 from ingest_api.reconciling import Reconciling
 from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.rerendering import Rerendering
@@ -197,7 +198,8 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
         uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
         products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
-        product_handlers.register(registered, products.changes)  # type: ignore[arg-type]
+        repairs = ProductRepairs(unit_of_work, stores)
+        product_handlers.register(registered, products.changes, repairs)  # type: ignore[arg-type]
         direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
         bucket_handlers.register(registered, stores.bucket, direct_uploads)  # type: ignore[arg-type]
         app = create_app(

@@ -20,6 +20,7 @@ from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Passwords
+from ingest_api.product_repairs import ProductRepairs
 from ingest_api.queue_size import QueueSize
 from ingest_api.reconciling import Reconciling
 from ingest_api.rerendering import Rerendering
@@ -74,7 +75,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
     service.background(products.changes.run, "changes of products")
     handlers.register(service.consumer, unit_of_work)
-    product_handlers.register(service.consumer, products.changes)
+    product_handlers.register(service.consumer, products.changes, ProductRepairs(unit_of_work, stores))
     direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
     service.background(DirectUploadSweep(direct_uploads, database, settings).run)
     bucket_handlers.register(service.consumer, stores.bucket, direct_uploads)

@@ -113,8 +113,14 @@ DELETE FROM product_images WHERE id = ANY($1::uuid[]);
 INSERT INTO removed_product_images (image_id, product_id, record) VALUES ($1, $2, $3)
 ON CONFLICT (image_id) DO UPDATE SET record = excluded.record, removed_at = clock_timestamp();
 
--- name: take_removed_image
-DELETE FROM removed_product_images WHERE image_id = $1 AND product_id = $2 RETURNING record;
+-- name: removed_image
+SELECT record FROM removed_product_images WHERE image_id = $1 AND product_id = $2;
+
+-- name: forget_removed_image
+DELETE FROM removed_product_images WHERE image_id = $1;
+
+-- name: is_awaited
+SELECT EXISTS (SELECT 1 FROM product_images WHERE product_id = $1 AND other_file->>'object_key' = $2);
 
 -- name: prune_removed_images
 DELETE FROM removed_product_images WHERE image_id IN (

@@ -147,12 +147,19 @@ class ProductRepository:
         record = _file_json(image.file) | {"version": image.version + 1}
         await self._connection.execute(QUERIES["keep_removed_image"], image.id, image.product_id, record)
 
-    async def take_removed(self, image_id: UUID, product_id: UUID) -> Mapping[str, Any] | None:
-        """What was kept of a removed record, with its last `version`; nothing is kept of it from now on."""
+    async def removed(self, image_id: UUID, product_id: UUID) -> Mapping[str, Any] | None:
+        """What was kept of a removed record, with the `version` under which its removal was told."""
         record: Mapping[str, Any] | None = await self._connection.fetchval(
-            QUERIES["take_removed_image"], image_id, product_id
+            QUERIES["removed_image"], image_id, product_id
         )
         return record
+
+    async def forget_removed(self, image_id: UUID) -> None:
+        await self._connection.execute(QUERIES["forget_removed_image"], image_id)
+
+    async def is_awaited(self, product_id: UUID, object_key: str) -> bool:
+        """Whether a change moves an image from or to this key, without its record naming it now."""
+        return bool(await self._connection.fetchval(QUERIES["is_awaited"], product_id, object_key))
 
     async def prune_removed(self, older_than_seconds: float, limit: int) -> None:
         await self._connection.execute(QUERIES["prune_removed_images"], older_than_seconds, limit)
