@@ -1,0 +1,253 @@
+"""Repairs of image records: done once, told of, and refused where the world has changed since they were planned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from deploy.local.object_store import ObjectStoreServer
+from shared.events import FileStepResult, FileTaskEndedV1, ProductImageType, RecordRepair, RepairRecordsV1
+from shared.identifiers import new_id
+from shared.messaging.errors import Postponed
+from shared.testing.databases import TestDatabase
+from tests.ingest_site import IngestSite, running_site
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+
+pytestmark = pytest.mark.stack
+
+BUCKET = "mediabus"
+
+
+class Shelf:
+    """One product of a site without s3-syncer, and files that others put into the bucket."""
+
+    def __init__(self, site: IngestSite, client: S3Client, product_id: UUID, variant_id: str) -> None:
+        self.site = site
+        self.client = client
+        self.product_id = product_id
+        self.variant_id = variant_id
+
+    def key(self, name: str, weight: str = "250g") -> str:
+        return f"products/{self.product_id}/{weight}/hero-card/{name}"
+
+    async def put(self, name: str, content: bytes, weight: str = "250g") -> str:
+        key = self.key(name, weight)
+        await self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
+        return key
+
+    async def repair(self, *wanted: RecordRepair, product_id: UUID | None = None) -> list[dict[str, Any]]:
+        """The results of a command, as reconciler hears of them."""
+        command = RepairRecordsV1(
+            plan_id=new_id(), product_id=product_id or self.product_id, repairs=wanted, wanted_at=datetime.now(UTC)
+        )
+        assert await self.site.handlers.deliver(command)
+        answers = await self.told("catalog.records-repaired.v1")
+        answer = answers[-1]
+        assert answer["plan_id"] == str(command.plan_id)
+        assert [result["item_id"] for result in answer["results"]] == [str(one.item_id) for one in wanted]
+        results: list[dict[str, Any]] = answer["results"]
+        return results
+
+    async def one(self, action: str, key: str, **values: Any) -> dict[str, Any]:
+        wanted = RecordRepair.model_validate({"item_id": new_id(), "action": action, "object_key": key, **values})
+        return (await self.repair(wanted))[0]
+
+    async def told(self, event_type: str) -> list[dict[str, Any]]:
+        rows = await self.site.rows.fetch(
+            "SELECT payload FROM outbox WHERE headers->>'ce_type' = $1 ORDER BY id", event_type
+        )
+        return [json.loads(row["payload"]) for row in rows]
+
+    async def images(self) -> list[dict[str, Any]]:
+        answer = await self.site.api.get(f"/admin/products/{self.product_id}")
+        assert answer.status_code == 200, answer.text
+        images: list[dict[str, Any]] = answer.json()["images"]
+        return images
+
+    async def rows(self) -> list[dict[str, Any]]:
+        sql = "SELECT * FROM product_images WHERE product_id = $1 ORDER BY object_key"
+        return [dict(row) for row in await self.site.rows.fetch(sql, self.product_id)]
+
+
+@pytest.fixture
+async def shelf(database: TestDatabase, tmp_path: Path, object_store_server: ObjectStoreServer) -> AsyncIterator[Shelf]:
+    bucket = {
+        "s3_endpoint": object_store_server.endpoint,
+        "s3_access_key": SecretStr(object_store_server.access_key),
+        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        "product_change_wait_seconds": 0.0,
+    }
+    async with running_site(database, tmp_path / "media", **bucket) as site, object_store_server.client() as client:
+        product = (await site.api.post("/admin/products", json={"name": "Tee"})).json()
+        variant = await site.api.post(f"/admin/products/{product['id']}/variants", json={"weight": "250g"})
+        yield Shelf(site, client, UUID(product["id"]), variant.json()["id"])
+
+
+async def test_a_file_gets_its_record_from_its_path(shelf: Shelf) -> None:
+    key = await shelf.put("a b+c.jpg", b"picture")
+    disk = shelf.site.settings.media_root / key
+    disk.parent.mkdir(parents=True)
+    disk.write_bytes(b"picture")
+    result = await shelf.one("make", key, size_bytes=7)
+    assert (result["done"], result["code"]) == (True, None)
+    assert await shelf.images() == [
+        {
+            "id": result["image_id"],
+            "fileName": key,
+            "variantWeight": "250g",
+            "imageType": "hero-card",
+            "imageUrl": f"/product-images/{result['image_id']}",
+        }
+    ]
+    (fact,) = await shelf.told("catalog.product-image-changed.v1")
+    assert (fact["sha256"], fact["size_bytes"], fact["mime_type"], fact["on_disk"], fact["is_settled"]) == (
+        hashlib.sha256(b"picture").hexdigest(),
+        7,
+        "image/jpeg",
+        True,
+        True,
+    )
+    again = await shelf.one("make", key)
+    assert (again["done"], again["code"]) == (False, "already_recorded")
+    assert len(await shelf.rows()) == 1
+
+
+async def test_a_weight_that_no_variant_has_gets_a_disabled_one(shelf: Shelf) -> None:
+    key = await shelf.put("a.jpg", b"picture", "1 kg")
+    assert (await shelf.one("make", key))["done"]
+    product = (await shelf.site.api.get(f"/admin/products/{shelf.product_id}")).json()
+    assert [(one["weight"], one["isActive"]) for one in product["variants"]] == [("250g", True), ("1 kg", False)]
+    assert (await shelf.told("catalog.product-changed.v1"))[-1]["variants"][1]["weight"] == "1 kg"
+
+
+async def test_a_record_that_goes_can_come_back(shelf: Shelf) -> None:
+    key = await shelf.put("a.jpg", b"picture")
+    image_id = (await shelf.one("make", key))["image_id"]
+    (before,) = await shelf.rows()
+    refused = await shelf.one("remove", key, image_id=image_id, size_bytes=8)
+    assert (refused["done"], refused["code"]) == (False, "changed")
+    assert (await shelf.one("remove", key, image_id=image_id, size_bytes=7))["done"]
+    assert await shelf.rows() == []
+    gone = await shelf.one("remove", key, image_id=image_id)
+    assert (gone["done"], gone["code"]) == (False, "not_recorded")
+    for _ in range(2):
+        assert (await shelf.one("restore", key, image_id=image_id))["done"]
+        (after,) = await shelf.rows()
+        assert after | {"version": before["version"]} == before
+    facts = await shelf.told("catalog.product-image-changed.v1")
+    assert [(fact["version"], fact["is_removed"]) for fact in facts] == [(1, False), (2, True), (3, False)]
+
+
+async def test_a_record_takes_over_what_is_stored(shelf: Shelf) -> None:
+    key = await shelf.put("a.jpg", b"picture")
+    image_id = (await shelf.one("make", key))["image_id"]
+    await shelf.put("a.jpg", b"another one")
+    stale = await shelf.one("refresh", key, image_id=image_id, size_bytes=7)
+    assert (stale["done"], stale["code"]) == (False, "changed")
+    assert (await shelf.one("refresh", key, image_id=image_id, size_bytes=11))["done"]
+    (row,) = await shelf.rows()
+    assert (row["size_bytes"], row["sha256"]) == (11, hashlib.sha256(b"another one").hexdigest())
+    # Taking a refresh back names what the record told before, whatever is stored now.
+    former = hashlib.sha256(b"picture").hexdigest()
+    assert (await shelf.one("refresh", key, image_id=image_id, size_bytes=7, sha256=former))["done"]
+    (row,) = await shelf.rows()
+    assert (row["size_bytes"], row["sha256"]) == (7, former)
+
+
+async def test_what_does_not_fit_is_refused_alone(shelf: Shelf) -> None:
+    good = await shelf.put("good.jpg", b"picture")
+    outside = f"products/{shelf.product_id}/250g/poster/a.jpg"
+    await shelf.client.put_object(Bucket=BUCKET, Key=outside, Body=b"x")
+    foreign = await shelf.put("a.jpg", b"x")
+    wanted = [
+        RecordRepair(item_id=new_id(), action="make", object_key=outside),
+        RecordRepair(item_id=new_id(), action="make", object_key=shelf.key("missing.jpg")),
+        RecordRepair(item_id=new_id(), action="make", object_key=foreign, size_bytes=5),
+        RecordRepair(item_id=new_id(), action="make", object_key=foreign.replace(str(shelf.product_id), str(new_id()))),
+        RecordRepair(item_id=new_id(), action="refresh", object_key=good, sha256="0" * 64, size_bytes=1),
+        RecordRepair(item_id=new_id(), action="restore", object_key=good, image_id=new_id()),
+        RecordRepair(item_id=new_id(), action="make", object_key=good, image_type=ProductImageType.HERO_CARD),
+    ]
+    results = await shelf.repair(*wanted)
+    assert [result["code"] for result in results] == [
+        "outside_layout",
+        "object_missing",
+        "changed",
+        "object_missing",
+        "not_recorded",
+        "not_kept",
+        None,
+    ]
+    assert [image["fileName"] for image in await shelf.images()] == [good]
+    unknown = await shelf.repair(wanted[6], product_id=new_id())
+    assert unknown[0]["code"] == "product_unknown"
+
+
+async def test_a_record_in_a_change_is_left_alone(shelf: Shelf) -> None:
+    key = await shelf.put("a.jpg", b"picture")
+    image_id = (await shelf.one("make", key))["image_id"]
+    url = f"/admin/products/{shelf.product_id}/variants/{shelf.variant_id}"
+    assert (await shelf.site.api.patch(url, json={"weight": "300g"})).status_code == 202
+    arriving = await shelf.put("a.jpg", b"picture", "300g")
+    before = await shelf.rows()
+    for action, wanted_key in (("remove", key), ("refresh", key), ("make", arriving), ("make", key)):
+        result = await shelf.one(action, wanted_key)
+        assert (result["done"], result["code"]) == (False, "in_change"), action
+    assert await shelf.rows() == before
+    # The change fails, and the record is as it was: then it may be repaired.
+    (task,) = await shelf.told("sync.run-file-task.v1")
+    failed = FileStepResult(status="failed", code="conflict", detail="other bytes")
+    ended = FileTaskEndedV1(
+        task_id=task["task_id"],
+        scope=task["scope"],
+        succeeded=False,
+        results=(failed,) * len(task["steps"]),
+        ended_at=datetime.now(UTC),
+    )
+    assert await shelf.site.handlers.deliver(ended)
+    assert (await shelf.one("remove", key, image_id=image_id))["done"]
+
+
+async def test_while_the_bucket_is_away_a_repair_waits(shelf: Shelf, object_store_server: ObjectStoreServer) -> None:
+    key = await shelf.put("a.jpg", b"picture")
+    await object_store_server.stop()
+    try:
+        with pytest.raises(Postponed, match="store_away"):
+            await shelf.one("make", key)
+    finally:
+        await object_store_server.start()
+    assert await shelf.rows() == []
+    assert (await shelf.one("make", key))["done"]
+
+
+async def test_an_answer_that_is_told_again_brings_nothing_on(shelf: Shelf) -> None:
+    key = await shelf.put("a.jpg", b"picture")
+    image_id = (await shelf.one("make", key))["image_id"]
+    answer = await shelf.site.api.delete(f"/admin/products/{shelf.product_id}/images/{image_id}")
+    assert answer.status_code == 202
+    (task,) = await shelf.told("sync.run-file-task.v1")
+    ended = FileTaskEndedV1(
+        task_id=task["task_id"],
+        scope=task["scope"],
+        succeeded=True,
+        results=(FileStepResult(status="done"),) * len(task["steps"]),
+        ended_at=datetime.now(UTC),
+    )
+    event_id = new_id()
+    assert await shelf.site.handlers.deliver(ended, event_id=event_id)
+    assert not await shelf.site.handlers.deliver(ended, event_id=event_id)
+    assert await shelf.site.handlers.deliver(ended)
+    job = (await shelf.site.api.get(answer.headers["location"])).json()
+    assert (job["status"], job["kind"], job["error"]) == ("completed", "delete_image", None)
+    facts = await shelf.told("catalog.product-image-changed.v1")
+    assert [(fact["version"], fact["is_removed"]) for fact in facts] == [(1, False), (2, False), (3, True)]
