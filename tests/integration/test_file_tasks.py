@@ -217,6 +217,15 @@ async def test_only_what_is_meant_is_removed(tasks: Tasks) -> None:
     assert (answer["succeeded"], await tasks.content("a")) == (True, None)
 
 
+async def test_only_what_is_meant_is_copied(tasks: Tasks) -> None:
+    await tasks.put("a")
+    head = await tasks.world.client.head_object(Bucket=BUCKET, Key=tasks.key("a"))
+    answer = await tasks.run(tasks.copy("a", "b", etag="0" * 32))
+    assert (answer["succeeded"], answer["results"][0]["code"]) == (False, "changed")
+    assert await tasks.content("b") is None
+    assert (await tasks.run(tasks.copy("a", "b", etag=head["ETag"].strip('"'))))["succeeded"]
+
+
 async def test_damaged_bytes_are_not_passed_on(tasks: Tasks) -> None:
     await tasks.put("damaged")
     meant = {"sha256": sha256(b"what it should hold")}

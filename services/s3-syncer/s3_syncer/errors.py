@@ -25,7 +25,7 @@ def conflict(key: str, store: str) -> PermanentError:
 
 
 def changed(key: str, store: str) -> PermanentError:
-    return PermanentError("changed", f"{key!r} in {store} is no longer what was to be removed; it was left alone")
+    return PermanentError("changed", f"{key!r} in {store} is not what was meant any more; it was left alone")
 
 
 def source_missing(key: str, store: str) -> PermanentError:

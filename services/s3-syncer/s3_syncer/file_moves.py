@@ -7,6 +7,7 @@ from s3_syncer.file_steps import (
     Found,
     Intent,
     StepRecord,
+    changed_source,
     copied,
     planned_copy,
     planned_removal,
@@ -39,6 +40,8 @@ class FileMoves:
         source = await self._found(step.source)
         if source is None:
             return without_source(step)
+        if step.etag not in (None, source.etag):
+            return changed_source(step)
         if step.sha256 is not None and source.sha256 != step.sha256:
             raise ChecksumMismatch(step.source.key, step.sha256, source.sha256)
         return planned_copy(step, source.sha256, target)

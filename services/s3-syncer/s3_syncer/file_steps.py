@@ -93,6 +93,12 @@ def without_source(step: FileStep) -> StepRecord:
     return refused(Failure.of(errors.source_missing(step.source.key, step.source.place), 1))
 
 
+def changed_source(step: FileStep) -> StepRecord:
+    """For a copy whose source is no longer the one that was meant."""
+    assert step.source is not None
+    return refused(Failure.of(errors.changed(step.source.key, step.source.place), 1))
+
+
 def refused(failure: Failure) -> StepRecord:
     return StepRecord(intent=Intent.REFUSED, result=failed(failure))
 
