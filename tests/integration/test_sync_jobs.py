@@ -11,21 +11,26 @@ from uuid import UUID
 
 import pytest
 
+from s3_syncer import errors
 from s3_syncer.batch import Batches
+from s3_syncer.jobs import Medium, Outcome
+from s3_syncer.local_first import CopyToBucket
 from s3_syncer.one_medium import OneMedium
+from s3_syncer.outages import Stopped
 from s3_syncer.planner import Planner
 from s3_syncer.settings import S3SyncerSettings
-from s3_syncer.transfers import Transfers
+from s3_syncer.transfers import Order, Transfers
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import Envelope, Event, RunSyncBatchV1, StartSyncJobV1, SyncOperation
+from shared.events import CancelSyncJobV1, Envelope, Event, RunSyncBatchV1, StartSyncJobV1, SyncOperation
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled, TransientError
 from shared.messaging.retry import RetryPolicy
+from shared.storage.errors import StoreUnavailable
 from shared.storage.local_disk import LocalDiskStore
 from shared.testing.databases import TestDatabase
-from tests.sync_world import start_command
+from tests.sync_world import USER, start_command
 
 pytestmark = pytest.mark.stack
 
@@ -35,10 +40,15 @@ class Jobs:
 
     def __init__(self, database: Database, settings: S3SyncerSettings, disk: LocalDiskStore) -> None:
         self.database = database
-        work = UnitOfWork(database, source="/mediabus/s3-syncer", schema="sync")
-        self.planner = Planner(work)
+        self.disk = disk
+        self._settings = settings
+        self._work = UnitOfWork(database, source="/mediabus/s3-syncer", schema="sync")
+        self.planner = Planner(self._work)
+        self.batches = self.batches_with(Transfers(disk, None))
+
+    def batches_with(self, transfers: Transfers) -> Batches:
         once = RetryPolicy(attempts=1)
-        self.batches = Batches(work, OneMedium(Transfers(disk, None), once, in_flight=8), settings)
+        return Batches(self._work, OneMedium(transfers, once, in_flight=8), self._settings)
 
     async def media(self, count: int) -> list[UUID]:
         """Media of which nothing is stored: each fails at once, for its own reason."""
@@ -160,6 +170,42 @@ async def test_unknown_ids_are_looked_for_before_the_job_is_made(jobs: Jobs) -> 
     assert not await jobs.rows("SELECT 1 FROM jobs")
     await jobs.planner.plan(command, delivery_of(command), is_last_attempt=True)
     assert await jobs.counts(command.job_id) == (4, 0, 1)
+
+
+async def test_a_job_that_is_cancelled_while_its_batch_finds_the_bucket_away_ends_with_that_turn(jobs: Jobs) -> None:
+    """The cancellation leaves a batch in hand to itself, so that batch must not be put off without having seen it."""
+    command = start_command(SyncOperation.DELETE_LOCAL, await jobs.media(3))
+    await jobs.planner.plan(command, delivery_of(command), is_last_attempt=True)
+
+    class Away(Transfers):
+        async def carry_out(self, order: Order, medium: Medium) -> Outcome:
+            cancel = CancelSyncJobV1(job_id=command.job_id, requested_by=USER, requested_at=command.requested_at)
+            await jobs.planner.cancel(command.job_id, delivery_of(cancel))
+            assert await jobs.ends_told(command.job_id) == [], "its media are held: the batch is in hand"
+            raise errors.bucket_away("gone")
+
+    batches = jobs.batches_with(Away(jobs.disk, None))
+    await batches.run(command.job_id, delivery_of(RunSyncBatchV1(job_id=command.job_id)))
+    assert await jobs.ends_told(command.job_id) == ["cancelled"]
+    assert await jobs.counts(command.job_id) == (3, 0, 0)
+    assert not await jobs.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
+
+
+async def test_a_store_that_fails_after_the_cancellation_fails_no_file(jobs: Jobs) -> None:
+    """Whether the store is away or the file is at fault is asked of the store, which may take its time to answer."""
+    stop = asyncio.Event()
+
+    class Failing(Transfers):
+        async def carry_out(self, order: Order, medium: Medium) -> Outcome:
+            stop.set()
+            raise StoreUnavailable("s3", "no answer")
+
+        async def check(self) -> None:
+            raise AssertionError("nobody wants to know any more")
+
+    one = OneMedium(Failing(jobs.disk, None), RetryPolicy(attempts=1), in_flight=1)
+    with pytest.raises(Stopped):
+        await one.work(CopyToBucket(), Medium(new_id(), 1, (), on_disk=True, in_bucket=False), stop)
 
 
 async def test_a_batch_that_is_given_up_ends_its_parent_too(jobs: Jobs) -> None:

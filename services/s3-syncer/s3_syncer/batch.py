@@ -53,10 +53,21 @@ class Batches:
         try:
             job = await self._start(job_id)
             if job is not None and job.finished_at is None:
-                await _Run(job, self._unit_of_work, self._media, self._settings).work()
+                await self._work_on(job)
             await self._end(job_id, delivery)
         finally:
             self.in_hand -= 1
+
+    async def _work_on(self, job: Job) -> None:
+        try:
+            await _Run(job, self._unit_of_work, self._media, self._settings).work()
+        except Postponed:
+            # Asked once its media are free: who cancelled the job before left its end to this batch, and who does so
+            # from now on ends it without waiting for the batch to come back. Open removals are the sweep's then.
+            async with self._unit_of_work.begin() as transaction:
+                now = await SyncRepository(transaction.connection).job(job.job_id)
+            if now is None or not now.cancel_requested:
+                raise
 
     async def give_up(self, job_id: UUID, delivery: Delivery, error: Exception) -> None:
         """End a batch that failed unexpectedly for the last time: its remaining files fail with the reason."""

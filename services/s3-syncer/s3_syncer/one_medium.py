@@ -38,15 +38,15 @@ class OneMedium:
         used up by that. Raises Stopped instead of making a further attempt once `stop` is set.
         """
         outcome = await in_attempts(
-            lambda: self.attempt(order, medium), self._retries, what=str(medium.media_id), stop=stop
+            lambda: self.attempt(order, medium, stop), self._retries, what=str(medium.media_id), stop=stop
         )
         if isinstance(outcome, Failure):
             return Outcome.failed(medium, outcome.code, outcome.detail)
         return outcome
 
-    async def attempt(self, order: Order, medium: Medium) -> Outcome:
+    async def attempt(self, order: Order, medium: Medium, stop: asyncio.Event | None = None) -> Outcome:
         """One attempt. Raises like `work`, and the error of the file."""
-        async with self._outages.told_apart(), self._slots:
+        async with self._outages.told_apart(stop), self._slots:
             return await self._transfers.carry_out(order, medium)
 
     async def remove(self, removals: Sequence[Removal]) -> None:

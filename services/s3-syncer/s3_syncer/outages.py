@@ -29,7 +29,7 @@ class FileError(TransientError):
 
 
 class Stopped(Exception):
-    """Nobody wants the work any more: it failed, may be tried again, and was not."""
+    """Nobody wants the work any more: it failed, and neither was it tried again nor was it asked why."""
 
 
 class Outages:
@@ -39,11 +39,11 @@ class Outages:
         self._check = check
 
     @asynccontextmanager
-    async def told_apart(self) -> AsyncIterator[None]:
+    async def told_apart(self, stop: asyncio.Event | None = None) -> AsyncIterator[None]:
         """Turn what a store raises in the block into the error of the file, or into what says that a store is away.
 
         Raises FileError; Postponed when the bucket is away, full or refuses the credentials; InfrastructureUnavailable
-        when the disk is away or full. Everything else passes.
+        when the disk is away or full. Everything else passes. Raises Stopped when `stop` is set before it is known.
         """
         try:
             yield
@@ -53,12 +53,14 @@ class Outages:
                 raise
             raise errors.bucket_away(str(error)) from error
         except (StoreUnavailable, StoreRefused) as error:
-            await self.require_stores()
+            await self.require_stores(stop)
             raise FileError(error) from error
 
-    async def require_stores(self) -> None:
+    async def require_stores(self, stop: asyncio.Event | None = None) -> None:
         """Return when both stores answer: then an error was the file's."""
         for delay_seconds in (CHECK_AGAIN_SECONDS, None):
+            if stop is not None and stop.is_set():
+                raise Stopped
             try:
                 await self._check()
             except (StoreUnavailable, StoreRefused) as error:
@@ -85,7 +87,7 @@ async def in_attempts(
     while True:
         try:
             return await work()
-        except (Postponed, InfrastructureUnavailable):
+        except (Postponed, InfrastructureUnavailable, Stopped):
             raise
         except Exception as error:
             failure = Failure.of(error, attempt)
