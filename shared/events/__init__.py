@@ -45,6 +45,7 @@ from shared.events.reconcile import (
     StartReconcileRunV1,
 )
 from shared.events.revisions import MediaRevisionSupersededV1
+from shared.events.schedule import ScheduleDueV1
 from shared.events.settings import (
     DEFAULT_VARIANTS,
     EntityTypeSettings,
@@ -112,6 +113,7 @@ __all__ = [
     "RunFileTaskV1",
     "RunStatus",
     "RunSyncBatchV1",
+    "ScheduleDueV1",
     "SettingsChangedV1",
     "StartReconcileRunV1",
     "StartSyncJobV1",

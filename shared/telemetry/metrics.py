@@ -82,6 +82,12 @@ facts_lost_total = Counter(
 
 # --- the bucket -------------------------------------------------------------------------------------------------------
 
+bucket_events_missed_total = Counter(
+    "bucket_events_missed",
+    "Objects that the sweep found created or removed and no notification had told of; they are handled all the same. "
+    "Rising steadily: see whether the bucket's notifications are set and arrive.",
+    ["happened"],
+)
 bucket_notifications_total = Counter(
     "mediabus_bucket_notifications",
     "Records that the store posted to the webhook: stored, ignored (nothing was written or removed), invalid. "

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from reconciler.alerts import Alerts, channels_of
 from reconciler.checks import Checks
 from reconciler.commands import Commands
 from reconciler.comparing import Comparing
 from reconciler.executing import Executing
 from reconciler.freshness import Freshness
-from reconciler.handlers import register_checks, register_read_models, register_runs
+from reconciler.handlers import register_bucket, register_checks, register_clock, register_read_models, register_runs
 from reconciler.looking import Looking
+from reconciler.nightly import NightlyClock, NightlyRun
 from reconciler.planning import Guard
+from reconciler.quarantine import QuarantineExpiry
 from reconciler.runner import Runner
 from reconciler.settings import ReconcilerSettings
+from reconciler.sweep import Sweep
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
@@ -33,14 +37,23 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     looking = Looking(stores, freshness, settings)
     checks = Checks(service.unit_of_work, looking, service.publisher, at_once=settings.checks_at_once)
     guard = Guard(settings.guard_files, settings.guard_share, settings.guard_most_files)
-    executing = Executing(service.unit_of_work, stores, checks, in_flight=settings.items_in_flight)
-    comparing = Comparing(service.unit_of_work, looking, checks, guard)
+    alerts = Alerts(service.unit_of_work, channels_of(settings))
+    executing = Executing(service.unit_of_work, stores, checks, alerts, in_flight=settings.items_in_flight)
+    comparing = Comparing(service.unit_of_work, looking, checks, guard, alerts)
     runner = Runner(service.unit_of_work, comparing, executing, settings)
     register_read_models(service.consumer, service.unit_of_work)
     register_checks(service.consumer, checks, settings.checks_at_once)
     register_runs(service.consumer, Commands(service.unit_of_work), executing)
     service.background(runner.listen, "news of runs")
     service.background(runner.run, "runs")
+    register_bucket(service.consumer, service.unit_of_work, settings.sweep_prefixes)
+    register_clock(service.consumer, NightlyRun(service.unit_of_work))
+    if stores.bucket is not None:
+        service.background(Sweep(service.unit_of_work, stores.bucket, settings).run, "sweep of the bucket")
+    if settings.nightly_enabled:
+        service.background(NightlyClock(service.unit_of_work, settings.nightly_at).run, "nightly clock")
+    service.background(QuarantineExpiry(service.unit_of_work, settings.quarantine_kept_seconds).run, "quarantine")
+    service.background(alerts.run, "alerts")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from reconciler.alerts import Alerts
 from reconciler.checks import Checks
 from reconciler.errors import NoSuchProduct, NotComparable
 from reconciler.looking import Looking
@@ -24,11 +25,14 @@ WAITS_TO_BE_READ = "whoever asked for the plan wants to read it first"
 class Comparing:
     """Compares the scope of a run and keeps the plan; plan and comparison commit together or not at all."""
 
-    def __init__(self, unit_of_work: UnitOfWork, looking: Looking, checks: Checks, guard: Guard) -> None:
+    def __init__(
+        self, unit_of_work: UnitOfWork, looking: Looking, checks: Checks, guard: Guard, alerts: Alerts
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._looking = looking
         self._checks = checks
         self._guard = guard
+        self._alerts = alerts
 
     async def compare(self, run: Run) -> None:
         """Make the plan of a run, and have it carried out unless somebody has to agree first."""
@@ -39,7 +43,7 @@ class Comparing:
         except NotComparable as error:
             async with self._unit_of_work.begin() as transaction:
                 failed = await Runs(transaction.connection).move(run.run_id, Stage.FAILED, error=str(error))
-                transaction.publish(failed.told())
+                await self._alerts.tell(transaction, failed)
 
     async def _plan(self, transaction: Transaction, run: Run) -> None:
         runs, records = Runs(transaction.connection), ReadModels(transaction.connection)
@@ -66,7 +70,7 @@ class Comparing:
             moved = await runs.move(run.run_id, Stage.AWAITING_APPROVAL, counts=counts, needs_approval_because=reason)
         else:
             moved = await runs.move(run.run_id, Stage.EXECUTING, counts=counts, wants_work=True)
-        transaction.publish(moved.told())
+        await self._alerts.tell(transaction, moved)
 
     def _reason_to_wait(self, run: Run, counts: RunCounts, files_in_scope: int) -> str | None:
         return WAITS_TO_BE_READ if not run.approves else self._guard.objection(counts, files_in_scope)

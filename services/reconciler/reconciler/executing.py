@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from reconciler.alerts import Alerts
 from reconciler.checks import Checks
 from reconciler.errors import NotComparable
 from reconciler.planning import (
@@ -45,10 +46,13 @@ REFERENCED = "referenced"
 class Executing:
     """Sends what is due of a plan and takes the outcomes; the last one ends the run."""
 
-    def __init__(self, unit_of_work: UnitOfWork, stores: Stores, checks: Checks, *, in_flight: int) -> None:
+    def __init__(
+        self, unit_of_work: UnitOfWork, stores: Stores, checks: Checks, alerts: Alerts, *, in_flight: int
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._stores = stores
         self._checks = checks
+        self._alerts = alerts
         self._in_flight = in_flight
 
     # --- carrying out ---------------------------------------------------------------------------------------------
@@ -139,7 +143,7 @@ class Executing:
         except NotComparable as problem:
             error = f"the plan is carried out; how things stand now is not known: {problem}"
         ended = await runs.move(run.run_id, stage, counts=counts, result=result, error=error)
-        transaction.publish(ended.told())
+        await self._alerts.tell(transaction, ended)
         # Whoever waited for this run to end may begin.
         await runs.wake()
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler.checks import Checks
 from reconciler.commands import Commands
 from reconciler.executing import Executing
+from reconciler.nightly import NightlyRun
+from reconciler.repositories.known_objects import KnownObjects
 from reconciler.repositories.read_models import ReadModels
+from reconciler.sweep import is_swept
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
+    BucketObjectV1,
     CheckConsistencyV1,
     DecideOnPlanV1,
     DescribePlanV1,
@@ -17,6 +23,7 @@ from shared.events import (
     ProductChangedV1,
     ProductImageChangedV1,
     RecordsRepairedV1,
+    ScheduleDueV1,
     StartReconcileRunV1,
 )
 from shared.messaging.consumer import Consumer
@@ -89,3 +96,19 @@ def register_runs(consumer: Consumer, commands: Commands, executing: Executing) 
     @consumer.on(RecordsRepairedV1)
     async def records_repaired(event: RecordsRepairedV1, delivery: Delivery) -> None:
         await executing.records_repaired(event, delivery)
+
+
+def register_bucket(consumer: Consumer, unit_of_work: UnitOfWork, prefixes: Sequence[str]) -> None:
+    """What the bucket tells; the sweep looks for what it does not."""
+
+    @consumer.on(BucketObjectV1)
+    async def know_object(event: BucketObjectV1, delivery: Delivery) -> None:
+        if is_swept(event.object_key, prefixes):
+            async with unit_of_work.begin(delivery) as transaction:
+                await KnownObjects(transaction.connection).know(event)
+
+
+def register_clock(consumer: Consumer, nightly: NightlyRun) -> None:
+    @consumer.on(ScheduleDueV1)
+    async def begin_nightly_run(event: ScheduleDueV1, delivery: Delivery) -> None:
+        await nightly.begin(event, delivery)

@@ -28,6 +28,9 @@ class ReconcilerSettings(ServiceSettings):
 
     sweep_every_seconds: float = Field(default=180.0, gt=0, description="between looks for what no notification told")
     sweep_grace_seconds: float = Field(default=30.0, ge=0, description="how long a notification may take")
+    sweep_prefixes: tuple[str, ...] = Field(
+        default=("events/", "products/", "uploads/"), description="JSON list: where others write"
+    )
     sweep_page: int = Field(default=10_000, ge=1, description="objects per turn of the sweep")
 
     scrub_enabled: bool = True

@@ -154,7 +154,7 @@ class Runs:
     async def item_of_task(self, task_id: UUID) -> KeptItem | None:
         """The item under way as this task; None for tasks of others, and for those that were told of before."""
         row = await self._connection.fetchrow(QUERIES["item_of_task"], task_id)
-        return _kept(row) if row else None
+        return kept_item(row) if row else None
 
     async def outcome_counts(self, plan_id: UUID, failed: Sequence[str]) -> tuple[int, int]:
         """Items that are done, and those with one of the statuses in `failed`."""
@@ -167,7 +167,7 @@ class Runs:
         return [(row["owner_id"], f"{row['object_key']}: {row['detail']}") for row in rows]
 
     async def items_page(self, plan_id: UUID, after: int, limit: int) -> list[KeptItem]:
-        return [_kept(row) for row in await self._connection.fetch(QUERIES["items_page"], plan_id, after, limit)]
+        return [kept_item(row) for row in await self._connection.fetch(QUERIES["items_page"], plan_id, after, limit)]
 
     async def has_expired_items(self, plan_id: UUID) -> bool:
         return bool(await self._connection.fetchval(QUERIES["has_expired_items"], plan_id))
@@ -238,7 +238,7 @@ def _item(row: Mapping[str, Any]) -> PlanItem:
     )
 
 
-def _kept(row: Mapping[str, Any]) -> KeptItem:
+def kept_item(row: Mapping[str, Any]) -> KeptItem:
     return KeptItem(
         _item(row), row["plan_id"], row["position"], row["status"], row["code"], row["detail"], row["is_expired"]
     )

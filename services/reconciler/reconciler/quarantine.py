@@ -1,0 +1,53 @@
+"""What was removed is gone for good after its time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from reconciler.planning import quarantine_key
+from reconciler.repositories.schedule import Schedule
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import FileAt, FilePlace, FileStep, RunFileTaskV1
+from shared.identifiers import new_id
+
+EVERY_SECONDS = 600.0
+FILES_AT_ONCE = 100
+SCOPE = "quarantine"
+
+
+class QuarantineExpiry:
+    """Has files removed from quarantine; from then on their plan can't be undone."""
+
+    def __init__(self, unit_of_work: UnitOfWork, kept_seconds: float) -> None:
+        self._unit_of_work = unit_of_work
+        self._kept_seconds = kept_seconds
+
+    async def run(self) -> None:
+        """Look now and then for as long as the process lives; returns only by cancellation."""
+        while True:
+            while await self.turn():
+                pass
+            await asyncio.sleep(min(EVERY_SECONDS, self._kept_seconds))
+
+    async def turn(self) -> bool:
+        """Whether there was something to remove. The mark and the command are one transaction."""
+        async with self._unit_of_work.begin() as transaction:
+            schedule = Schedule(transaction.connection)
+            items = await schedule.expired_items(self._kept_seconds, FILES_AT_ONCE)
+            if not items:
+                return False
+            await schedule.expire([kept.item.item_id for kept in items])
+            steps = tuple(
+                FileStep(
+                    kind="remove",
+                    target=FileAt(place=FilePlace.BUCKET, key=quarantine_key(kept.plan_id, kept.item)),
+                )
+                for kept in items
+            )
+            transaction.publish(
+                RunFileTaskV1(
+                    task_id=new_id(), scope=SCOPE, steps=steps, is_atomic=False, requested_at=datetime.now(UTC)
+                )
+            )
+        return True

@@ -1,0 +1,39 @@
+-- Whether the moment is news. The first one that is ever seen is only noted: it was due before there was a clock.
+-- name: pass
+WITH before AS (SELECT last_due_at FROM schedule WHERE name = $1),
+noted AS (
+    INSERT INTO schedule (name, last_due_at) VALUES ($1, $2)
+    ON CONFLICT (name) DO UPDATE SET last_due_at = excluded.last_due_at
+    WHERE schedule.last_due_at < excluded.last_due_at
+    RETURNING 1
+)
+SELECT EXISTS (SELECT 1 FROM noted) AND EXISTS (SELECT 1 FROM before);
+
+-- name: add_alert
+INSERT INTO alerts (alert_id, channel, subject, body)
+SELECT $1, channel, $3, $4 FROM unnest($2::text[]) AS channel
+ON CONFLICT DO NOTHING;
+
+-- name: due_alerts
+SELECT alert_id, channel, subject, body, attempts FROM alerts
+WHERE ended_at IS NULL AND due_at <= clock_timestamp()
+ORDER BY due_at LIMIT 10 FOR UPDATE SKIP LOCKED;
+
+-- name: alert_sent
+UPDATE alerts SET ended_at = clock_timestamp(), attempts = attempts + 1, error = NULL
+WHERE alert_id = $1 AND channel = $2;
+
+-- name: alert_failed
+UPDATE alerts
+SET attempts = attempts + 1, error = $3, due_at = clock_timestamp() + make_interval(secs => $4),
+    ended_at = CASE WHEN $5 THEN clock_timestamp() END
+WHERE alert_id = $1 AND channel = $2;
+
+-- name: expired_items
+SELECT * FROM plan_items
+WHERE status IN ('done', 'undo_failed') AND NOT is_expired AND (action = 'remove' OR replaces)
+  AND ended_at < clock_timestamp() - make_interval(secs => $1)
+ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED;
+
+-- name: expire
+UPDATE plan_items SET is_expired = true WHERE item_id = ANY($1);

@@ -1,0 +1,428 @@
+"""What reconciler does by itself: the sweep, the nightly clock, alerts, the end of quarantine; on PostgreSQL and S3."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+
+from deploy.local.object_store import ObjectStoreServer
+from deploy.local.ports import free_port
+from reconciler.alerts import Alerts, channels_of
+from reconciler.comparison import FileClass
+from reconciler.nightly import NightlyClock, NightlyRun
+from reconciler.planning import Action, PlanItem
+from reconciler.quarantine import QuarantineExpiry
+from reconciler.repositories.known_objects import KnownObjects
+from reconciler.repositories.runs import Runs
+from reconciler.runs import Stage
+from reconciler.settings import ReconcilerSettings
+from reconciler.sweep import Sweep
+from shared.db.pool import Database
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import (
+    BucketObjectV1,
+    Envelope,
+    Event,
+    FilePlace,
+    ReconcileScope,
+    RunCounts,
+    ScheduleDueV1,
+    StartReconcileRunV1,
+)
+from shared.identifiers import new_id
+from shared.messaging.delivery import Delivery
+from shared.messaging.errors import AlreadyHandled
+from shared.storage.errors import StoreUnavailable
+from shared.storage.s3 import S3Store
+from shared.storage.settings import S3Settings
+from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
+
+pytestmark = pytest.mark.stack
+BUCKET = "mediabus"
+
+
+@dataclass
+class Reconciler:
+    """Its database, its settings, and what it would publish."""
+
+    database: Database
+    folder: Path
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.work = UnitOfWork(self.database, source="/mediabus/reconciler", schema="reconcile")
+
+    def settings(self, **changes: Any) -> ReconcilerSettings:
+        return ReconcilerSettings(
+            postgres_dsn=SecretStr(self.database.dsn),
+            kafka_bootstrap="unused",
+            media_root=self.folder,
+            http_port=1,
+            **changes,
+        )
+
+    async def rows(self, sql: str, *arguments: object) -> list[Any]:
+        async with self.database.connection() as connection:
+            return list(await connection.fetch(sql, *arguments))
+
+    async def told(self, event_type: type[Event]) -> list[dict[str, Any]]:
+        """What was published of one type, oldest first."""
+        sql = "SELECT payload FROM outbox WHERE headers->>'ce_type' = $1 ORDER BY id"
+        return [json.loads(row["payload"]) for row in await self.rows(sql, event_type.event_type)]
+
+
+@pytest.fixture
+async def reconciler(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Reconciler]:
+    opened = Database(database.dsn("reconciler"), application_name="test")
+    yield Reconciler(opened, tmp_path)
+    await opened.close()
+
+
+def delivery_of(event: Event) -> Delivery:
+    envelope = Envelope.new(event, "/test")
+    return Delivery("reconciler", envelope, event.topic.name, 0, 0, event.key().encode(), {}, event.payload(), 1)
+
+
+# --- the sweep --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Swept:
+    """A prefix of its own in the bucket, and the sweep of it."""
+
+    reconciler: Reconciler
+    store: S3Store
+    prefix: str
+
+    def sweep(self, **changes: Any) -> Sweep:
+        defaults = {"sweep_prefixes": (self.prefix,), "sweep_grace_seconds": 0, "sweep_every_seconds": 0.001}
+        return Sweep(self.reconciler.work, self.store, self.reconciler.settings(**{**defaults, **changes}))
+
+    async def put(self, name: str, content: bytes = b"x") -> str:
+        await self.store.put_bytes(self.prefix + name, content)
+        return self.prefix + name
+
+    async def notify(self, key: str, happened: Any, **changes: Any) -> None:
+        values: dict[str, Any] = {"happened_at": datetime.now(UTC), "event_name": "s3:Object", "told_by": "webhook"}
+        event = BucketObjectV1(bucket=BUCKET, object_key=key, happened=happened, **{**values, **changes})
+        async with self.reconciler.work.begin() as transaction:
+            await KnownObjects(transaction.connection).know(event)
+
+    async def told(self) -> list[tuple[str, str]]:
+        """What the sweep told, and that all of it says so."""
+        events = await self.reconciler.told(BucketObjectV1)
+        assert {event["told_by"] for event in events} <= {"sweep"}
+        return [(event["happened"], event["object_key"].removeprefix(self.prefix)) for event in events]
+
+
+@pytest.fixture
+async def swept(reconciler: Reconciler, object_store_server: ObjectStoreServer) -> AsyncIterator[Swept]:
+    settings = S3Settings(
+        endpoint=object_store_server.endpoint,
+        bucket=BUCKET,
+        access_key=SecretStr(object_store_server.access_key),
+        secret_key=SecretStr(object_store_server.secret_key),
+    )
+    async with S3Store(settings) as store:
+        made = Swept(reconciler, store, f"products/{new_id()}/")
+        yield made
+        async for info in store.list(made.prefix):
+            await store.delete(info.key)
+
+
+def missed(happened: str) -> float:
+    return REGISTRY.get_sample_value("bucket_events_missed_total", {"happened": happened}) or 0.0
+
+
+async def test_what_no_notification_told_of_is_told_once_and_counted(swept: Swept) -> None:
+    before = missed("created")
+    told_of = await swept.put("a told.png")
+    await swept.notify(told_of, "created", etag=(await _etag(swept, told_of)))
+    await swept.put("b+missed.png")
+    sweep = swept.sweep()
+    assert await sweep.turn()
+    assert await swept.told() == [("created", "b+missed.png")]
+    await eventually(sweep.turn, why="another round is due")
+    assert await swept.told() == [("created", "b+missed.png")]
+    assert missed("created") == before + 1
+
+
+async def _etag(swept: Swept, key: str) -> str:
+    info = await swept.store.stat(key)
+    assert info is not None
+    return info.etag
+
+
+async def test_an_overwritten_object_and_a_removed_one_are_told(swept: Swept) -> None:
+    sweep = swept.sweep()
+    overwritten, removed = await swept.put("a.png"), await swept.put("b.png")
+    await sweep.turn()
+    await swept.put("a.png", b"other")
+    await swept.store.delete(removed)
+    await eventually(sweep.turn, why="another round is due")
+    assert (await swept.told())[2:] == [("created", "a.png"), ("removed", "b.png")]
+    await eventually(sweep.turn, why="a third round is due")
+    assert len(await swept.told()) == 4
+    assert overwritten in {info.key async for info in swept.store.list(swept.prefix)}
+
+
+async def test_pages_go_on_at_the_cursor_and_miss_nothing(swept: Swept) -> None:
+    names = [f"{number:02}.png" for number in range(10)]
+    for name in names:
+        await swept.put(name)
+    await swept.notify(swept.prefix + "055-gone.png", "created")
+    sweep = swept.sweep(sweep_page=3)
+    for _ in range(4):
+        assert await sweep.turn()
+    (row,) = await swept.reconciler.rows("SELECT cursor, rounds FROM sweeps")
+    assert (row["cursor"], row["rounds"]) == ("", 1)
+    told = await swept.told()
+    assert sorted(told) == sorted([*(("created", name) for name in names), ("removed", "055-gone.png")])
+
+
+async def test_what_may_still_be_told_is_waited_for(swept: Swept) -> None:
+    await swept.put("young.png")
+    await swept.sweep(sweep_grace_seconds=60).turn()
+    assert await swept.told() == []
+
+
+async def test_a_late_notification_of_something_older_changes_nothing(swept: Swept) -> None:
+    key = swept.prefix + "a.png"
+    now = datetime.now(UTC)
+    await swept.notify(key, "removed", sequencer="0002", happened_at=now)
+    await swept.notify(key, "created", sequencer="0001", etag="old", happened_at=now + timedelta(seconds=1))
+    (row,) = await swept.reconciler.rows("SELECT is_removed FROM known_objects")
+    assert row["is_removed"]
+    await swept.sweep().turn()
+    assert await swept.told() == []
+
+
+async def test_a_listing_that_breaks_off_leaves_no_trace(swept: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
+    await swept.put("a.png")
+    await swept.notify(swept.prefix + "b.png", "created")
+    whole = swept.store.list
+
+    async def broken(prefix: str = "", *, start_after: str = "") -> AsyncIterator[Any]:
+        async for info in whole(prefix, start_after=start_after):
+            yield info
+        raise StoreUnavailable("s3", "cut off")
+
+    monkeypatch.setattr(swept.store, "list", broken)
+    with pytest.raises(StoreUnavailable, match="cut off"):
+        await swept.sweep().turn()
+    assert await swept.told() == []
+    monkeypatch.undo()
+    await swept.sweep().turn()
+    assert await swept.told() == [("created", "a.png"), ("removed", "b.png")]
+
+
+async def test_one_process_sweeps_at_a_time(swept: Swept) -> None:
+    await swept.put("a.png")
+    turns = await asyncio.gather(*(swept.sweep(sweep_every_seconds=3600).turn() for _ in range(3)))
+    assert sorted(turns) == [False, False, True]
+    assert await swept.told() == [("created", "a.png")]
+
+
+# --- the night --------------------------------------------------------------------------------------------------------
+
+
+async def test_each_night_is_told_once_also_when_it_was_slept_through(reconciler: Reconciler) -> None:
+    now = datetime(2026, 3, 1, 1, 59, tzinfo=UTC)
+    clocks = [NightlyClock(reconciler.work, time(2, 0), lambda: now) for _ in range(2)]
+
+    async def look() -> list[str]:
+        for clock in clocks:
+            await clock.look()
+        return [event["due_at"] for event in await reconciler.told(ScheduleDueV1)]
+
+    # What was due before there was a clock is nobody's to catch up.
+    assert await look() == []
+    now = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
+    assert await look() == ["2026-03-01T02:00:00Z"]
+    now = datetime(2026, 3, 1, 23, 0, tzinfo=UTC)
+    assert await look() == ["2026-03-01T02:00:00Z"]
+    now = datetime(2026, 3, 4, 5, 0, tzinfo=UTC)
+    assert await look() == ["2026-03-01T02:00:00Z", "2026-03-04T02:00:00Z"]
+
+
+async def test_a_night_begins_one_run_that_removes_orphans_and_makes_nothing(reconciler: Reconciler) -> None:
+    nightly = NightlyRun(reconciler.work)
+    event = ScheduleDueV1(name="reconcile.nightly", due_at=datetime(2026, 3, 1, 2, tzinfo=UTC))
+    first = delivery_of(event)
+    await nightly.begin(event, first)
+    with pytest.raises(AlreadyHandled):
+        await nightly.begin(event, first)
+    await nightly.begin(event, delivery_of(event))
+    await nightly.begin(ScheduleDueV1(name="cleanup.hourly", due_at=event.due_at), delivery_of(event))
+    (run,) = await reconciler.rows("SELECT * FROM runs")
+    assert (run["scope_kind"], run["remove_orphaned"], run["recreate_missing"]) == ("products", True, False)
+    assert (run["approves"], run["requested_by"], run["stage"]) == (True, None, "queued")
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+async def ended_run(
+    reconciler: Reconciler, alerts: Alerts, stage: Stage = Stage.COMPLETED, *, by_clock: bool = True, **counts: Any
+) -> None:
+    command = StartReconcileRunV1(
+        run_id=new_id(),
+        scope=ReconcileScope(kind="products"),
+        remove_orphaned=True,
+        recreate_missing=False,
+        approves=True,
+        requested_by=None if by_clock else new_id(),
+        requested_at=datetime.now(UTC),
+    )
+    async with reconciler.work.begin() as transaction:
+        runs = Runs(transaction.connection)
+        await runs.add(command)
+        error = "the bucket is away" if stage is Stage.FAILED else None
+        await alerts.tell(transaction, await runs.move(command.run_id, stage, counts=RunCounts(**counts), error=error))
+
+
+@asynccontextmanager
+async def sending(alerts: Alerts) -> AsyncIterator[None]:
+    task = asyncio.create_task(alerts.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def webhook(answers: list[int]) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """A receiver that answers with these statuses in turn, then with 204."""
+    received: list[dict[str, Any]] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        received.append(await request.json())
+        return web.Response(status=answers.pop(0) if answers else 204)
+
+    app, port = web.Application(), free_port()
+    app.router.add_post("/alerts", receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}/alerts", received
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("stage", "counts", "subject"),
+    [
+        (Stage.COMPLETED, {"orphaned": 2, "missing": 1}, "The nightly check found 2 orphaned, 1 missing files"),
+        (Stage.COMPLETED, {"synced": 5, "failed": 1}, "The nightly check found 1 failed files"),
+        (Stage.FAILED, {}, "The nightly check failed: the bucket is away"),
+    ],
+)
+async def test_an_alert_tells_what_the_night_found(
+    reconciler: Reconciler, stage: Stage, counts: dict[str, Any], subject: str
+) -> None:
+    async with webhook([]) as (url, received):
+        alerts = Alerts(reconciler.work, channels_of(reconciler.settings(alert_webhook_url=url)))
+        await ended_run(reconciler, alerts, stage, **counts)
+        async with sending(alerts):
+            await eventually(lambda: received, why="the webhook hears of it")
+    assert [alert["subject"] for alert in received] == [subject]
+
+
+async def test_a_quiet_night_and_what_a_person_asked_for_are_no_alert(reconciler: Reconciler) -> None:
+    alerts = Alerts(reconciler.work, channels_of(reconciler.settings()))
+    await ended_run(reconciler, alerts, synced=5)
+    await ended_run(reconciler, alerts, by_clock=False, orphaned=5)
+    assert await reconciler.rows("SELECT 1 FROM alerts") == []
+
+
+async def test_an_alert_that_did_not_get_through_is_sent_again(reconciler: Reconciler) -> None:
+    async with webhook([500]) as (url, received):
+        alerts = Alerts(reconciler.work, channels_of(reconciler.settings(alert_webhook_url=url)))
+        await ended_run(reconciler, alerts, orphaned=1)
+        async with sending(alerts):
+
+            async def refused() -> bool:
+                rows = await reconciler.rows("SELECT 1 FROM alerts WHERE channel = 'webhook' AND attempts = 1")
+                return bool(rows)
+
+            await eventually(refused, why="the webhook refuses it")
+            await reconciler.rows("UPDATE alerts SET due_at = clock_timestamp() WHERE ended_at IS NULL RETURNING 1")
+            await eventually(lambda: len(received) == 2, why="it comes again")
+    assert received[0] == received[1]
+
+
+async def test_an_alert_goes_by_e_mail(reconciler: Reconciler) -> None:
+    letters: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready\r\n")
+        while line := (await reader.readline()).decode().strip():
+            verb = line.split()[0].upper()
+            if verb == "DATA":
+                writer.write(b"354 go on\r\n")
+                letters.append((await reader.readuntil(b"\r\n.\r\n")).decode())
+            writer.write(b"221 bye\r\n" if verb == "QUIT" else b"250 ok\r\n")
+            if verb == "QUIT":
+                break
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port := free_port())
+    async with server:
+        settings = reconciler.settings(
+            alert_smtp_host="127.0.0.1", alert_smtp_port=port, alert_email_to=["ops@example.test"]
+        )
+        alerts = Alerts(reconciler.work, channels_of(settings))
+        await ended_run(reconciler, alerts, orphaned=3)
+        async with sending(alerts):
+            await eventually(lambda: letters, why="the letter arrives")
+    assert "Subject: [Mediabus] The nightly check found 3 orphaned files" in letters[0]
+    assert "To: ops@example.test" in letters[0]
+
+
+# --- the end of quarantine --------------------------------------------------------------------------------------------
+
+
+async def test_quarantine_ends_after_its_time_and_once(reconciler: Reconciler) -> None:
+    command = StartReconcileRunV1(
+        run_id=new_id(),
+        scope=ReconcileScope(kind="products"),
+        remove_orphaned=True,
+        recreate_missing=False,
+        approves=True,
+        requested_by=None,
+        requested_at=datetime.now(UTC),
+    )
+    items = [
+        PlanItem(Action.REMOVE, FileClass.ORPHANED_IN_BUCKET, f"products/{name}.png", FilePlace.BUCKET, 1)
+        for name in ("old", "young", "failed")
+    ]
+    async with reconciler.work.begin() as transaction:
+        runs = Runs(transaction.connection)
+        await runs.add(command)
+        await runs.add_items(command.run_id, 0, items)
+        for item, status in zip(items, ("done", "done", "failed"), strict=True):
+            await runs.end_item(item.item_id, status)
+        await transaction.connection.execute(
+            "UPDATE plan_items SET ended_at = ended_at - interval '8 days' WHERE position <> 1"
+        )
+    expiry = QuarantineExpiry(reconciler.work, 7 * 24 * 3600)
+    assert [await expiry.turn() for _ in range(2)] == [True, False]
+    sql = "SELECT payload FROM outbox WHERE topic = 'sync.batches'"
+    (row,) = await reconciler.rows(sql)
+    (step,) = json.loads(row["payload"])["steps"]
+    assert step["kind"] == "remove"
+    assert step["target"] == {"place": "bucket", "key": f"quarantine/{command.run_id}/products/old.png"}
