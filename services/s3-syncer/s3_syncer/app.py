@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -73,6 +74,9 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     service.background(local_first.work_off, "local_first copies")
     service.background(CopyWatch(service.unit_of_work, is_on=copies_by_itself).run, "local_first metrics")
     service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")
+    # What lives as long as the process is no garbage: looking through it took a tenth of the work on small files.
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:
