@@ -1,4 +1,4 @@
-"""Checking over HTTP: ingest-api asks, reconciler compares real stores with what it was told, the answer comes back."""
+"""Checks and fixes over HTTP: ingest-api asks, reconciler compares real stores with what it was told, files move."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deploy.local.object_store import ObjectStoreServer
 from shared.identifiers import new_id
 from shared.messaging.topics import RECONCILE_EVENTS
 from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
 from tests.api_client import signed_in
 from tests.bus import Bus
 from tests.reconcile_world import ReconcileWorld, opened_world
@@ -38,6 +39,7 @@ async def system(
         "MEDIABUS_RECORD_GRACE_SECONDS": "0",
         "MEDIABUS_SWEEP_EVERY_SECONDS": "3600",
         "MEDIABUS_SCRUB_ENABLED": "false",
+        "MEDIABUS_RECONCILE_WAIT_SECONDS": "5",
     }
     made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
     async with running_system(made):
@@ -190,3 +192,115 @@ async def test_a_store_that_breaks_off_gives_no_answer_that_looks_like_loss(
         await blind.stop()
         reconciler.start()
         await reconciler.wait_until_ready()
+
+
+# --- fixes over HTTP --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+async def syncer(system: System) -> RunningService:
+    return await system.started("s3-syncer")
+
+
+async def test_a_fix_answers_in_the_words_of_the_contract(world: ReconcileWorld, syncer: RunningService) -> None:
+    product = await world.product()
+    image, orphan = await world.image(product, "kept.png"), product.key("orphan.png")
+    await world.put(orphan)
+    answer = await world.http.post(f"/admin/products/{product.product_id}/images/sync", json={"removeOrphaned": True})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "productId": str(product.product_id),
+        "orphanedFiles": [],
+        "missingFiles": [],
+        "syncedFiles": [image.key],
+        "errors": [],
+    }
+    everything = await world.http.post("/admin/products/sync/sync-all", json={})
+    assert everything.status_code == 200, everything.text
+    assert (everything.json()["syncedFiles"], everything.json()["orphanedFiles"]) == (1, 0)
+
+
+async def test_a_large_removal_is_409_with_its_plan_then_read_approved_and_undone(
+    world: ReconcileWorld, syncer: RunningService
+) -> None:
+    product = await world.product()
+    orphans = [product.key(f"{number:02}.png") for number in range(21)]
+    for key in orphans:
+        await world.put(key)
+    fix = f"/admin/products/{product.product_id}/images/sync"
+    refused = await world.http.post(fix, json={"removeOrphaned": True})
+    assert (refused.status_code, refused.json()["code"]) == (409, "approval_needed")
+    plan = f"/admin/reconcile/plans/{refused.json()['planId']}"
+
+    first = (await world.http.get(plan, params={"limit": 20})).json()
+    rest = (await world.http.get(plan, params={"limit": 20, "after": first["next"]})).json()
+    assert [item["key"] for item in first["items"] + rest["items"]] == orphans
+    assert {(item["action"], item["why"], item["status"]) for item in first["items"]} == {
+        ("remove", "orphaned_in_bucket", "planned")
+    }
+    assert (first["run"]["counts"]["removals"], first["run"]["counts"]["removalBytes"]) == (21, 21 * 9)
+    assert rest["next"] is None
+
+    assert (await world.http.post(f"{plan}/undo")).status_code == 409
+    approved = await world.http.post(f"{plan}/approve")
+    assert approved.status_code == 200, approved.text
+    assert (approved.json()["status"], approved.json()["result"]["orphanedFiles"]) == ("completed", [])
+    assert (await world.http.post(f"{plan}/approve")).status_code == 409
+
+    undone = await world.http.post(f"{plan}/undo")
+    assert (undone.json()["status"], undone.json()["result"]["orphanedFiles"]) == ("undone", orphans)
+    assert set(await world.stored(f"products/{product.product_id}")) == set(orphans)
+
+    (run, *_) = (await world.http.get("/admin/reconcile/runs", params={"limit": 1})).json()["runs"]
+    assert (run["planId"], run["status"]) == (refused.json()["planId"], "undone")
+    assert [one["decision"] for one in run["decisions"]] == ["start", "approve", "undo"]
+    assert {one["decidedBy"] for one in run["decisions"]} == {run["requestedBy"]}
+
+
+async def test_a_plan_that_somebody_wants_to_read_waits_and_can_be_discarded(world: ReconcileWorld) -> None:
+    product = await world.product()
+    await world.put(product.key("orphan.png"))
+    body = {"scope": "product", "productId": str(product.product_id), "removeOrphaned": True}
+    run = (await world.http.post("/admin/reconcile/runs", json=body)).json()
+    assert (run["status"], run["planId"]) == ("awaiting_approval", run["id"])
+    discarded = await world.http.post(f"/admin/reconcile/plans/{run['id']}/discard")
+    assert discarded.json()["status"] == "discarded"
+    assert (await world.checked(product))["orphanedFiles"] == [product.key("orphan.png")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", f"/admin/products/{new_id()}/images/sync"),
+        ("GET", f"/admin/reconcile/plans/{new_id()}"),
+        ("GET", f"/admin/reconcile/runs/{new_id()}"),
+        ("POST", f"/admin/reconcile/plans/{new_id()}/approve"),
+    ],
+)
+async def test_what_is_not_known_is_404(world: ReconcileWorld, method: str, path: str) -> None:
+    answer = await world.http.request(method, path, json={})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
+
+
+async def test_a_scope_and_its_product_go_together(world: ReconcileWorld) -> None:
+    answer = await world.http.post("/admin/reconcile/runs", json={"scope": "media", "productId": str(new_id())})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "productId")
+
+
+async def test_at_the_deadline_the_answer_is_a_job_to_follow(world: ReconcileWorld, reconciler: RunningService) -> None:
+    product = await world.product()
+    await reconciler.stop()
+    try:
+        answer = await world.http.post(f"/admin/products/{product.product_id}/images/sync", json={})
+        assert answer.status_code == 202, answer.text
+        where = answer.headers["location"]
+        assert where == f"/admin/reconcile/runs/{answer.json()['jobId']}"
+        assert (await world.http.get(where)).json()["status"] == "comparing"
+    finally:
+        reconciler.start()
+        await reconciler.wait_until_ready()
+
+    async def ended() -> bool:
+        return bool((await world.http.get(where)).json()["status"] == "completed")
+
+    await eventually(ended, within_seconds=30, every_seconds=0.1, why="the run goes on by itself")
