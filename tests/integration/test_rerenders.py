@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,23 @@ async def test_a_large_selection_is_planned_in_pages_and_never_too_far_ahead(
     assert (parent["status"], parent["total"], parent["completed"]) == ("completed", 350, 350)
     assert await site.rows.fetchval("SELECT count(DISTINCT media_id) FROM bulk_items") == 350
     assert await site.rows.fetchval("SELECT array_agg(position ORDER BY position) FROM bulk_items") == [*range(350)]
+
+
+async def test_replicas_that_plan_side_by_side_plan_nothing_twice(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerendering, "PAGE_MEDIA", 2)
+    ids = [str(await stored_medium(site)) for _ in range(9)]
+    parents = [await wanted(site, mediaIds=ids) for _ in range(2)]
+    while any(await asyncio.gather(*(site.rerendering.plan_page() for _ in range(4)))):
+        pass
+    commands = await told(site, RerenderImageV1)
+    assert len(commands) == len({command.job_id for command in commands}) == 18
+    assert {command.revision for command in commands} == {2, 3}
+    assert len({(command.media_id, command.revision) for command in commands}) == 18
+    for parent_id in parents:
+        parent = await site.job(parent_id)
+        assert sorted(child["mediaId"] for child in parent["children"]) == sorted(ids)
 
 
 async def test_media_that_cannot_be_rendered_fail_alone(site: IngestSite) -> None:
