@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.messaging.topics import BUCKET_EVENTS
+
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
 
@@ -29,6 +31,22 @@ def webhook_environment(endpoint: str, token: str, queue_folder: Path) -> dict[s
     return settings | {
         f"MINIO_NOTIFY_WEBHOOK_QUEUE_DIR_{DURABLE}": str(queue_folder),
         f"MINIO_NOTIFY_WEBHOOK_QUEUE_LIMIT_{DURABLE}": str(QUEUED_EVENTS),
+    }
+
+
+def webhook_and_kafka_environment(endpoint: str, token: str, bootstrap: str, queue_folder: Path) -> dict[str, str]:
+    """As in compose.yaml: FAST tells a webhook, DURABLE writes into the topic; MinIO itself is needed for that."""
+    return {
+        f"MINIO_NOTIFY_WEBHOOK_ENABLE_{FAST}": "on",
+        f"MINIO_NOTIFY_WEBHOOK_ENDPOINT_{FAST}": endpoint,
+        f"MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_{FAST}": token,
+        f"MINIO_NOTIFY_KAFKA_ENABLE_{DURABLE}": "on",
+        f"MINIO_NOTIFY_KAFKA_BROKERS_{DURABLE}": bootstrap,
+        f"MINIO_NOTIFY_KAFKA_TOPIC_{DURABLE}": BUCKET_EVENTS.name,
+        f"MINIO_NOTIFY_KAFKA_QUEUE_DIR_{DURABLE}": str(queue_folder),
+        f"MINIO_NOTIFY_KAFKA_QUEUE_LIMIT_{DURABLE}": str(QUEUED_EVENTS),
+        # The answer to a PUT waits until FAST has tried and DURABLE has the event on disk.
+        "MINIO_API_SYNC_EVENTS": "on",
     }
 
 

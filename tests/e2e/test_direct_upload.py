@@ -26,7 +26,7 @@ from tests.system import System, running_system
 pytestmark = pytest.mark.stack
 
 BUCKET = "mediabus"
-TOKEN = "the store's own token"
+TOKEN = "a-token-of-the-store"
 
 
 @dataclass

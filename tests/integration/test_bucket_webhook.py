@@ -12,9 +12,10 @@ from urllib.parse import quote_plus
 import asyncpg
 import httpx
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from ingest_api.bucket_webhook import KEPT_OF_LARGER_BYTES, LARGEST_BODY_BYTES, MOST_SKIPPED_BYTES
+from ingest_api.settings import IngestSettings
 from shared.events.bucket_notifications import read_notification
 from shared.testing.databases import TestDatabase
 from tests.ingest_site import IngestSite, running_site
@@ -22,7 +23,7 @@ from tests.ingest_site import IngestSite, running_site
 pytestmark = pytest.mark.stack
 
 WEBHOOK = "/webhooks/minio"
-TOKEN = "the store's own token"
+TOKEN = "a-token-of-the-store"
 LETTERS = "ingest-api.dead-letter"
 
 
@@ -93,6 +94,18 @@ async def test_where_no_token_is_set_nobody_is_admitted(database: TestDatabase, 
     async with running_site(database, tmp_path / "media") as site:
         for authorization in ("Bearer", "Bearer None", f"Bearer {TOKEN}"):
             assert (await post(site, notification("uploads/a"), authorization)).status_code == 401
+
+
+@pytest.mark.parametrize("token", ["short", "two words that are long", "tab\tand more of it", "töken-of-the-store"])
+def test_a_token_that_minio_would_not_send_is_refused_at_the_start(tmp_path: Path, token: str) -> None:
+    with pytest.raises(ValidationError, match="webhook_token"):
+        IngestSettings(
+            postgres_dsn=SecretStr("postgresql://x"),
+            kafka_bootstrap="127.0.0.1:9",
+            media_root=tmp_path,
+            http_port=9,
+            webhook_token=SecretStr(token),
+        )
 
 
 # --- what is stored -------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from shared.events import EntityTypeSettings, MediaSettings, StorageStrategy, VariantSettings
 from shared.settings import ServiceSettings
@@ -18,6 +18,13 @@ log = logging.getLogger(__name__)
 MEBIBYTE = 1024 * 1024
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
+
+
+def _one_word(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be printable ASCII without spaces: MinIO sends no token that has any")
+    return token
 
 
 class IngestSettings(ServiceSettings):
@@ -100,8 +107,8 @@ class IngestSettings(ServiceSettings):
     signed_url_seconds: float = Field(default=HOUR_SECONDS, gt=0)
 
     # bucket notifications
-    webhook_token: SecretStr | None = Field(
-        default=None, min_length=16, description="bearer token of POST /webhooks/minio; without one nobody is admitted"
+    webhook_token: Annotated[SecretStr, Field(min_length=16), AfterValidator(_one_word)] | None = Field(
+        default=None, description="bearer token of POST /webhooks/minio; without one nobody is admitted"
     )
 
     # WebSockets
