@@ -82,9 +82,8 @@ def send_hashed_bodies(client: S3Client) -> None:
     """Let the client send HashedBody as what it is, without asking the store first whether it may."""
     events = client.meta.events
     events.unregister("before-call.s3", add_expect_header)
-    for operation in ("PutObject", "UploadPart"):
-        # The types of `register` know no handlers that answer.
-        events.register(f"choose-signer.s3.{operation}", _choose_signer)  # type: ignore[arg-type]
+    # The types of `register` know no handlers that answer.
+    events.register("choose-signer.s3.UploadPart", _choose_signer)  # type: ignore[arg-type]
 
 
 def _choose_signer(signature_version: str, **_: Any) -> str | None:
