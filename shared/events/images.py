@@ -15,7 +15,7 @@ from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, IMAGE_RERENDER,
 
 
 class StorageStatus(StrEnum):
-    """Where the stored files of a medium are."""
+    """Where the stored files of a medium are; `pending`: on the disk, and their copy to the bucket is queued."""
 
     LOCAL_ONLY = "local_only"
     S3_ONLY = "s3_only"
