@@ -45,7 +45,7 @@ def test_file_names_have_numbers_without_gaps(tmp_path: Path) -> None:
 
 @pytest.mark.stack
 async def test_concurrent_migrators_apply_each_file_once(database: TestDatabase) -> None:
-    connections = [await asyncpg.connect(database.dsn("reconciler")) for _ in range(4)]
+    connections = [await asyncpg.connect(database.dsn("cleanup-scheduler")) for _ in range(4)]
     try:
         results = await asyncio.gather(*(migrate(connection, [FIRST, SECOND]) for connection in connections))
         assert sorted(results) == [[], [], [], [FIRST.name, SECOND.name]]
@@ -57,7 +57,7 @@ async def test_concurrent_migrators_apply_each_file_once(database: TestDatabase)
 
 @pytest.mark.stack
 async def test_a_failing_migration_leaves_nothing(database: TestDatabase) -> None:
-    connection = await asyncpg.connect(database.dsn("reconciler"))
+    connection = await asyncpg.connect(database.dsn("cleanup-scheduler"))
     try:
         broken = Migration("svc/0001_broken", "CREATE TABLE half (n int); SELECT 1/0")
         with pytest.raises(asyncpg.DivisionByZeroError):
