@@ -201,7 +201,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         repairs = ProductRepairs(unit_of_work, stores)
         product_handlers.register(registered, products.changes, repairs)  # type: ignore[arg-type]
         direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
-        bucket_handlers.register(registered, stores.bucket, direct_uploads)  # type: ignore[arg-type]
+        bucket_handlers.register(registered, stores.bucket, direct_uploads, repairs)  # type: ignore[arg-type]
         app = create_app(
             sign_in,
             settings=settings,

@@ -14,7 +14,14 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import FileStepResult, FileTaskEndedV1, ProductImageType, RecordRepair, RepairRecordsV1
+from shared.events import (
+    BucketObjectV1,
+    FileStepResult,
+    FileTaskEndedV1,
+    ProductImageType,
+    RecordRepair,
+    RepairRecordsV1,
+)
 from shared.identifiers import new_id
 from shared.messaging.errors import Postponed
 from shared.testing.databases import TestDatabase
@@ -218,12 +225,78 @@ async def test_a_record_in_a_change_is_left_alone(shelf: Shelf) -> None:
     assert (await shelf.one("remove", key, image_id=image_id))["done"]
 
 
+def told_of(key: str, happened: str = "created") -> BucketObjectV1:
+    return BucketObjectV1(
+        bucket=BUCKET,
+        object_key=key,
+        happened=happened,
+        event_name=f"s3:Object{happened.title()}:Any",
+        happened_at=datetime.now(UTC),
+        told_by="webhook",
+    )
+
+
+async def test_what_the_bucket_tells_is_looked_at(shelf: Shelf) -> None:
+    """Doubled, late and in any order: what is there when it is heard of is what counts."""
+    hear = shelf.site.handlers.deliver
+    key = await shelf.put("a b+ü.jpg", b"picture")
+    for happened in ("removed", "created", "created"):
+        await hear(told_of(key, happened))
+    (made,) = await shelf.rows()
+    assert (made["object_key"], made["sha256"], made["missing_since"]) == (
+        key,
+        hashlib.sha256(b"picture").hexdigest(),
+        None,
+    )
+    await shelf.put("a b+ü.jpg", b"another one")
+    await hear(told_of(key))
+    (changed,) = await shelf.rows()
+    assert (changed["id"], changed["size_bytes"]) == (made["id"], 11)
+
+    await shelf.client.delete_object(Bucket=BUCKET, Key=key)
+    # The news of its making comes after that of its removal.
+    await hear(told_of(key, "removed"))
+    await hear(told_of(key))
+    (marked,) = await shelf.rows()
+    assert marked["missing_since"] is not None
+    assert (await shelf.site.api.get(f"/product-images/{marked['id']}")).status_code == 404
+    await shelf.put("a b+ü.jpg", b"another one")
+    assert (await shelf.site.api.get(f"/product-images/{marked['id']}")).status_code == 302
+    await hear(told_of(key))
+    (found,) = await shelf.rows()
+    assert found == changed
+    facts = await shelf.told("catalog.product-image-changed.v1")
+    assert [fact["version"] for fact in facts] == [1, 2]
+
+
+async def test_what_the_bucket_tells_of_others_or_of_changes_is_left_alone(shelf: Shelf) -> None:
+    hear = shelf.site.handlers.deliver
+    foreign = await shelf.put("a.jpg", b"picture")
+    elsewhere = told_of(foreign).model_copy(update={"bucket": "another"})
+    no_product = foreign.replace(str(shelf.product_id), str(new_id()))
+    outside = f"products/{shelf.product_id}/notes.txt"
+    for event in (elsewhere, told_of(no_product), told_of(outside)):
+        await hear(event)
+    assert await shelf.rows() == []
+    await hear(told_of(foreign))
+    url = f"/admin/products/{shelf.product_id}/variants/{shelf.variant_id}"
+    assert (await shelf.site.api.patch(url, json={"weight": "300g"})).status_code == 202
+    arriving = await shelf.put("a.jpg", b"picture", "300g")
+    before = await shelf.rows()
+    await shelf.client.delete_object(Bucket=BUCKET, Key=foreign)
+    for event in (told_of(arriving), told_of(foreign, "removed")):
+        await hear(event)
+    assert await shelf.rows() == before
+
+
 async def test_while_the_bucket_is_away_a_repair_waits(shelf: Shelf, object_store_server: ObjectStoreServer) -> None:
     key = await shelf.put("a.jpg", b"picture")
     await object_store_server.stop()
     try:
         with pytest.raises(Postponed, match="store_away"):
             await shelf.one("make", key)
+        with pytest.raises(Postponed, match="store_away"):
+            await shelf.site.handlers.deliver(told_of(key))
     finally:
         await object_store_server.start()
     assert await shelf.rows() == []

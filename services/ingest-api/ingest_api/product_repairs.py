@@ -1,8 +1,9 @@
-"""Repairs of image records that reconciler wants: each is done or refused by itself, with the reason."""
+"""Records of images brought in line with what is stored: as repairs that reconciler wants, or when the bucket tells."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,13 +13,22 @@ from ingest_api.product_keys import ProductKey, weight_of
 from ingest_api.products import ImageFile, Product, ProductImage, Variant
 from ingest_api.repositories.products import ProductRepository
 from shared.db.unit_of_work import Transaction, UnitOfWork
-from shared.events import ProductImageType, RecordRepair, RecordRepairResult, RecordsRepairedV1, RepairRecordsV1
+from shared.events import (
+    BucketObjectV1,
+    ProductImageType,
+    RecordRepair,
+    RecordRepairResult,
+    RecordsRepairedV1,
+    RepairRecordsV1,
+)
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import Postponed
 from shared.storage.errors import ObjectNotFound, StoreRefused, StoreUnavailable
 from shared.storage.object_store import ObjectStore, content_type_of, digest
 from shared.storage.stores import Stores
+
+log = logging.getLogger(__name__)
 
 LOOKS_AT_ONCE = 8
 
@@ -63,6 +73,41 @@ class ProductRepairs:
                     repaired_at=datetime.now(UTC),
                 )
             )
+
+    async def hear_of(self, event: BucketObjectV1, delivery: Delivery) -> None:
+        """Look at an object that something happened to: a new one gets a record, another one a new checksum.
+
+        What happened is a hint and may be long ago, so only what is there now counts, and hearing of it twice changes
+        nothing. A record whose object is gone is marked and stays: its file may be brought back. Raises Postponed while
+        a store is away.
+        """
+        key = ProductKey.parse(event.object_key)
+        if key is None:
+            return
+        try:
+            if await self._is_as_recorded(event.object_key):
+                return
+            seen = await self._see(event.object_key)
+        except StoreUnavailable as error:
+            raise Postponed("store_away", str(error)) from error
+        async with self._unit_of_work.begin(delivery) as transaction:
+            step = _Repair(transaction, key.product_id)
+            product = await step.products.locked(key.product_id)
+            if product is None or product.is_hidden:
+                return
+            try:
+                await step.follow(event.object_key, seen if isinstance(seen, Seen) else None)
+            except Refused as refusal:
+                log.info("what the bucket told is left alone", extra={"key": event.object_key, "code": refusal.code})
+
+    async def _is_as_recorded(self, object_key: str) -> bool:
+        """A cheap look, which is enough for the many things that this system does to the bucket itself."""
+        async with self._unit_of_work.database.connection() as connection:
+            image = await ProductRepository(connection).image_of_key(object_key)
+        if image is None or image.is_missing or self._stores.bucket is None:
+            return False
+        info = await self._stores.bucket.stat(object_key)
+        return info is not None and (info.size_bytes, info.sha256) == (image.file.size_bytes, image.file.sha256)
 
     async def _look(self, repairs: Sequence[RecordRepair]) -> Mapping[UUID, Seen | Refused]:
         """Read the objects of which a record is to be made or refreshed, before anything is locked."""
@@ -121,6 +166,19 @@ class _Repair:
         except Refused as refusal:
             return RecordRepairResult(item_id=wanted.item_id, done=False, code=refusal.code, detail=refusal.detail)
         return RecordRepairResult(item_id=wanted.item_id, done=True, image_id=image_id)
+
+    async def follow(self, object_key: str, seen: Seen | None) -> None:
+        """Bring the record of a key in line with its object. Raises Refused while a change works on it."""
+        image = await self.products.image_of_key(object_key)
+        if image is None:
+            if seen is not None:
+                await self._make(RecordRepair(item_id=new_id(), action="make", object_key=object_key), seen)
+            return
+        self._require_settled(image)
+        if seen is not None and (seen.size_bytes, seen.sha256) != (image.file.size_bytes, image.file.sha256):
+            await self._refresh(RecordRepair(item_id=new_id(), action="refresh", object_key=object_key), seen)
+        elif image.is_missing != (seen is None):
+            await self.products.mark_image(image.id, is_missing=seen is None)
 
     async def _carry_out(self, wanted: RecordRepair, seen: Seen | None) -> UUID:
         match wanted.action:

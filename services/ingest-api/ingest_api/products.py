@@ -82,6 +82,8 @@ class ProductImage:
     version: int
     change_id: UUID | None
     is_hidden: bool
+    is_missing: bool = False
+    """The bucket has told that the file is gone."""
 
     @property
     def is_settled(self) -> bool:

@@ -334,6 +334,8 @@ class ProductImageAddressController(Controller):
             image = await ProductRepository(connection).image(image_id)
         if image is None or image.is_hidden or stores.bucket is None:
             raise Problem(404, "not_found", "There is no such image, or it is not there yet.")
+        if image.is_missing and await stores.bucket.stat(image.file.object_key) is None:
+            raise Problem(404, "not_found", "The file is missing; it comes back when it is restored.")
         public = stores.bucket.public_url(image.file.object_key)
         address = public or stores.bucket.presigned_get(image.file.object_key, expires_in_seconds=PRESIGNED_SECONDS)
         # A presigned address opens the file for whoever has it, so no shared cache may hand it on.

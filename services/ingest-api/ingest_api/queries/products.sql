@@ -43,27 +43,31 @@ DELETE FROM product_variants WHERE id = $1;
 
 -- name: images
 SELECT image.id, image.product_id, image.variant_id, variant.weight, image.image_type, image.object_key,
-       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden
+       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden,
+       image.missing_since IS NOT NULL AS is_missing
 FROM product_images AS image JOIN product_variants AS variant ON variant.id = image.variant_id
 WHERE image.product_id = ANY($1::uuid[])
 ORDER BY image.id;
 
 -- name: image
 SELECT image.id, image.product_id, image.variant_id, variant.weight, image.image_type, image.object_key,
-       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden
+       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden,
+       image.missing_since IS NOT NULL AS is_missing
 FROM product_images AS image JOIN product_variants AS variant ON variant.id = image.variant_id
 WHERE image.id = $1;
 
 -- name: images_in_change
 SELECT image.id, image.product_id, image.variant_id, variant.weight, image.image_type, image.object_key,
-       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden
+       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden,
+       image.missing_since IS NOT NULL AS is_missing
 FROM product_images AS image JOIN product_variants AS variant ON variant.id = image.variant_id
 WHERE image.change_id = $1
 ORDER BY image.id;
 
 -- name: image_of_key
 SELECT image.id, image.product_id, image.variant_id, variant.weight, image.image_type, image.object_key,
-       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden
+       image.mime_type, image.size_bytes, image.sha256, image.on_disk, image.version, image.change_id, image.is_hidden,
+       image.missing_since IS NOT NULL AS is_missing
 FROM product_images AS image JOIN product_variants AS variant ON variant.id = image.variant_id
 WHERE image.object_key = $1;
 
@@ -83,6 +87,7 @@ RETURNING image.id;
 -- name: swap_files
 UPDATE product_images
 SET version = version + 1,
+    missing_since = NULL,
     variant_id = (other_file->>'variant_id')::uuid,
     image_type = other_file->>'image_type',
     object_key = other_file->>'object_key',
@@ -103,7 +108,11 @@ WHERE id = ANY($1::uuid[]);
 -- name: refresh_image
 UPDATE product_images
 SET size_bytes = $2, sha256 = $3, mime_type = coalesce($4, mime_type), on_disk = coalesce($5, on_disk),
-    version = version + 1
+    version = version + 1, missing_since = NULL
+WHERE id = $1;
+
+-- name: mark_image
+UPDATE product_images SET missing_since = CASE WHEN $2 THEN coalesce(missing_since, clock_timestamp()) END
 WHERE id = $1;
 
 -- name: remove_images

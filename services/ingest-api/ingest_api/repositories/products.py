@@ -139,6 +139,10 @@ class ProductRepository:
     ) -> None:
         await self._connection.execute(QUERIES["refresh_image"], image_id, size_bytes, sha256, mime_type, on_disk)
 
+    async def mark_image(self, image_id: UUID, *, is_missing: bool) -> None:
+        """Note whether the bucket holds the image's file."""
+        await self._connection.execute(QUERIES["mark_image"], image_id, is_missing)
+
     async def remove_images(self, images: Sequence[ProductImage]) -> None:
         await self._connection.execute(QUERIES["remove_images"], [image.id for image in images])
 
@@ -189,6 +193,7 @@ def _image(row: Mapping[str, Any]) -> ProductImage:
         version=row["version"],
         change_id=row["change_id"],
         is_hidden=row["is_hidden"],
+        is_missing=row["is_missing"],
     )
 
 
