@@ -70,11 +70,6 @@ class Finding:
     bucket: Stored | None = None
     disk: Stored | None = None
 
-    @property
-    def size_bytes(self) -> int:
-        found = self.bucket or self.disk or self.record
-        return found.size_bytes if found else 0
-
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -113,27 +108,25 @@ T = TypeVar("T", bound=Keyed)
 class _Sorted(Generic[T]):
     """One stream with its next entry. Keys ordered as text are ordered by their UTF-8 bytes."""
 
+    __slots__ = ("_entries", "_may_repeat", "_name", "head", "key")
+
     def __init__(self, name: str, entries: AsyncIterator[T], *, may_repeat: bool = False) -> None:
         self._name = name
         self._entries = entries
         self._may_repeat = may_repeat
         self.head: T | None = None
+        self.key: str | None = None
 
     async def advance(self) -> None:
-        following = await anext(self._entries, None)
-        if following is not None and self.head is not None:
-            before, after = self.head.key, following.key
-            if after < before or (after == before and not self._may_repeat):
-                raise OutOfOrder(f"{self._name} gives {after!r} after {before!r}")
-        self.head = following
-
-    async def take(self, key: str) -> T | None:
-        """The entry under the key, if it is the next one."""
-        found = self.head
-        if found is None or found.key != key:
-            return None
-        await self.advance()
-        return found
+        """Read on; `head` and `key` are None behind the end."""
+        try:
+            self.head = await self._entries.__anext__()
+        except StopAsyncIteration:
+            self.head = self.key = None
+            return
+        before, self.key = self.key, self.head.key
+        if before is not None and (self.key < before or (self.key == before and not self._may_repeat)):
+            raise OutOfOrder(f"{self._name} gives {self.key!r} after {before!r}")
 
 
 async def compare(
@@ -150,21 +143,29 @@ async def compare(
     in_bucket, on_disk = _Sorted("the bucket", bucket), _Sorted("the disk", disk)
     for stream in (recorded, in_bucket, on_disk):
         await stream.advance()
-    while True:
-        heads = [head.key for head in (recorded.head, in_bucket.head, on_disk.head) if head is not None]
-        if not heads:
-            return
-        key = min(heads)
-        of_bucket, of_disk = await in_bucket.take(key), await on_disk.take(key)
-        named = False
-        while (record := await recorded.take(key)) is not None:
-            # A key that one record has left and another took is named all the same.
-            if finding := _of_record(record, of_bucket, of_disk, patience):
-                yield finding
-            named = True
-        if not named:
+    while (key := _first(recorded.key, in_bucket.key, on_disk.key)) is not None:
+        of_bucket = of_disk = None
+        if in_bucket.key == key:
+            of_bucket = in_bucket.head
+            await in_bucket.advance()
+        if on_disk.key == key:
+            of_disk = on_disk.head
+            await on_disk.advance()
+        if recorded.key != key:
             for finding in _orphans(key, of_bucket, of_disk, patience):
                 yield finding
+        # A key that one record has left and another took is named all the same.
+        while recorded.key == key and recorded.head is not None:
+            found = _of_record(recorded.head, of_bucket, of_disk, patience)
+            if found is not None:
+                yield found
+            await recorded.advance()
+
+
+def _first(one: str | None, other: str | None, third: str | None) -> str | None:
+    if one is None or (other is not None and other < one):
+        one = other
+    return third if one is None or (third is not None and third < one) else one
 
 
 def _of_record(record: Recorded, bucket: Stored | None, disk: Stored | None, patience: Patience) -> Finding | None:
@@ -183,16 +184,17 @@ def _of_record(record: Recorded, bucket: Stored | None, disk: Stored | None, pat
 
 
 def _class_of(record: Recorded, bucket: Stored | None, disk: Stored | None) -> FileClass:
-    places = ((record.in_bucket, bucket), (record.on_disk, disk))
-    if any(wanted and stored is not None and not holds(record, stored) for wanted, stored in places):
+    in_bucket, on_disk = record.in_bucket, record.on_disk
+    lacks_bucket, lacks_disk = in_bucket and bucket is None, on_disk and disk is None
+    if (in_bucket and bucket is not None and not holds(record, bucket)) or (
+        on_disk and disk is not None and not holds(record, disk)
+    ):
         return FileClass.CONTENT_DIFFERS
-    if bucket is None and disk is None and (record.in_bucket or record.on_disk):
+    if (lacks_bucket or lacks_disk) and bucket is None and disk is None:
         return FileClass.MISSING_EVERYWHERE
-    if record.in_bucket and bucket is None:
+    if lacks_bucket:
         return FileClass.MISSING_IN_BUCKET
-    if record.on_disk and disk is None:
-        return FileClass.MISSING_ON_DISK
-    return FileClass.SYNCED
+    return FileClass.MISSING_ON_DISK if lacks_disk else FileClass.SYNCED
 
 
 def holds(record: Recorded, stored: Stored) -> bool:
@@ -205,7 +207,7 @@ def holds(record: Recorded, stored: Stored) -> bool:
 def _orphans(key: str, bucket: Stored | None, disk: Stored | None, patience: Patience) -> Iterable[Finding]:
     if bucket is not None:
         young = patience.is_young(FilePlace.BUCKET, bucket)
-        yield Finding(key, FileClass.UNSETTLED if young else FileClass.ORPHANED_IN_BUCKET, bucket=bucket)
+        yield Finding(key, FileClass.UNSETTLED if young else FileClass.ORPHANED_IN_BUCKET, None, bucket, disk)
     if disk is not None:
         young = patience.is_young(FilePlace.DISK, disk)
-        yield Finding(key, FileClass.UNSETTLED if young else FileClass.ORPHANED_ON_DISK, disk=disk)
+        yield Finding(key, FileClass.UNSETTLED if young else FileClass.ORPHANED_ON_DISK, None, bucket, disk)
