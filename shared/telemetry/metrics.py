@@ -90,8 +90,8 @@ bucket_events_missed_total = Counter(
 )
 bucket_notifications_total = Counter(
     "mediabus_bucket_notifications",
-    "Records that the store posted to the webhook: stored, ignored (nothing was written or removed), invalid. "
-    "invalid above zero: read the dead letters of ingest-api.",
+    "Records that the store posted to the webhook: stored, repeated (it tells twice), ignored (nothing was written or "
+    "removed), invalid. invalid above zero: read the dead letters of ingest-api.",
     ["outcome"],
 )
 

@@ -124,24 +124,26 @@ async def test_what_is_sent_to_the_bucket_comes_out_as_variants(site: Site, api:
 
 
 async def test_both_targets_tell_and_one_acts(site: Site, api: Api) -> None:
-    """FAST tells at once, DURABLE within seconds: two messages, one effect."""
+    """FAST tells at once, DURABLE within seconds."""
+    before = await repeated(site)
     content = photo_jpeg(300, 200, seed=1)
     accepted = await announced(api, content)
     await send(accepted, content)
     assert (await api.ended(accepted["jobId"]))["status"] == "completed"
 
-    async def told_twice() -> bool:
-        told = await site.system.rows(
-            "ingest-api",
-            "SELECT headers->>'ce_id' AS id FROM outbox WHERE topic = 'bucket.events' AND key = $1"
-            " AND convert_from(payload, 'UTF8')::jsonb->>'happened' = 'created'",
-            f"{BUCKET}/uploads/{accepted['jobId']}",
-        )
-        return len(told) == 2 and len({row["id"] for row in told}) == 1
+    async def told_again() -> bool:
+        return await repeated(site) > before
 
-    await eventually(told_twice, within_seconds=20, why="both targets have told of it, under one id")
+    await eventually(told_again, within_seconds=20, why="the second target has told of it too")
     jobs = await site.system.rows("ingest-api", "SELECT id FROM jobs WHERE media_id = $1", accepted["mediaId"])
     assert len(jobs) == 1
+
+
+async def repeated(site: Site) -> float:
+    async with httpx.AsyncClient() as http:
+        lines = (await http.get(f"{site.ingest.base_url}/metrics")).text.splitlines()
+    name = 'mediabus_bucket_notifications_total{outcome="repeated"} '
+    return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
 async def test_what_is_no_picture_fails_with_its_reason(site: Site, api: Api) -> None:

@@ -17,6 +17,7 @@ from pydantic import SecretStr, ValidationError
 from ingest_api.bucket_webhook import KEPT_OF_LARGER_BYTES, LARGEST_BODY_BYTES, MOST_SKIPPED_BYTES
 from ingest_api.settings import IngestSettings
 from shared.events.bucket_notifications import read_notification
+from shared.messaging.errors import InfrastructureUnavailable
 from shared.testing.databases import TestDatabase
 from tests.ingest_site import IngestSite, running_site
 
@@ -126,11 +127,41 @@ async def test_every_record_is_in_the_outbox_when_the_store_is_told_yes(site: In
     assert json.loads(rows[0]["headers"])["ce_source"] == "/buckets/mediabus"
 
 
-async def test_the_same_post_twice_tells_of_the_same_events(site: IngestSite) -> None:
-    for _ in range(2):
-        assert (await post(site, notification("uploads/a"))).status_code == 200
+async def test_what_is_posted_again_is_told_yes_and_stored_once(site: IngestSite) -> None:
+    """The store tells everything twice."""
+    for body in (notification("uploads/a"), notification("uploads/a"), notification("uploads/a", "uploads/b")):
+        assert (await post(site, body)).status_code == 200
+    assert [row["key"] for row in await outbox(site)] == ["mediabus/uploads/a", "mediabus/uploads/b"]
+
+
+async def test_another_replica_tells_of_the_same_events_under_the_same_ids(
+    site: IngestSite, database: TestDatabase, tmp_path: Path
+) -> None:
+    async with running_site(database, tmp_path / "media", webhook_token=SecretStr(TOKEN)) as replica:
+        for one in (site, replica):
+            assert (await post(one, notification("uploads/a"))).status_code == 200
     first, second = ids(await outbox(site))
     assert first == second
+
+
+async def test_what_could_not_be_stored_is_no_repetition_when_it_comes_again(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*_: object) -> None:
+        raise InfrastructureUnavailable("postgresql", "gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest_api.bucket_webhook.append", gone)
+        assert (await post(site, notification("uploads/a"))).status_code == 503
+    assert (await post(site, notification("uploads/a"))).status_code == 200
+    assert len(await outbox(site)) == 1
+
+
+async def test_what_is_remembered_is_bounded(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.bucket_webhook.MOST_REMEMBERED", 3)
+    for key in ("a", "b", "c", "d", "b", "a"):
+        assert (await post(site, notification(key))).status_code == 200
+    assert [row["key"].removeprefix("mediabus/") for row in await outbox(site)] == ["a", "b", "c", "d", "a"]
 
 
 async def test_many_posts_at_once_are_all_stored(site: IngestSite) -> None:

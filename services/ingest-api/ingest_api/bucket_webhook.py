@@ -34,6 +34,8 @@ LARGEST_BODY_BYTES: Final = 1024 * 1024
 KEPT_OF_LARGER_BYTES: Final = 64 * 1024
 MOST_SKIPPED_BYTES: Final = 16 * LARGEST_BODY_BYTES
 
+MOST_REMEMBERED: Final = 20_000
+
 _SOURCE: Final = "/webhooks/minio"
 _NOWHERE: Final = -1
 """Partition and offset of what never was in the topic."""
@@ -57,6 +59,9 @@ class BucketWebhook:
     def __init__(self, unit_of_work: UnitOfWork, token: SecretStr | None) -> None:
         """Without a token nobody is admitted."""
         self._unit_of_work = unit_of_work
+        # The store tells everything twice, at once and from its queue. What is in the outbox already needs no second
+        # row; what this forgets, or another replica has stored, the readers' inboxes know.
+        self._stored: dict[uuid.UUID, None] = {}
         self._expected = None if token is None else f"Bearer {token.get_secret_value()}".encode()
 
     def admit(self, authorization: str | None) -> None:
@@ -81,8 +86,18 @@ class BucketWebhook:
         letter = None if notification.problem is None else _letter(content, notification.problem)
         if notification.ignored:
             metrics.bucket_notifications_total.labels("ignored").inc(notification.ignored)
-        if notification.notices or letter:
-            await self._store(notification.notices, letter)
+        news = [notice for notice in notification.notices if notice.envelope.id not in self._stored]
+        if repeated := len(notification.notices) - len(news):
+            metrics.bucket_notifications_total.labels("repeated").inc(repeated)
+        if news or letter:
+            await self._store(news, letter)
+            self._remember(news)
+
+    def _remember(self, stored: Sequence[Notice]) -> None:
+        """Only what has committed: before that a repetition is the only copy that may survive."""
+        self._stored.update((notice.envelope.id, None) for notice in stored)
+        while len(self._stored) > MOST_REMEMBERED:
+            del self._stored[next(iter(self._stored))]
 
     async def _store(self, notices: Sequence[Notice], letter: _Letter | None) -> None:
         work = self._unit_of_work

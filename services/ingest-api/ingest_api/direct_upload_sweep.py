@@ -12,6 +12,7 @@ from ingest_api.repositories.direct_uploads import DirectUploadRepository
 from ingest_api.settings import IngestSettings
 from shared.db.pool import Database
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
+from shared.storage.errors import StoreRefused
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,12 @@ class DirectUploadSweep:
 
     async def _end(self, upload: DirectUpload) -> None:
         """Give an upload up, after a last look: a file that was sent and that nobody told of is taken all the same."""
-        if await self._uploads.take(upload, None):
+        try:
+            if await self._uploads.take(upload, None):
+                return
+        except StoreRefused as error:
+            # Whether there is a file can't be known: it waits, and the others don't wait for it.
+            log.warning("a late upload can't be looked at", extra={"key": upload.key, "detail": str(error)})
             return
         await self._uploads.refuse(upload, expired(upload))
         await self._uploads.remove_object(upload)
