@@ -878,10 +878,11 @@ async def test_uploads_that_nobody_finished_are_aborted_once_they_are_old(
         await store.put_bytes("media/0/kept", b"1")
         assert await store.abort_unfinished(older_than_seconds=60, limit=100) == 0
         assert await unfinished() == sorted(old)
-        await asyncio.sleep(1)
+        # Older than the four seconds below, by a clock that tells whole seconds.
+        await asyncio.sleep(6)
         young = await begin("media/0/0")
-        assert await store.abort_unfinished(older_than_seconds=0.5, limit=3) == 3
+        assert await store.abort_unfinished(older_than_seconds=4, limit=3) == 3
         assert len(await unfinished()) == 3
-        assert await store.abort_unfinished(older_than_seconds=0.5, limit=100) == 2
+        assert await store.abort_unfinished(older_than_seconds=4, limit=100) == 2
         assert await unfinished() == [young]
         assert await keys_of(store) == ["media/0/kept"]
