@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
+from ingest_api.product_repairs import ProductRepairs
 from shared.events import (
     BucketObjectV1,
     FileStepResult,
@@ -23,7 +24,7 @@ from shared.events import (
     RepairRecordsV1,
 )
 from shared.identifiers import new_id
-from shared.messaging.errors import Postponed
+from shared.messaging.errors import Postponed, TransientError
 from shared.testing.databases import TestDatabase
 from tests.ingest_site import IngestSite, running_site
 
@@ -267,6 +268,33 @@ async def test_what_the_bucket_tells_is_looked_at(shelf: Shelf) -> None:
     assert found == changed
     facts = await shelf.told("catalog.product-image-changed.v1")
     assert [fact["version"] for fact in facts] == [1, 2]
+
+
+async def test_what_leaves_or_comes_while_it_is_looked_at_is_looked_at_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change may begin and end between the look and the lock: no record is made of what is gone."""
+    hear, look = shelf.site.handlers.deliver, ProductRepairs._see
+    key = await shelf.put("a.jpg", b"picture")
+
+    async def too_early(self: ProductRepairs, object_key: str) -> Any:
+        seen = await look(self, object_key)
+        await shelf.client.delete_object(Bucket=BUCKET, Key=object_key)
+        return seen
+
+    async def too_early_as_well(self: ProductRepairs, object_key: str) -> Any:
+        seen = await look(self, object_key)
+        await shelf.put("a.jpg", b"picture")
+        return seen
+
+    for meanwhile in (too_early, too_early_as_well):
+        with monkeypatch.context() as patched:
+            patched.setattr(ProductRepairs, "_see", meanwhile)
+            with pytest.raises(TransientError, match="object_changing"):
+                await hear(told_of(key))
+        assert await shelf.rows() == []
+    await hear(told_of(key))
+    assert len(await shelf.rows()) == 1
 
 
 async def test_what_the_bucket_tells_of_others_or_of_changes_is_left_alone(shelf: Shelf) -> None:

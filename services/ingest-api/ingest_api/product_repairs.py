@@ -23,7 +23,7 @@ from shared.events import (
 )
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
-from shared.messaging.errors import Postponed
+from shared.messaging.errors import Postponed, TransientError
 from shared.storage.errors import ObjectNotFound, StoreRefused, StoreUnavailable
 from shared.storage.object_store import ObjectStore, content_type_of, digest
 from shared.storage.stores import Stores
@@ -79,7 +79,7 @@ class ProductRepairs:
 
         What happened is a hint and may be long ago, so only what is there now counts, and hearing of it twice changes
         nothing. A record whose object is gone is marked and stays: its file may be brought back. Raises Postponed while
-        a store is away.
+        a store is away, TransientError when the object came or left while it was looked at.
         """
         key = ProductKey.parse(event.object_key)
         if key is None:
@@ -95,10 +95,23 @@ class ProductRepairs:
             product = await step.products.locked(key.product_id)
             if product is None or product.is_hidden:
                 return
+            await self._require_unmoved(event.object_key, seen)
             try:
                 await step.follow(event.object_key, seen if isinstance(seen, Seen) else None)
             except Refused as refusal:
                 log.info("what the bucket told is left alone", extra={"key": event.object_key, "code": refusal.code})
+
+    async def _require_unmoved(self, object_key: str, seen: Seen | Refused) -> None:
+        """To be called under the product's lock: a change may have begun and ended since the object was read.
+
+        Without this look a record could be made of a file that the change has taken away.
+        """
+        try:
+            info = None if self._stores.bucket is None else await self._stores.bucket.stat(object_key)
+        except StoreUnavailable as error:
+            raise Postponed("store_away", str(error)) from error
+        if (info and info.size_bytes) != (seen.size_bytes if isinstance(seen, Seen) else None):
+            raise TransientError("object_changing", f"{object_key!r} came, left or changed while it was looked at")
 
     async def _is_as_recorded(self, object_key: str) -> bool:
         """A cheap look, which is enough for the many things that this system does to the bucket itself."""
