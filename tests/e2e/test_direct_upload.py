@@ -1,4 +1,4 @@
-"""A picture sent to the bucket itself: the store tells of it by its own webhook, and it comes out as variants."""
+"""What is put into the bucket itself: the store tells of it by its own webhook, and it becomes what it stands for."""
 
 from __future__ import annotations
 
@@ -169,3 +169,33 @@ async def test_what_is_sent_while_nobody_listens_is_told_of_later(site: Site, ap
     job = await api.ended(accepted["jobId"])
     assert (job["status"], job["error"]) == ("completed", None)
     assert await site.uploads_left() == []
+
+
+async def test_an_api_that_is_killed_with_the_file_in_hand_loses_nothing(site: Site, api: Api) -> None:
+    content = photo_jpeg(330, 250, seed=3) + bytes(8_000_000)
+    accepted = await announced(api, content)
+    await send(accepted, content)
+    site.ingest.kill()
+    site.ingest.start()
+    await site.ingest.wait_until_ready()
+    job = await api.ended(accepted["jobId"])
+    assert (job["status"], job["error"]) == ("completed", None)
+    await eventually(lambda: _none_left(site), why="nothing of it stays in the bucket")
+    rows = await site.system.rows("ingest-api", "SELECT key FROM outbox WHERE topic = 'image.process'")
+    assert [row["key"] for row in rows].count(accepted["mediaId"]) == 1
+
+
+async def test_what_others_put_beside_a_product_gets_a_record(site: Site, api: Api) -> None:
+    product = (await api.http.post("/admin/products", json={"name": "Coffee"})).json()
+    variants = f"/admin/products/{product['id']}/variants"
+    answer = await api.http.post(variants, json={"weight": "250 g+", "isActive": True})
+    assert answer.status_code == 201, answer.text
+    key = f"products/{product['id']}/250 g+/hero-card/Zoë cup.jpg"
+    async with site.store.client() as client:
+        await client.put_object(Bucket=BUCKET, Key=key, Body=photo_jpeg(64, 48))
+
+    async def recorded() -> bool:
+        read = (await api.http.get(f"/admin/products/{product['id']}")).json()
+        return [image["fileName"] for image in read["images"]] == [key]
+
+    await eventually(recorded, why="the record is made")
