@@ -21,7 +21,7 @@ Verdict = Literal["succeeded", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class FileTask:
-    """One task; `verdict` is set once it is known how it ends, `ended_at` once that is told."""
+    """One task; `verdict` is set once it is known how it ends, `ended_at` once that is told, without its steps."""
 
     task_id: UUID
     scope: str

@@ -27,7 +27,7 @@ RETURNING true;
 
 -- name: end_file_task
 UPDATE file_tasks
-SET results = $3, verdict = $4, ended_at = $5, held_by = NULL, held_until = NULL, records = '[]'
+SET results = $3, verdict = $4, ended_at = $5, held_by = NULL, held_until = NULL, steps = '[]', records = '[]'
 WHERE task_id = $1 AND (held_by = $2 OR $2 IS NULL) AND ended_at IS NULL
 RETURNING true;
 
