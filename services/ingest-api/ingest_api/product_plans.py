@@ -77,6 +77,7 @@ def error_of(failure: StepFailure) -> ChangeError:
     """A failed step of the files in the words of HTTP."""
     detail = f"{failure.step} failed, everything is as it was before: {failure.code}: {failure.detail}"
     if failure.code in FILES_DIFFER:
+        detail += "; check and repair the images of this product, then try again"
         return ChangeError(409, "files_differ", detail, failure.step)
     return ChangeError(502, "storage_failed", detail, failure.step)
 
