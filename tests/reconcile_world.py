@@ -17,6 +17,7 @@ import httpx
 from deploy.local.object_store import ObjectStoreServer
 from shared.events import (
     DecideOnPlanV1,
+    ImageProcessedV1,
     ProductChangedV1,
     ProductImageChangedV1,
     ProductImageType,
@@ -28,8 +29,11 @@ from shared.events import (
     RecordsRepairedV1,
     RepairRecordsV1,
     StartReconcileRunV1,
+    StorageStatus,
+    StoredFile,
 )
 from shared.identifiers import new_id
+from shared.storage.keys import MediaKey
 from shared.testing.waiting import eventually
 from tests.bus import Bus
 from tests.system import System
@@ -186,10 +190,49 @@ class ReconcileWorld:
 
     async def _known(self, table: str, column: str, record_id: UUID, version: int) -> None:
         async def known() -> bool:
-            sql = f"SELECT 1 FROM {table} WHERE {column} = $1 AND version >= $2"
+            counts = "revision" if table == "media" else "version"
+            sql = f"SELECT 1 FROM {table} WHERE {column} = $1 AND {counts} >= $2"
             return bool(await self.system.rows("reconciler", sql, record_id, version))
 
         await eventually(known, within_seconds=30, why=f"reconciler knows {record_id}")
+
+    async def medium(self, name: str, content: bytes = BYTES, *, in_bucket: bool = True) -> str:
+        """A file of a medium on the disk, and in the bucket unless it is told otherwise; returns its key."""
+        media_id = new_id()
+        key = str(MediaKey(media_id, 1, name, "webp"))
+        self.put_on_disk(key, content)
+        if in_bucket:
+            await self.put(key, content)
+        file = StoredFile(
+            name=name,
+            key=key,
+            mime_type="image/webp",
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            width_px=1,
+            height_px=1,
+        )
+        await self.bus.send(
+            ImageProcessedV1(
+                job_id=new_id(),
+                media_id=media_id,
+                revision=1,
+                width_px=1,
+                height_px=1,
+                mime_type="image/webp",
+                sha256=file.sha256,
+                original=None,
+                variants=(file,),
+                placeholder="",
+                storage_status=StorageStatus.SYNCED if in_bucket else StorageStatus.LOCAL_ONLY,
+                on_disk=True,
+                in_bucket=in_bucket,
+                render_seconds=0.1,
+                processed_at=datetime.now(UTC),
+            )
+        )
+        await self._known("media", "media_id", media_id, 1)
+        return key
 
     # --- objects --------------------------------------------------------------------------------------------------
 
@@ -221,9 +264,10 @@ class ReconcileWorld:
 
     async def empty(self) -> None:
         """Leave nothing of a test where others look."""
-        for key in await self.stored("products/") | await self.stored("quarantine/"):
+        for key in await self.stored("products/") | await self.stored("quarantine/") | await self.stored("media/"):
             await self.remove(key)
-        await asyncio.to_thread(shutil.rmtree, self.system.media_root / "products", ignore_errors=True)
+        for folder in ("products", "media"):
+            await asyncio.to_thread(shutil.rmtree, self.system.media_root / folder, ignore_errors=True)
         for image in list(self.images.values()):
             image.version, image.is_removed = image.version + 1, True
             await self.tell(image)

@@ -88,6 +88,12 @@ bucket_events_missed_total = Counter(
     "Rising steadily: see whether the bucket's notifications are set and arrive.",
     ["happened"],
 )
+rotten_files_total = Counter(
+    "mediabus_rotten_files",
+    "Stored files whose bytes are not any more those that were written; healed from the other place, or lost. "
+    "Above zero: look at the disks; lost ones need a backup.",
+    ["place", "outcome"],
+)
 bucket_notifications_total = Counter(
     "mediabus_bucket_notifications",
     "Records that the store posted to the webhook: stored, repeated (it tells twice), ignored (nothing was written or "

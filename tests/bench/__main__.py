@@ -20,11 +20,12 @@ from tests.bench.acks import measure_acks, measure_burst
 from tests.bench.figures import Figure, Section, table
 from tests.bench.notice import measure_notice
 from tests.bench.processors import ProcessorWatch
+from tests.bench.reconciling import measure_reconciling
 from tests.bench.site import Site, running_site
 from tests.bench.syncing import measure_syncing
 from tests.bench.throughput import measure_rendering, measure_system
 
-PARTS: Final = ("notice", "render", "acks", "burst", "sync", "storage")
+PARTS: Final = ("notice", "render", "acks", "burst", "reconcile", "sync", "storage")
 
 
 class Bench:
@@ -49,6 +50,11 @@ class Bench:
             ),
             ("acks", "acknowledgement, 100/s of 500 KB", lambda site: measure_acks(site, wanted.seconds)),
             ("burst", "500 uploads of 500 KB at once", measure_burst),
+            (
+                "reconcile",
+                "consistency: 150 products, 450 images",
+                lambda site: measure_reconciling(site, wanted.rounds),
+            ),
         )
         if "sync" in self._parts:
             with tempfile.TemporaryDirectory(prefix="mediabus-bench-") as folder:

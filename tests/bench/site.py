@@ -33,6 +33,7 @@ class Site:
     system: System
     postgres: PostgresServer
     kafka: KafkaServer
+    store: ObjectStoreServer
     ingest: RunningService
     processor: RunningService
     api_key: str
@@ -86,7 +87,7 @@ async def running_site(folder: Path) -> AsyncIterator[Site]:
         await system.make_superadmin()
         ingest = await system.started("ingest-api")
         processor = system.service("image-processor", niceness=_NICENESS["image-processor"])
-        yield Site(system, postgres, kafka, ingest, processor, await _api_key(system, ingest), folder)
+        yield Site(system, postgres, kafka, object_store, ingest, processor, await _api_key(system, ingest), folder)
 
 
 async def _started(server: EmbeddedServer, stack: AsyncExitStack) -> None:

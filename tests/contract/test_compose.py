@@ -550,7 +550,7 @@ EXPRESSIONS = [
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_expressions_use_metrics_and_labels_that_exist(expression: str) -> None:
     declared = _declared_series()
-    names = set(re.findall(r"\b(?:mediabus|media)_[a-z_]+", expression))
+    names = set(re.findall(r"\b(?:mediabus|media|bucket)_[a-z_]+", expression))
     assert names <= set(declared)
     assert names or "up" in expression
     labels = {"job", "instance", "le"}.union(*(declared[name] for name in names))

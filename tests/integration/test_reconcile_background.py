@@ -326,9 +326,9 @@ async def webhook(answers: list[int]) -> AsyncIterator[tuple[str, list[dict[str,
 @pytest.mark.parametrize(
     ("stage", "counts", "subject"),
     [
-        (Stage.COMPLETED, {"orphaned": 2, "missing": 1}, "The nightly check found 2 orphaned, 1 missing files"),
-        (Stage.COMPLETED, {"synced": 5, "failed": 1}, "The nightly check found 1 failed files"),
-        (Stage.FAILED, {}, "The nightly check failed: the bucket is away"),
+        (Stage.COMPLETED, {"orphaned": 2, "missing": 1}, "Checking products found files: orphaned 2, missing 1"),
+        (Stage.COMPLETED, {"synced": 5, "failed": 1}, "Checking products found files: failed 1"),
+        (Stage.FAILED, {}, "Checking products failed: the bucket is away"),
     ],
 )
 async def test_an_alert_tells_what_the_night_found(
@@ -389,7 +389,7 @@ async def test_an_alert_goes_by_e_mail(reconciler: Reconciler) -> None:
         await ended_run(reconciler, alerts, orphaned=3)
         async with sending(alerts):
             await eventually(lambda: letters, why="the letter arrives")
-    assert "Subject: [Mediabus] The nightly check found 3 orphaned files" in letters[0]
+    assert "Subject: [Mediabus] Checking products found files: orphaned 3" in letters[0]
     assert "To: ops@example.test" in letters[0]
 
 

@@ -23,6 +23,7 @@ from tests.system import System, running_system
 
 pytestmark = pytest.mark.stack
 ALL = ReconcileScope(kind="products")
+MEDIA = ReconcileScope(kind="media")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,8 @@ async def system(
         "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
         "MEDIABUS_OBJECT_GRACE_SECONDS": "0",
         "MEDIABUS_RECORD_GRACE_SECONDS": "0",
+        "MEDIABUS_MEDIA_GRACE_SECONDS": "0",
+        "MEDIABUS_TEMPORARY_KEPT_SECONDS": "0.001",
         "MEDIABUS_SWEEP_EVERY_SECONDS": "3600",
         "MEDIABUS_SCRUB_ENABLED": "false",
     }
@@ -340,3 +343,64 @@ async def test_a_run_whose_process_was_killed_goes_on(
 async def test_a_product_that_is_not_known_can_not_be_fixed(world: ReconcileWorld) -> None:
     run_id = await world.start(Product(new_id(), new_id()), "remove_orphaned")
     assert (await world.reached(run_id, "failed"))["error"] == "unknown_product"
+
+
+# --- media ------------------------------------------------------------------------------------------------------------
+
+
+async def test_media_are_healed_from_whichever_place_has_the_good_copy(
+    world: ReconcileWorld, object_store_server: ObjectStoreServer
+) -> None:
+    fine, only_on_disk, gone = await world.medium("fine"), await world.medium("a", in_bucket=False), ""
+    not_in_bucket, not_on_disk = await world.medium("b"), await world.medium("c")
+    cut_in_bucket, cut_on_disk = await world.medium("d"), await world.medium("e")
+    gone = await world.medium("gone")
+    await world.remove(not_in_bucket)
+    await world.remove(gone)
+    for key in (not_on_disk, gone):
+        (world.system.media_root / key).unlink()
+    await world.put(cut_in_bucket, b"cut")
+    world.put_on_disk(cut_on_disk, b"cut")
+    orphan = f"media/00/{new_id()}/1/large.webp"
+    await world.put(orphan)
+    world.put_on_disk("media/00/.tmp-left")
+    run_id = await world.start(MEDIA, "remove_orphaned", "recreate_missing")
+    run = await world.reached(run_id, "completed")
+    assert run["result"]["files"] == {"missing_everywhere": [gone], "stale_temporary": ["media/00/.tmp-left"]}
+    assert (run["counts"]["orphaned"], run["counts"]["missing"], run["counts"]["differing"]) == (1, 3, 2)
+    assert run["result"]["counts"]["synced"] == 6
+    everywhere = {fine, not_in_bucket, not_on_disk, cut_in_bucket, cut_on_disk}
+    assert await world.stored("media/") == dict.fromkeys(everywhere, BYTES)
+    on_disk = {key: held for key, held in world.on_disk("media").items() if ".tmp-" not in key}
+    assert on_disk == dict.fromkeys(everywhere | {only_on_disk}, BYTES)
+    # What was cut lies in quarantine with the orphan.
+    assert sorted((await world.stored("quarantine/")).values()) == sorted([b"cut", b"cut", BYTES])
+
+
+async def test_the_scrub_finds_rot_and_heals_it(world: ReconcileWorld, system: System) -> None:
+    product = await world.product()
+    image = await world.image(product, "a.png", on_disk=True)
+    on_disk, in_bucket, lost = await world.medium("disk"), await world.medium("bucket"), await world.medium("lost")
+    rotten = b"a PICTURE"
+    assert len(rotten) == len(BYTES)
+    for key in (image.key, on_disk, lost):
+        world.put_on_disk(key, rotten)
+    for key in (in_bucket, lost):
+        await world.put(key, rotten)
+    scrubbing = await system.started(
+        # One round, which begins at once.
+        "reconciler",
+        {"MEDIABUS_SCRUB_ENABLED": "true", "MEDIABUS_SCRUB_REST_SECONDS": "3600"},
+    )
+    try:
+
+        async def healed() -> bool:
+            held = world.on_disk("products") | world.on_disk("media")
+            good = held[image.key] == held[on_disk] == (await world.stored(in_bucket))[in_bucket] == BYTES
+            return bool(good and await system.rows("reconciler", "SELECT 1 FROM alerts WHERE body->>'key' = $1", lost))
+
+        await eventually(healed, within_seconds=30, every_seconds=0.2, why="what can be healed is, the rest is told of")
+    finally:
+        await scrubbing.stop()
+    assert world.on_disk("media")[lost] == rotten
+    assert sorted((await world.stored("quarantine/")).values()) == [rotten] * 3

@@ -28,13 +28,13 @@ _ENDED = {Stage.COMPLETED, Stage.FAILED, Stage.AWAITING_APPROVAL}
 
 
 def subject_of(run: Run) -> str | None:
-    """What people are told of a run that the clock began; None where all was well, or a person watches it anyway."""
+    """What people are told of a run that nobody asked for; None where all was well."""
     if run.requested_by is not None or run.decided_by is not None or run.stage not in _ENDED:
         return None
     if run.stage is Stage.FAILED:
-        return f"The nightly check failed: {run.error}"
+        return f"Checking {run.scope.name} failed: {run.error}"
     if run.stage is Stage.AWAITING_APPROVAL:
-        return f"The nightly check wants approval: {run.needs_approval_because}"
+        return f"Repairing {run.scope.name} wants approval: {run.needs_approval_because}"
     counts = run.counts
     found = {
         "orphaned": counts.orphaned,
@@ -42,8 +42,8 @@ def subject_of(run: Run) -> str | None:
         "differing": counts.differing,
         "failed": counts.failed + counts.errors,
     }
-    named = [f"{count} {name}" for name, count in found.items() if count]
-    return f"The nightly check found {', '.join(named)} files" if named else None
+    named = [f"{name} {count}" for name, count in found.items() if count]
+    return f"Checking {run.scope.name} found files: {', '.join(named)}" if named else None
 
 
 class Channel(Protocol):

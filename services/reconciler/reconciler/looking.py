@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-from reconciler.comparison import Finding, OutOfOrder, Patience, Stored, compare
+from reconciler.comparison import FileClass, Finding, OutOfOrder, Patience, Stored, compare
 from reconciler.errors import NotComparable
 from reconciler.freshness import Freshness
 from reconciler.layout import PRODUCTS_PREFIX, product_prefix
@@ -70,6 +70,11 @@ class Looking:
         try:
             async for finding in streams:
                 yield finding
+            if scope.kind == "media":
+                async for path in self._stores.disk.list_temporary(
+                    prefix, older_than_seconds=settings.temporary_kept_seconds
+                ):
+                    yield Finding(str(path.relative_to(self._stores.disk.root)), FileClass.STALE_TEMPORARY)
         except (InfrastructureUnavailable, MessageError, OutOfOrder) as error:
             raise NotComparable(f"the comparison broke off, so nothing follows from it: {error}") from error
 

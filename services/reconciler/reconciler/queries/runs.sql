@@ -86,6 +86,9 @@ SELECT * FROM plan_items WHERE plan_id = $1 AND step = $2 AND status = 'planned'
 -- name: next_to_undo
 SELECT * FROM plan_items WHERE plan_id = $1 AND status = 'done' ORDER BY position DESC LIMIT $2;
 
+-- name: is_in_work
+SELECT EXISTS (SELECT 1 FROM plan_items WHERE object_key = $1 AND status IN ('planned', 'sent', 'returning', 'undoing'));
+
 -- name: count_open
 SELECT count(*) FROM plan_items WHERE plan_id = $1 AND status IN ('sent', 'returning', 'undoing');
 

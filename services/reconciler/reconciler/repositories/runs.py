@@ -133,6 +133,10 @@ class Runs:
     async def next_to_undo(self, plan_id: UUID, limit: int) -> list[PlanItem]:
         return [_item(row) for row in await self._connection.fetch(QUERIES["next_to_undo"], plan_id, limit)]
 
+    async def is_in_work(self, key: str) -> bool:
+        """Whether some plan is at this file."""
+        return bool(await self._connection.fetchval(QUERIES["is_in_work"], key))
+
     async def count_open(self, plan_id: UUID) -> int:
         """Items whose outcome is not told yet."""
         return int(await self._connection.fetchval(QUERIES["count_open"], plan_id))
