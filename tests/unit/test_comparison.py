@@ -106,6 +106,16 @@ def test_an_orphan_in_both_places_is_found_in_both() -> None:
     ]
 
 
+def test_a_file_on_the_disk_of_which_the_record_says_nothing_is_an_orphan() -> None:
+    in_bucket_alone = recorded("a", on_disk=False)
+    assert kinds([in_bucket_alone], [stored("a")], [stored("a", 7)]) == [
+        ("a", FileClass.SYNCED),
+        ("a", FileClass.ORPHANED_ON_DISK),
+    ]
+    # Where the bucket has lost it, it may be all that is left.
+    assert kinds([in_bucket_alone], (), [stored("a", 7)]) == [("a", FileClass.MISSING_IN_BUCKET)]
+
+
 def test_a_record_that_was_removed_a_moment_ago_and_left_nothing_is_no_finding() -> None:
     assert kinds([recorded("a", is_removed=True)]) == []
 
@@ -210,9 +220,12 @@ def model(
         return one[0] == record["size_bytes"] and len(known) < 2
 
     wanted = [one for flag, one in (("in_bucket", bucket), ("on_disk", disk)) if record[flag]]
+    fresh = not record["is_settled"] or record["known_at"] == NOW
     if all(one is not None and good(one) for one in wanted):
-        return [FileClass.SYNCED]
-    if any(young) or not record["is_settled"] or record["known_at"] == NOW:
+        if disk is None or record["on_disk"] or not record["in_bucket"] or fresh:
+            return [FileClass.SYNCED]
+        return [FileClass.SYNCED, FileClass.UNSETTLED if young[1] else FileClass.ORPHANED_ON_DISK]
+    if any(young) or fresh:
         return [FileClass.UNSETTLED]
     if any(one is not None and not good(one) for one in wanted):
         return [FileClass.CONTENT_DIFFERS]

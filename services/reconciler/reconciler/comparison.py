@@ -154,12 +154,26 @@ async def compare(
         if recorded.key != key:
             for finding in _orphans(key, of_bucket, of_disk, patience):
                 yield finding
+            continue
+        spare = of_disk
         # A key that one record has left and another took is named all the same.
         while recorded.key == key and recorded.head is not None:
             found = _of_record(recorded.head, of_bucket, of_disk, patience)
             if found is not None:
                 yield found
+            if spare is not None and not _does_without_disk(found, patience):
+                spare = None
             await recorded.advance()
+        if spare is not None:
+            for finding in _orphans(key, None, spare, patience):
+                yield finding
+
+
+def _does_without_disk(found: Finding | None, patience: Patience) -> bool:
+    """Whether a record is of the object in the bucket alone, which is well: what the disk has is nobody's then."""
+    if found is None or found.kind is not FileClass.SYNCED or found.record is None:
+        return False
+    return found.record.in_bucket and not found.record.on_disk and not patience.is_fresh(found.record)
 
 
 def _first(one: str | None, other: str | None, third: str | None) -> str | None:

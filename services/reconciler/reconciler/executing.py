@@ -100,7 +100,7 @@ class Executing:
 
         That an object's bytes are still the same is asked by whoever moves it, in the moment when it is moved.
         """
-        if item.action is Action.REMOVE and await records.is_referenced(item.key):
+        if item.action is Action.REMOVE and await records.is_referenced(item.key, item.place):
             return REFERENCED, "a record names it now, so it stays"
         if item.action is Action.MAKE_RECORD and await records.is_referenced(item.key):
             return REFERENCED, "it has a record by now"
@@ -203,7 +203,8 @@ class Executing:
 
     async def _is_wanted_back(self, transaction: Transaction, item: PlanItem) -> bool:
         """Whether a record took the key up between the last look and the removal."""
-        return item.action is Action.REMOVE and await ReadModels(transaction.connection).is_referenced(item.key)
+        records = ReadModels(transaction.connection)
+        return item.action is Action.REMOVE and await records.is_referenced(item.key, item.place)
 
     async def records_repaired(self, event: RecordsRepairedV1, delivery: Delivery) -> None:
         """Note what became of the records of a plan."""

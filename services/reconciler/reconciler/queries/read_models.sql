@@ -74,9 +74,10 @@ SELECT media_id, object_key, mime_type, size_bytes, sha256, on_disk, in_bucket, 
 FROM media_files JOIN media USING (media_id)
 ORDER BY object_key;
 
+-- Whether any record names the key; with $2, whether one says that the disk has a copy.
 -- name: is_referenced
-SELECT EXISTS (SELECT 1 FROM product_images WHERE object_key = $1 AND NOT is_removed)
-    OR EXISTS (SELECT 1 FROM media_files WHERE object_key = $1);
+SELECT EXISTS (SELECT 1 FROM product_images WHERE object_key = $1 AND NOT is_removed AND (on_disk OR NOT $2))
+    OR EXISTS (SELECT 1 FROM media_files JOIN media USING (media_id) WHERE object_key = $1 AND (on_disk OR NOT $2));
 
 -- name: prune_removed_images
 DELETE FROM product_images WHERE is_removed AND known_at < clock_timestamp() - make_interval(secs => $1);

@@ -11,7 +11,14 @@ from uuid import UUID
 from reconciler.comparison import Recorded
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
-from shared.events import ProductChangedV1, ProductImageChangedV1, ProductImageType, ReconcileScope, StoredFile
+from shared.events import (
+    FilePlace,
+    ProductChangedV1,
+    ProductImageChangedV1,
+    ProductImageType,
+    ReconcileScope,
+    StoredFile,
+)
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "read_models.sql")
 ROWS_AT_ONCE = 1000
@@ -89,9 +96,10 @@ class ReadModels:
         now: datetime = await self._connection.fetchval(QUERIES["now"])
         return now
 
-    async def is_referenced(self, key: str) -> bool:
-        """Whether any record names the key now."""
-        return bool(await self._connection.fetchval(QUERIES["is_referenced"], key))
+    async def is_referenced(self, key: str, place: FilePlace = FilePlace.BUCKET) -> bool:
+        """Whether any record names the key now; on the disk, whether one says that a copy is kept there."""
+        on_disk = place is FilePlace.DISK
+        return bool(await self._connection.fetchval(QUERIES["is_referenced"], key, on_disk))
 
     async def records(self, scope: ReconcileScope, removed_since: datetime) -> AsyncIterator[Recorded]:
         """The records of a scope by key, and those removed lately; needs a transaction, whose snapshot it shows."""
