@@ -333,10 +333,13 @@ async def test_what_is_sent_once_more_is_removed_and_changes_nothing(site: Inges
     assert len(site.staged_files()) == 1
 
 
-@pytest.mark.parametrize("name", [str(new_id()), "cup.jpg", "../x", str(new_id()).upper(), f"{new_id()}/x"])
+@pytest.mark.parametrize("form", ["{id}", "cup.jpg", "../x", "{ID}", "{id}/x"])
 async def test_what_nobody_announced_is_reported_and_left_alone(
-    site: IngestSite, object_store_server: ObjectStoreServer, name: str
+    site: IngestSite, object_store_server: ObjectStoreServer, form: str
 ) -> None:
+    upload_id = str(new_id())
+    name = form.format(id=upload_id, ID=upload_id.upper())
+
     def reported() -> float:
         return REGISTRY.get_sample_value("mediabus_bucket_objects_unknown_total", {"prefix": "uploads/"}) or 0.0
 

@@ -271,14 +271,14 @@ async def test_a_plan_that_somebody_wants_to_read_waits_and_can_be_discarded(wor
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", f"/admin/products/{new_id()}/images/sync"),
-        ("GET", f"/admin/reconcile/plans/{new_id()}"),
-        ("GET", f"/admin/reconcile/runs/{new_id()}"),
-        ("POST", f"/admin/reconcile/plans/{new_id()}/approve"),
+        ("POST", "/admin/products/{id}/images/sync"),
+        ("GET", "/admin/reconcile/plans/{id}"),
+        ("GET", "/admin/reconcile/runs/{id}"),
+        ("POST", "/admin/reconcile/plans/{id}/approve"),
     ],
 )
 async def test_what_is_not_known_is_404(world: ReconcileWorld, method: str, path: str) -> None:
-    answer = await world.http.request(method, path, json={})
+    answer = await world.http.request(method, path.format(id=new_id()), json={})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
 
 

@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 
 from ingest_api.problem_details import InvalidFields
+from ingest_api.selections import unknown_ids
 from ingest_api.storage_sync import cancel_refusal, retry_refusal
 from ingest_api.sync_jobs import SyncJob, assembled, bytes_per_second, eta_seconds, with_children
-from ingest_api.sync_request import SyncBody, request_of, unknown_ids
+from ingest_api.sync_request import SyncBody, request_of
 from shared.events import MediaFilter, SyncJobStatus, SyncOperation
 from shared.identifiers import new_id
 
