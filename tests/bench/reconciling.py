@@ -54,12 +54,12 @@ async def measure_reconciling(site: Site, rounds: int) -> list[Figure]:
     async with (
         Bus(site.kafka.bootstrap, RECONCILE_EVENTS) as bus,
         site.store.client() as client,
-        httpx.AsyncClient(base_url=site.ingest.base_url, headers=headers, timeout=120) as http,
+        httpx.AsyncClient(base_url=site.ingest.base_url, headers=headers, timeout=300) as http,
     ):
         products = await _products(site, bus, client)
         figures = await _checks(http, products, 20 * rounds)
         figures += await _fixes(http, client, products, rounds)
-        figures += await _beside_rclone(site, bus, client, http, rounds)
+        figures += await _beside_rclone(site, bus, http, rounds)
     return figures + await _a_million()
 
 
@@ -134,13 +134,13 @@ def _require_clean(body: dict[str, Any]) -> None:
 # --- 20,000 real objects ----------------------------------------------------------------------------------------------
 
 
-async def _beside_rclone(site: Site, bus: Bus, client: S3Client, http: httpx.AsyncClient, rounds: int) -> list[Figure]:
+async def _beside_rclone(site: Site, bus: Bus, http: httpx.AsyncClient, rounds: int) -> list[Figure]:
     say(f"{REAL_OBJECTS} objects on disk and in the bucket")
     media = [_medium() for _ in range(REAL_OBJECTS // FILES_PER_MEDIUM)]
     keys = [file.key for event in media for file in event.variants]
     root = site.system.media_root
     await asyncio.to_thread(_write_all, root, keys)
-    await _each(keys, lambda key: _put(client, key))
+    await asyncio.to_thread(_rclone, site, "copy", root / "media", "--transfers", str(WRITERS))
     await _send(bus, media)
     await _until_known(site, "media_files", len(keys))
     ours, theirs = [], []
@@ -149,7 +149,7 @@ async def _beside_rclone(site: Site, bus: Bus, client: S3Client, http: httpx.Asy
         if run["counts"]["synced"] != len(keys):
             raise RuntimeError(f"not all of them are found well: {run}")
         ours.append(seconds)
-        theirs.append(await asyncio.to_thread(_rclone_check, site, root / "media"))
+        theirs.append(await asyncio.to_thread(_rclone, site, "check", root / "media", "--size-only", "--fast-list"))
     ratio = statistics.median(theirs) / statistics.median(ours)
     return [
         Figure(f"{REAL_OBJECTS} objects in three places compared", statistics.median(ours), "s"),
@@ -198,8 +198,8 @@ def _write_all(root: Path, keys: Sequence[str]) -> None:
         path.write_bytes(CONTENT)
 
 
-def _rclone_check(site: Site, folder: Path) -> float:
-    """Seconds; it compares sizes as a listing tells them, which is what ours does with three places."""
+def _rclone(site: Site, command: str, folder: Path, *options: str) -> float:
+    """Seconds. `check --size-only` compares what listings tell, which is what ours does with three places."""
     environment = {
         "PATH": os.environ["PATH"],
         "RCLONE_CONFIG": os.devnull,
@@ -210,10 +210,14 @@ def _rclone_check(site: Site, folder: Path) -> float:
         "RCLONE_CONFIG_STORE_ACCESS_KEY_ID": site.store.access_key,
         "RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY": site.store.secret_key,
     }
-    command = [str(Path(sys.executable).with_name("rclone")), "check", "--size-only", "--fast-list"]
+    program = str(Path(sys.executable).with_name("rclone"))
     started = time.perf_counter()
     subprocess.run(
-        [*command, str(folder), f"store:{BUCKET}/media"], env=environment, check=True, capture_output=True, timeout=300
+        [program, command, str(folder), f"store:{BUCKET}/media", *options],
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=300,
     )
     return time.perf_counter() - started
 

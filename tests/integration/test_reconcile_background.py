@@ -19,12 +19,14 @@ from pydantic import SecretStr
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
 from reconciler.alerts import Alerts, channels_of
+from reconciler.commands import Commands
 from reconciler.comparison import FileClass
 from reconciler.nightly import NightlyClock, NightlyRun
 from reconciler.planning import Action, PlanItem
 from reconciler.quarantine import QuarantineExpiry
 from reconciler.repositories.known_objects import KnownObjects
 from reconciler.repositories.runs import Runs
+from reconciler.retention import Retention
 from reconciler.runs import Stage
 from reconciler.settings import ReconcilerSettings
 from reconciler.sweep import Sweep
@@ -32,9 +34,11 @@ from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
     BucketObjectV1,
+    DecideOnPlanV1,
     Envelope,
     Event,
     FilePlace,
+    ReconcileRunChangedV1,
     ReconcileScope,
     RunCounts,
     ScheduleDueV1,
@@ -393,7 +397,7 @@ async def test_an_alert_goes_by_e_mail(reconciler: Reconciler) -> None:
     assert "To: ops@example.test" in letters[0]
 
 
-# --- the end of quarantine --------------------------------------------------------------------------------------------
+# --- the end of runs and of quarantine --------------------------------------------------------------------------------
 
 
 async def test_quarantine_ends_after_its_time_and_once(reconciler: Reconciler) -> None:
@@ -426,3 +430,31 @@ async def test_quarantine_ends_after_its_time_and_once(reconciler: Reconciler) -
     (step,) = json.loads(row["payload"])["steps"]
     assert step["kind"] == "remove"
     assert step["target"] == {"place": "bucket", "key": f"quarantine/{command.run_id}/products/old.png"}
+
+
+async def test_old_runs_are_forgotten_and_those_under_way_never(reconciler: Reconciler) -> None:
+    alerts = Alerts(reconciler.work, [])
+    for stage in (Stage.COMPLETED, Stage.EXECUTING, Stage.FAILED):
+        await ended_run(reconciler, alerts, stage)
+    await reconciler.rows("UPDATE runs SET changed_at = changed_at - interval '91 days' RETURNING 1")
+    await ended_run(reconciler, alerts)
+    await Retention(reconciler.work, 90 * 24 * 3600).turn()
+    rows = await reconciler.rows("SELECT stage FROM runs ORDER BY run_id")
+    assert [row["stage"] for row in rows] == ["executing", "completed"]
+
+
+async def test_a_decision_that_comes_too_late_is_answered_with_how_the_run_stands(reconciler: Reconciler) -> None:
+    """Whoever decided shows the outcome that he expected until he is told of a newer one."""
+    alerts = Alerts(reconciler.work, [])
+    await ended_run(reconciler, alerts)
+    (before,) = await reconciler.told(ReconcileRunChangedV1)
+    command = DecideOnPlanV1(
+        plan_id=before["run_id"],
+        scope=ReconcileScope(kind="products"),
+        decision="approve",
+        decided_by=new_id(),
+        decided_at=datetime.now(UTC),
+    )
+    await Commands(reconciler.work).decide(command, delivery_of(command))
+    after = (await reconciler.told(ReconcileRunChangedV1))[-1]
+    assert (after["status"], after["version"]) == ("completed", before["version"] + 1)

@@ -15,6 +15,7 @@ from reconciler.looking import Looking
 from reconciler.nightly import NightlyClock, NightlyRun
 from reconciler.planning import Guard
 from reconciler.quarantine import QuarantineExpiry
+from reconciler.retention import Retention
 from reconciler.runner import Runner
 from reconciler.scrub import Scrub
 from reconciler.settings import ReconcilerSettings
@@ -54,6 +55,7 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     if settings.nightly_enabled:
         service.background(NightlyClock(service.unit_of_work, settings.nightly_at).run, "nightly clock")
     service.background(QuarantineExpiry(service.unit_of_work, settings.quarantine_kept_seconds).run, "quarantine")
+    service.background(Retention(service.unit_of_work, settings.runs_kept_seconds).run, "retention")
     if settings.scrub_enabled:
         service.background(Scrub(service.unit_of_work, stores, alerts, settings).run, "scrub of stored bytes")
     service.background(alerts.run, "alerts")

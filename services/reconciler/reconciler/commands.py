@@ -42,7 +42,7 @@ class Commands:
             stage = decided(run.stage, command.decision)
             if stage is None or (stage is Stage.UNDO_WANTED and await runs.has_expired_items(run.run_id)):
                 log.info("a decision came too late", extra={"plan_id": str(run.run_id), "stage": run.stage.value})
-                transaction.publish(run.told())
+                transaction.publish((await runs.touch(run.run_id)).told())
                 return
             moved = await runs.move(
                 run.run_id, stage, decided_by=command.decided_by, wants_work=stage is not Stage.DISCARDED

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Final, Self
 
 from reconciler.comparison import FileClass, Finding, OutOfOrder, Patience, Stored, compare
 from reconciler.errors import NotComparable
@@ -17,6 +19,9 @@ from shared.messaging.topics import CATALOG_EVENTS, IMAGE_EVENTS, SYNC_EVENTS, T
 from shared.storage.keys import MEDIA_PREFIX
 from shared.storage.object_store import ObjectInfo
 from shared.storage.stores import Stores
+
+ENTRIES_PER_BATCH: Final = 1000
+BATCHES_AHEAD: Final = 2
 
 
 def prefix_of(scope: ReconcileScope) -> str:
@@ -61,15 +66,13 @@ class Looking:
             object_grace=timedelta(seconds=grace),
             records_changed_before=fresh_since,
         )
-        streams = compare(
-            records.records(scope, fresh_since),
-            _listed(bucket.list(prefix)),
-            _listed(self._stores.disk.list(prefix)),
-            patience,
-        )
         try:
-            async for finding in streams:
-                yield finding
+            async with (
+                ReadAhead(bucket.list(prefix)) as in_bucket,
+                ReadAhead(self._stores.disk.list(prefix)) as on_disk,
+            ):
+                async for finding in compare(records.records(scope, fresh_since), in_bucket, on_disk, patience):
+                    yield finding
             if scope.kind == "media":
                 async for path in self._stores.disk.list_temporary(
                     prefix, older_than_seconds=settings.temporary_kept_seconds
@@ -79,6 +82,49 @@ class Looking:
             raise NotComparable(f"the comparison broke off, so nothing follows from it: {error}") from error
 
 
-async def _listed(objects: AsyncIterator[ObjectInfo]) -> AsyncIterator[Stored]:
-    async for one in objects:
-        yield Stored(one.key, one.size_bytes, one.etag, one.modified_at, one.sha256)
+class ReadAhead:
+    """A listing that is read on while others are waited for, a bounded number of entries ahead; use as `async with`."""
+
+    def __init__(self, listed: AsyncIterator[ObjectInfo]) -> None:
+        self._listed = listed
+        self._batches: asyncio.Queue[list[Stored] | Exception | None] = asyncio.Queue(BATCHES_AHEAD)
+        self._batch: Iterator[Stored] = iter(())
+
+    async def __aenter__(self) -> Self:
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Stored:
+        """The next entry; raises what the listing raised, in its place."""
+        while (entry := next(self._batch, None)) is None:
+            batch = await self._batches.get()
+            if batch is None:
+                raise StopAsyncIteration
+            if isinstance(batch, Exception):
+                raise batch
+            self._batch = iter(batch)
+        return entry
+
+    async def _read(self) -> None:
+        batch: list[Stored] = []
+        try:
+            async for one in self._listed:
+                batch.append(Stored(one.key, one.size_bytes, one.etag, one.modified_at, one.sha256))
+                if len(batch) >= ENTRIES_PER_BATCH:
+                    await self._batches.put(batch)
+                    batch = []
+        except Exception as error:
+            await self._batches.put(error)
+        else:
+            await self._batches.put(batch)
+            await self._batches.put(None)
+        finally:
+            if isinstance(self._listed, AsyncGenerator):
+                await self._listed.aclose()

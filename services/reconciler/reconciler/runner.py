@@ -14,6 +14,7 @@ from reconciler.runs import Run, Stage
 from reconciler.settings import ReconcilerSettings
 from shared.db.listening import Listener
 from shared.db.unit_of_work import UnitOfWork
+from shared.messaging.errors import InfrastructureUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -78,21 +79,22 @@ class Runner:
                 holding = group.create_task(self._keep_holding(run.run_id))
                 await self._work(run)
                 holding.cancel()
-        except* asyncio.CancelledError:
-            raise
         except* Exception:
             # Whatever is away now is asked for again; the plan and its outcomes are in the database.
             log.exception("a run could not be worked on, trying again", extra={"run_id": str(run.run_id)})
             again_after_seconds = AGAIN_AFTER_SECONDS
         finally:
             self._places.release()
-            with suppress(Exception):
-                await self._release(run.run_id, again_after_seconds)
+            await self._release(run.run_id, again_after_seconds)
             self._news.set()
 
     async def _release(self, run_id: UUID, again_after_seconds: float | None) -> None:
-        async with self._unit_of_work.begin() as transaction:
-            await Runs(transaction.connection).release(run_id, again_after_seconds)
+        try:
+            async with self._unit_of_work.begin() as transaction:
+                await Runs(transaction.connection).release(run_id, again_after_seconds)
+        except InfrastructureUnavailable as error:
+            # Then the claim runs out by itself.
+            log.warning("a run could not be let go", extra={"run_id": str(run_id), "detail": str(error)})
 
     async def _keep_holding(self, run_id: UUID) -> None:
         while True:

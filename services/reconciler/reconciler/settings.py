@@ -26,6 +26,10 @@ class ReconcilerSettings(ServiceSettings):
     run_hold_seconds: float = Field(default=60.0, gt=1, description="after so long the run of a dead process goes on")
     quarantine_kept_seconds: float = Field(default=7 * 24 * 3600.0, gt=0, description="then what was removed is gone")
 
+    runs_kept_seconds: float = Field(
+        default=90 * 24 * 3600.0, gt=7 * 24 * 3600.0, description="ended ones, with their plans; longer than quarantine"
+    )
+
     sweep_every_seconds: float = Field(default=180.0, gt=0, description="between looks for what no notification told")
     sweep_grace_seconds: float = Field(default=30.0, ge=0, description="how long a notification may take")
     sweep_prefixes: tuple[str, ...] = Field(

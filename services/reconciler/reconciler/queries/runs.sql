@@ -57,6 +57,17 @@ SET stage = $2, version = version + 1, changed_at = clock_timestamp(), counts = 
 WHERE run_id = $1
 RETURNING *;
 
+-- name: touch
+UPDATE runs SET version = version + 1, changed_at = clock_timestamp() WHERE run_id = $1 RETURNING *;
+
+-- Ended so long ago that nothing of them is in quarantine any more.
+-- name: prune
+DELETE FROM runs WHERE run_id IN (
+    SELECT run_id FROM runs
+    WHERE stage IN ('completed', 'failed', 'discarded', 'undone')
+      AND changed_at < clock_timestamp() - make_interval(secs => $1)
+    LIMIT $2);
+
 -- name: set_step
 UPDATE runs SET step = $2 WHERE run_id = $1;
 

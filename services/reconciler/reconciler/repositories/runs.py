@@ -106,6 +106,16 @@ class Runs:
         assert row is not None, "the run's row is gone while it is worked on"
         return _run(row)
 
+    async def touch(self, run_id: UUID) -> Run:
+        """The run under a new version: whoever expected it to change is told how it stands."""
+        row = await self._connection.fetchrow(QUERIES["touch"], run_id)
+        assert row is not None, "the run's row is gone while it is locked"
+        return _run(row)
+
+    async def prune(self, kept_seconds: float, limit: int) -> None:
+        """Forget runs that ended so long ago, with their plans."""
+        await self._connection.execute(QUERIES["prune"], kept_seconds, limit)
+
     async def set_step(self, run_id: UUID, step: int) -> None:
         await self._connection.execute(QUERIES["set_step"], run_id, step)
 

@@ -1,0 +1,33 @@
+"""What is over is forgotten after a while."""
+
+from __future__ import annotations
+
+import asyncio
+
+from reconciler.repositories.read_models import ReadModels
+from reconciler.repositories.runs import Runs
+from shared.db.unit_of_work import UnitOfWork
+
+EVERY_SECONDS = 3600.0
+RUNS_AT_ONCE = 10
+REMOVED_IMAGES_KEPT_SECONDS = 30 * 24 * 3600.0
+"""Longer than topics keep messages: an old fact must not bring a record back."""
+
+
+class Retention:
+    """Removes ended runs with their plans, and what is known of records that were removed."""
+
+    def __init__(self, unit_of_work: UnitOfWork, runs_kept_seconds: float) -> None:
+        self._unit_of_work = unit_of_work
+        self._runs_kept_seconds = runs_kept_seconds
+
+    async def run(self) -> None:
+        """Sweep for as long as the process lives; returns only by cancellation."""
+        while True:
+            await self.turn()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def turn(self) -> None:
+        async with self._unit_of_work.begin() as transaction:
+            await Runs(transaction.connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE)
+            await ReadModels(transaction.connection).prune(REMOVED_IMAGES_KEPT_SECONDS)
