@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import random
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.stack
 
 BUCKET = "mediabus"
 PRODUCTS = "/admin/products"
+KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,11 @@ class Shop:
 
     async def assert_stored(self, contents: dict[str, bytes]) -> None:
         """Both stores hold just this, the records name it, nothing is unsettled, and no staged file is left."""
+        await self.assert_agreement(contents)
+        await eventually(self.nothing_is_staged, why="nothing is staged")
+
+    async def assert_agreement(self, contents: dict[str, bytes]) -> None:
+        """The same, but for the staging area: what an upload leaves there whose process dies goes by its age."""
         assert await self.in_bucket() == contents
         assert self.on_disk() == contents
         assert {image["fileName"] for image in (await self.read())["images"]} == set(contents)
@@ -136,10 +145,12 @@ class Shop:
         assert {row["object_key"]: row["sha256"] for row in rows} == {
             key: hashlib.sha256(content).hexdigest() for key, content in contents.items()
         }
-        await eventually(self.nothing_is_staged, why="nothing is staged")
+
+    def staged(self) -> list[Path]:
+        return [path for path in (self.system.media_root / "staging").rglob("*") if path.is_file()]
 
     def nothing_is_staged(self) -> bool:
-        return not [path for path in (self.system.media_root / "staging").rglob("*") if path.is_file()]
+        return not self.staged()
 
     async def facts(self, event_type: str, is_last: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
         """What was told of the product up to a last fact."""
@@ -467,6 +478,63 @@ async def test_a_weight_change_of_many_images_survives_kills_in_the_middle(shop:
     job = await shop.job(answer)
     assert (job["status"], job["result"]["weight"]) == ("completed", "300g")
     await shop.assert_stored({key.replace("/250g/", "/300g/"): content for key, content in before.items()})
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("seed", range(1, 1 + KILL_SEEDS))
+async def test_whatever_is_killed_records_and_files_agree_in_the_end(shop: Shop, seed: int) -> None:
+    """Callers that ask for all kinds of changes at once, while one service after the other dies."""
+    chance = random.Random(seed)
+    variants = [await shop.variant(weight) for weight in ("100g", "200g", "300g")]
+    for number in range(9):
+        await shop.image(variants[number % 3], picture(number % 4), "other-images")
+    callers = [asyncio.create_task(asks_for_changes(shop, variants, random.Random(100 * seed + n))) for n in range(3)]
+    for _ in range(3):
+        await asyncio.sleep(chance.uniform(0.2, 1.5))  # the moment of death is what the seed chooses
+        killed = chance.choice(shop.system.services)
+        killed.kill()
+        killed.start()
+        await killed.wait_until_ready()
+    await asyncio.gather(*callers)
+
+    async def all_changes_ended() -> bool:
+        sql = "SELECT 1 FROM product_changes WHERE product_id = $1 AND status IN ('waiting', 'active')"
+        return not await shop.system.rows("ingest-api", sql, shop.id)
+
+    await eventually(all_changes_ended, within_seconds=90, why="every change ends")
+    stored = await shop.in_bucket()
+    await shop.assert_agreement(stored)
+    weights = {variant["weight"] for variant in (await shop.read())["variants"]}
+    assert {key.split("/")[2] for key in stored} <= weights
+    sql = "SELECT status, error_status, error_detail FROM product_changes WHERE product_id = $1"
+    changes = await shop.system.rows("ingest-api", sql, shop.id)
+    assert not [change for change in changes if change["error_status"] is not None and change["error_status"] >= 500]
+    # Some beyond those that were made before the first death.
+    assert sum(change["status"] == "completed" for change in changes) > 9
+    for path in shop.staged():
+        path.unlink(missing_ok=True)  # what uploads have left whose process died: the others look for none
+
+
+async def asks_for_changes(shop: Shop, variants: list[str], chance: random.Random) -> None:
+    """Ten changes; a caller that is cut off goes on with the next, whatever became of the one before."""
+    for number in range(10):
+        try:
+            images = (await shop.read())["images"]
+            variant_id = chance.choice(variants)
+            kind = chance.choice(["upload", "upload", "replace", "delete", "weight", "weight", "variant"])
+            if kind == "upload" or not images:
+                await shop.send(picture(number % 4), variantId=variant_id, imageType="hero-card")
+            elif kind == "replace":
+                await shop.replace(chance.choice(images)["id"], picture(number % 4))
+            elif kind == "delete":
+                await shop.http.delete(f"{shop.url}/images/{chance.choice(images)['id']}")
+            elif kind == "weight":
+                weight = f"{chance.randrange(10)}00g"
+                await shop.http.patch(f"{shop.url}/variants/{variant_id}", json={"weight": weight})
+            elif number == 7:
+                await shop.http.delete(f"{shop.url}/variants/{variant_id}")
+        except httpx.TransportError:
+            await asyncio.sleep(0.3)  # as a client does before it calls again
 
 
 async def copied_some(shop: Shop) -> bool:
