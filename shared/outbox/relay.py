@@ -45,6 +45,8 @@ class RelaySettings:
     batch_rows: int = 500
     poll_seconds: float = 1.0
     """How late a row is found if its NOTIFY was lost, and how often a follower tries to lead."""
+    turn_seconds: float = 0.01
+    """From the beginning of one turn to that of the next, at least; a row that finds the relay idle does not wait."""
     publish_seconds: float = 20.0
     """Deadline of one message's acknowledgement; the row stays unsent and is tried again. The producer's own is
     shorter, and its error tells what is wrong."""
@@ -126,6 +128,8 @@ class Relay:
         self._settings = settings
         self._application_name = application_name
         self._wake = asyncio.Event()
+        self.leads = False
+        """Whether this process is the one that publishes, so that `wake` does what a NOTIFY would."""
         self._chains: dict[asyncio.Task[_Outcome], _Chain] = {}
         self._held = _Held(settings.poll_seconds)
         self._pruned_at = float("-inf")
@@ -142,12 +146,17 @@ class Relay:
                     raise
                 log.warning("relay lost PostgreSQL", extra={"detail": str(error)})
             finally:
+                self.leads = False
                 for gauge in (metrics.relay_leads, metrics.outbox_unsent, metrics.outbox_oldest_seconds):
                     gauge.set(0)
             if time.monotonic() - started_at > LONGEST_BACKOFF_SECONDS:
                 delay_seconds = 0.1
             await asyncio.sleep(delay_seconds)
             delay_seconds = min(delay_seconds * 2, LONGEST_BACKOFF_SECONDS)
+
+    def wake(self) -> None:
+        """Have rows that are committed published at once, if this relay leads."""
+        self._wake.set()
 
     async def _serve(self) -> None:
         # Lock, reading and marking share one connection: when it breaks, the lock is gone and so is the power to mark
@@ -168,6 +177,7 @@ class Relay:
             while not await connection.fetchval(QUERIES["try_lead"]):  # noqa: ASYNC110
                 await asyncio.sleep(self._settings.poll_seconds)
             metrics.relay_leads.set(1)
+            self.leads = True
             log.info("relay leads", extra={"schema": schema})
             await self._lead(connection)
         finally:
@@ -177,6 +187,7 @@ class Relay:
         await connection.execute(QUERIES["set_up_session"])
         try:
             while True:
+                began_at = time.monotonic()
                 self._wake.clear()
                 rows, next_due_seconds = await self._turn(connection, self._settle())
                 await self._housekeeping(connection)
@@ -185,6 +196,8 @@ class Relay:
                     await asyncio.wait(self._start(rows), timeout=PATIENCE_SECONDS)
                 else:
                     await self._wait(next_due_seconds)
+                # Under load, what is written meanwhile shares the next turn's round trip and the broker's batches.
+                await asyncio.sleep(max(began_at + self._settings.turn_seconds - time.monotonic(), 0.0))
         finally:
             chains, self._chains = self._chains, {}
             for task in chains:

@@ -76,6 +76,36 @@ async def test_relay_never_leaves_a_gap_when_transactions_commit_out_of_order(wo
     assert {record.key for record in await world.read(FACTS.name, 2)} == {b"early", b"late"}
 
 
+async def test_a_relay_that_is_woken_in_its_process_needs_no_notification(world: World) -> None:
+    process = world.process()
+    sent: list[bytes] = []
+
+    async def send(*, topic: str, key: bytes, value: bytes, headers: Mapping[str, str]) -> None:
+        sent.append(key)
+
+    relay = Relay(world.dsn, send, RelaySettings(poll_seconds=60.0), application_name="test")
+    running = asyncio.create_task(relay.run())
+    async with process.unit_of_work.begin() as transaction:
+        transaction.publish(OrderPlacedV1(customer="told", number=1))
+
+    async def is_marked() -> bool:
+        async with process.unit_of_work.database.connection() as connection:
+            return bool(await connection.fetchval("SELECT bool_and(sent_at IS NOT NULL) FROM outbox"))
+
+    # From here on the relay waits: nothing but waking it lets it look again.
+    await eventually(is_marked, why="the first row is marked")
+    assert relay.leads
+    async with process.unit_of_work.database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO outbox (topic, key, headers, payload) VALUES ($1, 'silent', '{}', 'silent')", FACTS.name
+        )
+    relay.wake()
+    await eventually(lambda: sent == [b"told", b"silent"], why="the row is published")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert not relay.leads
+
+
 async def test_delayed_rows_wait_for_their_time_and_overtake_nobody(world: World) -> None:
     process = world.process()
     await process.start(world.relay(process))

@@ -71,7 +71,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         service.background(task)
     if stores.bucket is not None:
         service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
-    uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
+    uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed, service.relay)
     products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
     service.background(products.changes.run, "changes of products")
     repairs = ProductRepairs(unit_of_work, stores)

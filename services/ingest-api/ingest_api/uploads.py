@@ -21,6 +21,7 @@ from shared.db.unit_of_work import UnitOfWork
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.outbox.outgoing import OutgoingMessage
+from shared.outbox.relay import Relay
 from shared.settings_feed import SettingsFeed
 from shared.storage.staging import Staging
 from shared.telemetry import metrics
@@ -48,7 +49,10 @@ class Uploads:
         sweep: StagingSweep,
         settings: IngestSettings,
         feed: SettingsFeed,
+        relay: Relay | None = None,
     ) -> None:
+        """`relay` is this process's; None where only others have one."""
+        self._relay = relay
         self._unit_of_work = unit_of_work
         self._staging = staging
         self._sweep = sweep
@@ -115,7 +119,11 @@ class Uploads:
         outgoing = [OutgoingMessage.of(event, self._unit_of_work.source) for event in events_of(upload)]
         async with self._unit_of_work.database.connection() as connection:
             uploads = UploadRepository(connection, self._unit_of_work.schema)
-            if await uploads.record(upload, outgoing, idempotency_key):
+            # The one that leads is woken here. Should it lose the lead just now, the next one finds the row by itself.
+            leading = self._relay if self._relay is not None and self._relay.leads else None
+            if await uploads.record(upload, outgoing, idempotency_key, notify=leading is None):
+                if leading is not None:
+                    leading.wake()
                 return
             assert idempotency_key is not None
             first = await uploads.first_use(upload.uploader, idempotency_key)

@@ -1,8 +1,9 @@
 -- name: record_upload
 -- One statement, so one round trip and one commit, for what must be there together: medium, job, outgoing events and
 -- the claim of the Idempotency-Key. Of two requests with one key, the later waits here for the earlier one's commit and
--- then writes nothing. The relay is woken in the same breath: transactions that notify commit one after the other, but a
--- second round trip costs more than that.
+-- then writes nothing. A relay of another process is woken in the same breath, on channel $23: a second round trip costs
+-- more. Where it runs in this process $23 is null, for transactions that notify commit one after the other, each with
+-- its own wait for the disk.
 WITH claimed AS (
     INSERT INTO idempotency_keys (user_id, key, sha256, job_id, media_id)
     SELECT $3, $16, $7, $2, $1 WHERE $16::text IS NOT NULL
@@ -28,7 +29,7 @@ outgoing AS (
         WITH ORDINALITY AS rows (topic, key, headers, payload, position)
     ORDER BY rows.position
 )
-SELECT count(pg_notify($23, '')) > 0 FROM admitted;
+SELECT count(*) > 0, count(CASE WHEN $23::text IS NOT NULL THEN pg_notify($23, '') END) FROM admitted;
 
 -- name: record_bulk
 -- As one upload is recorded, with all pictures of a bulk upload in the one statement: parent and jobs are there together

@@ -46,13 +46,20 @@ class UploadRepository:
         self._connection = connection
         self._schema = schema
 
-    async def record(self, upload: Upload, outgoing: Sequence[OutgoingMessage], idempotency_key: str | None) -> bool:
+    async def record(
+        self,
+        upload: Upload,
+        outgoing: Sequence[OutgoingMessage],
+        idempotency_key: str | None,
+        *,
+        notify: bool = True,
+    ) -> bool:
         """Write medium, job and outgoing events; False, and nothing is written, if the key was used before.
 
-        Raises CommitInDoubt.
+        Without `notify` the caller wakes the relay. Raises CommitInDoubt.
         """
         with self._doubting():
-            return await self._record(upload, outgoing, idempotency_key)
+            return await self._record(upload, outgoing, idempotency_key, channel_of(self._schema) if notify else None)
 
     async def record_bulk(
         self, bulk_id: UUID, uploader: UUID, items: Sequence[BulkItem], outgoing: Sequence[OutgoingMessage]
@@ -90,7 +97,9 @@ class UploadRepository:
                 raise CommitInDoubt("postgresql", f"the connection broke: {error!r}") from error
             raise
 
-    async def _record(self, upload: Upload, outgoing: Sequence[OutgoingMessage], idempotency_key: str | None) -> bool:
+    async def _record(
+        self, upload: Upload, outgoing: Sequence[OutgoingMessage], idempotency_key: str | None, channel: str | None
+    ) -> bool:
         written = await self._connection.fetchval(
             QUERIES["record_upload"],
             upload.media_id,
@@ -115,7 +124,7 @@ class UploadRepository:
             [message.key for message in outgoing],
             [json.dumps(dict(message.headers)) for message in outgoing],
             [message.payload for message in outgoing],
-            channel_of(self._schema),
+            channel,
             timeout=RECORD_SECONDS,
         )
         return bool(written)
