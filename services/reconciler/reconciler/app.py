@@ -41,7 +41,7 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     guard = Guard(settings.guard_files, settings.guard_share, settings.guard_most_files)
     alerts = Alerts(service.unit_of_work, channels_of(settings))
     executing = Executing(service.unit_of_work, stores, checks, alerts, in_flight=settings.items_in_flight)
-    comparing = Comparing(service.unit_of_work, looking, checks, guard, alerts)
+    comparing = Comparing(service.unit_of_work, looking, guard, alerts)
     runner = Runner(service.unit_of_work, comparing, executing, settings)
     register_read_models(service.consumer, service.unit_of_work)
     register_checks(service.consumer, checks, settings.checks_at_once)

@@ -83,25 +83,30 @@ class Checks:
 
         Raises NotComparable.
         """
-        if scope.kind == "media":
-            return await self._media_report(records, scope, problems)
-        product_id = scope.product_id
-        if product_id is not None and not await records.is_product(product_id):
+        report = await empty_report(records, scope)
+        if report is None:
             return None
-        report = ProductsReport([product_id] if product_id else await records.product_ids())
         async for finding in self._looking.findings(records, scope):
             report.add(finding)
         for owner, problem in problems:
             report.complain(owner, problem)
-        return report.of_product(product_id) if product_id else report.of_all()
+        return body_of(report, scope)
 
-    async def _media_report(self, records: ReadModels, scope: ReconcileScope, problems: Problems) -> dict[str, Any]:
-        report = MediaReport()
-        async for finding in self._looking.findings(records, scope):
-            report.add(finding)
-        for _, problem in problems:
-            report.complain(problem)
+
+async def empty_report(records: ReadModels, scope: ReconcileScope) -> ProductsReport | MediaReport | None:
+    """To be filled with the findings of a scope; None where there is no such product."""
+    if scope.kind == "media":
+        return MediaReport()
+    if scope.product_id is None:
+        return ProductsReport(await records.product_ids())
+    return ProductsReport([scope.product_id]) if await records.is_product(scope.product_id) else None
+
+
+def body_of(report: ProductsReport | MediaReport, scope: ReconcileScope) -> dict[str, Any]:
+    """The report in the contract's words."""
+    if isinstance(report, MediaReport):
         return report.body()
+    return report.of_product(scope.product_id) if scope.product_id else report.of_all()
 
 
 def plan_body(items: Sequence[KeptItem], limit: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from reconciler.alerts import Alerts
-from reconciler.checks import Checks
+from reconciler.checks import body_of, empty_report
 from reconciler.errors import NoSuchProduct, NotComparable
 from reconciler.looking import Looking
 from reconciler.planning import Guard, PlanItem, Wishes, plan
@@ -25,12 +25,9 @@ WAITS_TO_BE_READ = "whoever asked for the plan wants to read it first"
 class Comparing:
     """Compares the scope of a run and keeps the plan; plan and comparison commit together or not at all."""
 
-    def __init__(
-        self, unit_of_work: UnitOfWork, looking: Looking, checks: Checks, guard: Guard, alerts: Alerts
-    ) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, looking: Looking, guard: Guard, alerts: Alerts) -> None:
         self._unit_of_work = unit_of_work
         self._looking = looking
-        self._checks = checks
         self._guard = guard
         self._alerts = alerts
 
@@ -51,7 +48,8 @@ class Comparing:
         if locked is None or locked.stage is not Stage.COMPARING:
             return
         scope = run.scope
-        if scope.product_id is not None and not await records.is_product(scope.product_id):
+        report = await empty_report(records, scope)
+        if report is None:
             raise NoSuchProduct
         await runs.forget_items(run.run_id)
         products = frozenset(await records.product_ids())
@@ -59,13 +57,14 @@ class Comparing:
         tally, items = Tally(), _Items(runs, run)
         async for finding in self._looking.findings(records, scope):
             tally.add(finding)
+            report.add(finding)
             for item in plan(finding, wishes):
                 await items.add(item)
         await items.write()
         counts = items.counted(tally.counts())
         if not items.total:
-            report = await self._checks.report(records, scope)
-            moved = await runs.move(run.run_id, Stage.COMPLETED, counts=counts, result=report)
+            result = body_of(report, scope)
+            moved = await runs.move(run.run_id, Stage.COMPLETED, counts=counts, result=result)
         elif reason := self._reason_to_wait(run, counts, tally.total):
             moved = await runs.move(run.run_id, Stage.AWAITING_APPROVAL, counts=counts, needs_approval_because=reason)
         else:

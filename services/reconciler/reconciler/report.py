@@ -120,7 +120,7 @@ class MediaReport:
         if keys is not None and len(keys) < self.MOST_KEYS:
             keys.append(finding.key)
 
-    def complain(self, problem: str) -> None:
+    def complain(self, _: UUID | None, problem: str) -> None:
         if len(self._errors) < self.MOST_KEYS:
             self._errors.append(problem)
 
