@@ -39,6 +39,9 @@ from shared.storage.settings import S3Settings
 from shared.storage.stores import open_stores
 from shared.telemetry.http import AsgiApp
 
+YOUNG_OBJECTS = 10_000
+"""So many more objects are made than freed before the collector looks; one upload makes some hundreds."""
+
 
 async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack) -> AsgiApp:
     """Open what the process owns, register handlers and background tasks, and make the HTTP application."""
@@ -117,6 +120,7 @@ def _spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def main() -> None:
