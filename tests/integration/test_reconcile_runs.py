@@ -285,6 +285,23 @@ async def test_undo_overwrites_nothing_that_came_since(world: ReconcileWorld) ->
     assert await world.stored("quarantine/") == {f"quarantine/{run_id}/{orphan}": b"before"}
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_undo_takes_back_no_copy_that_was_overwritten_since(world: ReconcileWorld, replaced: bool) -> None:
+    product = await world.product()
+    image = await world.image(product, "overwritten.png", on_disk=True)
+    await world.put(image.key, b"what the bucket holds now")
+    if not replaced:
+        (world.system.media_root / image.key).unlink()
+    run_id = await world.start(product, "recreate_missing")
+    await world.reached(run_id, "completed")
+    assert world.on_disk(image.key.rpartition("/")[0]) == {image.key: b"what the bucket holds now"}
+    world.put_on_disk(image.key, b"since")
+    await world.decide(run_id, product, "undo")
+    undone = await world.reached(run_id, "undone")
+    assert undone["error"] == "1 of the plan's items could not be carried out"
+    assert world.on_disk(image.key.rpartition("/")[0]) == {image.key: b"since"}
+
+
 # --- side by side, and half way ---------------------------------------------------------------------------------------
 
 

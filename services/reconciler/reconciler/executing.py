@@ -198,7 +198,8 @@ class Executing:
                 transaction.publish(_task(item.return_id, item, undo_steps(kept.plan_id, item)))
                 return
             else:
-                await runs.end_item(item.item_id, "done" if event.succeeded else "failed", code, detail)
+                copied = event.results[-1].sha256 if event.succeeded and item.action is Action.COPY else None
+                await runs.end_item(item.item_id, "done" if event.succeeded else "failed", code, detail, sha256=copied)
             await runs.want_work(kept.plan_id)
 
     async def _is_wanted_back(self, transaction: Transaction, item: PlanItem) -> bool:

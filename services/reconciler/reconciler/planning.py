@@ -294,12 +294,12 @@ def steps(plan_id: UUID, item: PlanItem) -> tuple[FileStep, ...]:
 def undo_steps(plan_id: UUID, item: PlanItem) -> tuple[FileStep, ...]:
     """The file steps that bring back how it was before."""
     target, kept = FileAt(place=item.place, key=item.key), _kept(plan_id, item)
-    if item.action is Action.COPY and not item.replaces:
-        return (FileStep(kind="remove", target=target, sha256=item.sha256),)
-    return (
-        FileStep(kind="copy", source=kept, target=target, replaces=item.replaces),
-        FileStep(kind="remove", target=kept),
-    )
+    back = FileStep(kind="copy", source=kept, target=target), FileStep(kind="remove", target=kept)
+    if item.action is not Action.COPY:
+        return back
+    # Only what the repair has put there goes: what came since is nobody's to undo.
+    copied = FileStep(kind="remove", target=target, sha256=item.sha256)
+    return (copied, *back) if item.replaces else (copied,)
 
 
 def record_repair(item: PlanItem, *, undoes: bool = False) -> RecordRepair:

@@ -110,7 +110,8 @@ WHERE item.item_id = sent.item_id;
 
 -- name: end_item
 UPDATE plan_items
-SET status = $2, code = $3, detail = $4, ended_at = clock_timestamp(), image_id = coalesce($5, image_id), task_id = NULL
+SET status = $2, code = $3, detail = $4, ended_at = clock_timestamp(), image_id = coalesce($5, image_id),
+    sha256 = coalesce(sha256, $6), task_id = NULL
 WHERE item_id = $1;
 
 -- name: item_of_task

@@ -162,8 +162,10 @@ class Runs:
         code: str | None = None,
         detail: str | None = None,
         image_id: UUID | None = None,
+        sha256: str | None = None,
     ) -> None:
-        await self._connection.execute(QUERIES["end_item"], item_id, status, code, detail, image_id)
+        """`sha256` is of what was copied, for a plan that could not know it."""
+        await self._connection.execute(QUERIES["end_item"], item_id, status, code, detail, image_id, sha256)
 
     async def item_of_task(self, task_id: UUID) -> KeptItem | None:
         """The item under way as this task; None for tasks of others, and for those that were told of before."""
