@@ -302,6 +302,25 @@ async def test_undo_takes_back_no_copy_that_was_overwritten_since(world: Reconci
     assert world.on_disk(image.key.rpartition("/")[0]) == {image.key: b"since"}
 
 
+async def test_one_fix_leaves_no_other_bytes_on_the_disk(world: ReconcileWorld) -> None:
+    product = await world.product()
+    lost = await world.image(product, "lost.png", on_disk=True)
+    await world.remove(lost.key)
+    world.put_on_disk(lost.key, b"something else")
+    found = product.key("found.png")
+    await world.put(found, b"in the bucket")
+    world.put_on_disk(found, b"on the disk it is something else")
+    prefix = f"products/{product.product_id}"
+    before = await world.stored(prefix), world.on_disk(prefix), set(await recorded(world, product))
+    run_id = await world.start(product, "remove_orphaned", "recreate_missing")
+    run = await world.reached(run_id, "completed")
+    assert (run["error"], run["result"]) == (None, lists(product, syncedFiles=[found]))
+    assert world.on_disk(prefix) == {}
+    await world.decide(run_id, product, "undo")
+    assert (await world.reached(run_id, "undone"))["error"] is None
+    assert (await world.stored(prefix), world.on_disk(prefix), set(await recorded(world, product))) == before
+
+
 # --- side by side, and half way ---------------------------------------------------------------------------------------
 
 

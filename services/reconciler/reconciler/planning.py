@@ -102,7 +102,7 @@ def plan(finding: Finding, wishes: Wishes) -> Sequence[PlanItem]:
         return ()
     if record.image_type is None:
         return _medium(finding, record)
-    return _image(finding, record)
+    return _image(finding, record, wishes)
 
 
 def _owner(key: str) -> UUID | None:
@@ -149,7 +149,9 @@ def _orphan_in_bucket(key: str, stored: Stored, wishes: Wishes) -> Sequence[Plan
 
 def _orphan_on_disk(finding: Finding, stored: Stored, wishes: Wishes) -> Sequence[PlanItem]:
     owner_id = _owner(finding.key)
-    becomes_known = finding.bucket is not None and _gets_record(finding.key, wishes)
+    # A record that is made of the object keeps the disk's copy of it, and no other bytes.
+    is_copy = finding.bucket is not None and finding.bucket.size_bytes == stored.size_bytes
+    becomes_known = is_copy and _gets_record(finding.key, wishes)
     if not wishes.remove_orphaned or owner_id is None or becomes_known:
         return ()
     return (_removal(FileClass.ORPHANED_ON_DISK, finding.key, FilePlace.DISK, stored, owner_id),)
@@ -161,7 +163,7 @@ def _removal(why: FileClass, key: str, place: FilePlace, stored: Stored, owner_i
     )
 
 
-def _image(finding: Finding, record: Recorded) -> Sequence[PlanItem]:
+def _image(finding: Finding, record: Recorded, wishes: Wishes) -> Sequence[PlanItem]:
     """The bucket is where the outside writes: what it holds counts before the disk's copy."""
     bucket, disk = finding.bucket, finding.disk
     if finding.kind is FileClass.SYNCED:
@@ -169,7 +171,11 @@ def _image(finding: Finding, record: Recorded) -> Sequence[PlanItem]:
     if bucket is None:
         if disk is not None and holds(record, disk):
             return (_copy(finding, record, FilePlace.DISK, FilePlace.BUCKET),)
-        return (_of_record(Action.REMOVE_RECORD, finding, record),)
+        gone = _of_record(Action.REMOVE_RECORD, finding, record)
+        if disk is None or not wishes.remove_orphaned:
+            return (gone,)
+        # Other bytes than those of the record, which will be nobody's once it has gone.
+        return gone, _removal(finding.kind, finding.key, FilePlace.DISK, disk, record.owner_id)
     if holds(record, bucket):
         return (_copy(finding, record, FilePlace.BUCKET, FilePlace.DISK, replaces=disk is not None),)
     refreshed = _of_record(Action.REFRESH_RECORD, finding, record, bucket)
