@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 
@@ -13,6 +13,14 @@ from deploy.local.postgres import PostgresServer
 from shared.messaging.topics import ensure_topics
 from shared.telemetry.tracing import start_tracing
 from shared.testing.databases import TestDatabase, TestDatabases
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what is no text in captured logs: poison has lone surrogates, and reports travel between processes."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

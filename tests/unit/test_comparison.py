@@ -141,9 +141,9 @@ def test_what_is_stamped_in_the_future_is_young() -> None:
 
 @pytest.mark.parametrize("place", ["bucket", "disk", "records"])
 def test_a_stream_that_goes_backwards_is_not_believed(place: str) -> None:
-    backwards: list[Any] = [recorded(key) for key in "ba"] if place == "records" else [stored(key) for key in "ba"]
+    streams: dict[str, Any] = {place: [recorded(key) if place == "records" else stored(key) for key in "ba"]}
     with pytest.raises(OutOfOrder, match="gives 'a' after 'b'"):
-        found(**{place: backwards})
+        found(**streams)
 
 
 def test_a_listing_that_breaks_off_is_an_error_and_no_short_listing() -> None:
