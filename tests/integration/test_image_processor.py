@@ -112,9 +112,13 @@ async def test_a_picture_becomes_stored_variants_and_facts(system: System, bus: 
         assert hashlib.sha256(stored).hexdigest() == file["sha256"]
     progress = bus.seen(command.media_id, "image.progress.v1")
     assert [entry["progress"] for entry in progress] == [10, 50, 80]
-    await eventually(lambda: not (system.media_root / command.staging_key).exists(), why="staging is removed")
+
+    async def nothing_is_left_to_remove() -> bool:
+        return not await system.rows("image-processor", "SELECT 1 FROM staging_removals")
+
+    await eventually(nothing_is_left_to_remove, why="staging is removed, and noted so")
+    assert not (system.media_root / command.staging_key).exists()
     assert not any((system.media_root / "scratch").iterdir())
-    assert not await system.rows("image-processor", "SELECT 1 FROM staging_removals")
 
 
 async def test_duplicate_commands_render_once(system: System, bus: Bus) -> None:

@@ -800,7 +800,7 @@ async def test_without_the_database_the_answer_is_503_with_retry_after(site: Sit
 
 async def test_the_documentation_lists_every_operation_and_loads_nothing_from_elsewhere(site: Site) -> None:
     schema = (await site.client().get("/docs/openapi.json")).json()
-    assert set(schema["components"]["securitySchemes"]) == {"session", "apiKey"}
+    assert set(schema["components"]["securitySchemes"]) == {"session", "apiKey", "webhookToken"}
     for (method, path), role in SIGN_IN_ROUTES.items():
         if path.startswith("/api"):
             operation = schema["paths"][path][method.lower()]
