@@ -28,7 +28,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_settings import BaseSettings
 
 from deploy.compose.__main__ import SERVICES, write_secrets
-from deploy.compose.parser import compose_binary
+from deploy.compose.parser import COMPOSE
 from image_processor.settings import ImageProcessorSettings
 from ingest_api.route_roles import ROUTES
 from ingest_api.settings import IngestSettings
@@ -112,7 +112,7 @@ OURS = pytest.mark.parametrize("name", [name for name, service in NAMES.items() 
 
 
 def test_the_real_parser_reads_what_these_tests_read(compose: dict[str, Any], secrets_folder: Path) -> None:
-    binary = compose_binary()
+    binary = COMPOSE.find()
     if binary is None:
         pytest.skip("no docker-compose program: `make compose-check` builds one where Go is installed")
     done = subprocess.run(

@@ -14,8 +14,9 @@ from aiokafka import AIOKafkaConsumer
 from types_aiobotocore_s3.client import S3Client
 
 from deploy.local.bucket_notifications import DURABLE, FAST, send_notifications, webhook_and_kafka_environment
+from deploy.local.go_program import NotBuilt
 from deploy.local.kafka_server import KafkaServer
-from deploy.local.minio_program import NotBuilt, build, minio_program
+from deploy.local.minio_program import MINIO
 from deploy.local.minio_server import MinioServer
 from deploy.local.ports import free_port
 from shared.events import BucketObjectV1
@@ -73,7 +74,7 @@ class Site:
 def program() -> Path:
     """Building takes minutes, once per machine."""
     try:
-        return minio_program() or build()
+        return MINIO.find() or MINIO.build()
     except NotBuilt as reason:
         pytest.skip(f"MinIO itself is not tested: {reason}")
 
@@ -140,13 +141,13 @@ async def api(site: Site) -> AsyncIterator[Api]:
 
 def test_a_skip_of_these_tests_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEDIABUS_MINIO_BINARY", str(tmp_path / "nothing"))
-    assert minio_program() is None
+    assert MINIO.find() is None
     with pytest.raises(NotBuilt, match="MEDIABUS_MINIO_BINARY"):
-        build()
+        MINIO.build()
     monkeypatch.delenv("MEDIABUS_MINIO_BINARY")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotBuilt, match="Go is not installed"):
-        build()
+        MINIO.build()
 
 
 async def test_everything_that_happens_is_told_by_both_ways_under_the_same_ids(site: Site, client: S3Client) -> None:
