@@ -92,7 +92,7 @@ async def test_an_orphan_goes_into_quarantine(world: ReconcileWorld) -> None:
     assert run["result"] == lists(product, syncedFiles=[image.key])
     assert run["counts"] | {"orphaned": 1, "synced": 1, "removals": 1, "removal_bytes": 8, "done": 1} == run["counts"]
     assert await world.stored(f"products/{product.product_id}") == {image.key: BYTES}
-    assert await world.stored("quarantine/") == {f"quarantine/{run_id}/{orphan}": b"nobody's"}
+    assert await world.stored(f"quarantine/{run_id}/") == {f"quarantine/{run_id}/{orphan}": b"nobody's"}
 
 
 async def test_without_wishes_nothing_is_done(world: ReconcileWorld) -> None:
@@ -159,7 +159,9 @@ async def test_a_file_on_the_disk_that_no_record_names_goes_into_quarantine(worl
     run_id = await world.start(product, "remove_orphaned")
     assert (await world.reached(run_id, "completed"))["result"] == lists(product)
     assert world.on_disk(f"products/{product.product_id}") == {}
-    assert await world.stored("quarantine/") == {f"quarantine/{run_id}/disk/{product.key('left.png')}": b"left"}
+    assert await world.stored(f"quarantine/{run_id}/") == {
+        f"quarantine/{run_id}/disk/{product.key('left.png')}": b"left"
+    }
 
 
 async def test_a_record_that_is_refused_is_told_and_its_object_stays(world: ReconcileWorld) -> None:
@@ -282,7 +284,7 @@ async def test_undo_overwrites_nothing_that_came_since(world: ReconcileWorld) ->
     undone = await world.reached(run_id, "undone")
     assert undone["error"] == "1 of the plan's items could not be carried out"
     assert await world.stored(orphan) == {orphan: b"since"}
-    assert await world.stored("quarantine/") == {f"quarantine/{run_id}/{orphan}": b"before"}
+    assert await world.stored(f"quarantine/{run_id}/") == {f"quarantine/{run_id}/{orphan}": b"before"}
 
 
 @pytest.mark.parametrize("replaced", [True, False])
