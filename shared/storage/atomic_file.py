@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -23,7 +22,6 @@ COPY_CHUNK_BYTES: Final = 1024 * 1024
 _CHECKSUM_ATTRIBUTE: Final = "user.mediabus.sha256"
 _DIGEST_BYTES: Final = 32
 _CREATE_ATTEMPTS: Final = 10
-_MOST_VECTORS: Final = 1024
 _NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT}
 _NOT_PERMITTED: Final = {errno.EACCES, errno.EPERM}
 _KEY_CONFLICT: Final = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
@@ -127,19 +125,9 @@ class AtomicFile:
         """Append and hash."""
         self._hash.update(data)
         self.size_bytes += len(data)
-        self._write_rest(memoryview(data))
-
-    def write_all(self, chunks: Sequence[bytes]) -> None:
-        """As `write`, one after the other, without joining them in memory first."""
-        for at in range(0, len(chunks), _MOST_VECTORS):
-            vector = chunks[at : at + _MOST_VECTORS]
-            for chunk in vector:
-                self._hash.update(chunk)
-            wanted_bytes = sum(map(len, vector))
-            written_bytes = os.writev(self._descriptor, vector)
-            self.size_bytes += wanted_bytes
-            if written_bytes < wanted_bytes:
-                self._write_rest(memoryview(b"".join(vector))[written_bytes:])
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
 
     def copy_from(self, path: Path) -> None:
         """Append and hash all of another file."""
@@ -171,10 +159,6 @@ class AtomicFile:
         """Remove the temporary file if it is still there."""
         self._close()
         self.path.unlink(missing_ok=True)
-
-    def _write_rest(self, view: memoryview) -> None:
-        while view:
-            view = view[os.write(self._descriptor, view) :]
 
     def _close(self) -> None:
         if self._descriptor >= 0:

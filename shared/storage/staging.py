@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -181,9 +181,9 @@ class _Batch:
         self._waiting_bytes += len(chunk)
         return self._waiting_bytes >= self._batch_bytes
 
-    def take(self) -> list[bytes]:
+    def take(self) -> bytes:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        return waiting
+        return waiting[0] if len(waiting) == 1 else b"".join(waiting)
 
 
 class _DiskWriter:
@@ -199,13 +199,13 @@ class _DiskWriter:
 
     async def write(self, chunk: bytes) -> None:
         if self._batch.add(chunk):
-            chunks = self._batch.take()
-            await self._disk.run(self._target, lambda: self._append(chunks))
+            data = self._batch.take()
+            await self._disk.run(self._target, lambda: self._append(data))
 
     async def commit(self) -> StagedFile:
-        chunks = self._batch.take()
+        data = self._batch.take()
         with span("disk put", attributes={"disk.key": self._key}):
-            return await self._disk.run(self._target, lambda: self._publish(chunks))
+            return await self._disk.run(self._target, lambda: self._publish(data))
 
     async def discard_unfinished(self) -> None:
         if self._file is not None and not self._is_committed:
@@ -216,13 +216,13 @@ class _DiskWriter:
         if self._is_committed:
             await self._disk.delete(self._key)
 
-    def _append(self, chunks: Sequence[bytes]) -> AtomicFile:
+    def _append(self, data: bytes) -> AtomicFile:
         self._file = self._file or AtomicFile(self._disk.root, self._target.parent)
-        self._file.write_all(chunks)
+        self._file.write(data)
         return self._file
 
-    def _publish(self, chunks: Sequence[bytes]) -> StagedFile:
-        file = self._append(chunks)
+    def _publish(self, data: bytes) -> StagedFile:
+        file = self._append(data)
         file.publish(self._target, key=self._key)
         self._is_committed = True
         return StagedFile(self._key, file.size_bytes, file.sha256)
@@ -243,17 +243,17 @@ class _BucketWriter:
 
     async def write(self, chunk: bytes) -> None:
         if self._batch.add(chunk):
-            chunks = self._batch.take()
-            await self._scratch.run(self._scratch.root, lambda: self._append(chunks))
+            data = self._batch.take()
+            await self._scratch.run(self._scratch.root, lambda: self._append(data))
 
     async def commit(self) -> StagedFile:
-        chunks = self._batch.take()
+        data = self._batch.take()
         # Set before sending: a request whose answer is lost may have been carried out all the same.
         self._is_sent = True
         if self._file is None:
-            sent = await self._bucket.put_bytes(self._key, b"".join(chunks))
+            sent = await self._bucket.put_bytes(self._key, data)
         else:
-            file = await self._scratch.run(self._scratch.root, lambda: self._append(chunks))
+            file = await self._scratch.run(self._scratch.root, lambda: self._append(data))
             sent = await self._bucket.put_file(self._key, file.path, sha256=file.sha256)
             await self._scratch.run(file.path, file.discard)
         assert sent.sha256 is not None
@@ -272,7 +272,7 @@ class _BucketWriter:
         except StoreUnavailable as error:
             _logger.warning("The unwanted %s waits for the staging cleanup: %s", self._key, error)
 
-    def _append(self, chunks: Sequence[bytes]) -> AtomicFile:
+    def _append(self, data: bytes) -> AtomicFile:
         self._file = self._file or _scratch_file(self._scratch)
-        self._file.write_all(chunks)
+        self._file.write(data)
         return self._file
