@@ -15,11 +15,30 @@ REFUSAL = (
 )
 
 
+class AnswersTransport:
+    """The transport as the writer of an answer sees it: closing it lets the client hear the answer first."""
+
+    def __init__(self, protocol: BoundedHttp) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.lingering or self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.close_after_answer()
+
+
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's protocol with bounds on the head of a request and on the silence of its sender.
 
     The parser itself keeps heads of any length, and waits for the rest of a request for ever. Beyond the bounds a
     long head is answered 431, and a silent connection is closed.
+
+    A connection closed while its client still sends is reset, and the reset overtakes the answer. So a request that
+    is refused before its end is read on for a moment, and what comes is thrown away (RFC 9112, section 9.6).
     """
 
     most_head_bytes = 64 * 1024
@@ -27,6 +46,8 @@ class BoundedHttp(HttpToolsProtocol):
     """From the first byte of a head, or from the opening of the connection, to the head's end."""
     silence_seconds = 60.0
     """Between two pieces of a body; more than what the application itself waits for."""
+    linger_seconds = 2.0
+    """From the answer to a request that is still coming, to the end of its connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -34,6 +55,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._heard_at = 0.0
         self._giving_up: asyncio.TimerHandle | None = None
+        self.lingering = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,6 +66,8 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.lingering:
+            return
         self._head_bytes += len(data)
         self._heard_at = self.loop.time()
         super().data_received(data)
@@ -51,7 +75,7 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._head_bytes > self.most_head_bytes:
             self.transport.write(REFUSAL)
-            self.transport.close()
+            self._linger()
         # The bytes took the timer of idle connections away. While an answer is due, that of its end comes.
         elif self._giving_up is None and (self.cycle is None or self.cycle.response_complete):
             self._give_up_in(self.head_seconds)
@@ -62,6 +86,8 @@ class BoundedHttp(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._give_up_in(self.silence_seconds)
         super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = AnswersTransport(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
@@ -79,6 +105,22 @@ class BoundedHttp(HttpToolsProtocol):
         self._stop_waiting()
         super().on_message_complete()
 
+    def close_after_answer(self) -> None:
+        """Closes the connection: at once where the request has come whole, else when its client had time to read."""
+        if self.cycle.more_body:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        self.lingering = True
+        self._stop_waiting()
+        self.pipeline.clear()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._give_up_in(self.linger_seconds)
+
     def _give_up_in(self, seconds: float) -> None:
         self._giving_up = self.loop.call_later(seconds, self._give_up)
 
@@ -89,6 +131,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._giving_up = None
+        if self.lingering:
+            self.transport.close()
+            return
         silent_seconds = self.loop.time() - self._heard_at
         if not self._in_head and (self.flow.read_paused or silent_seconds < self.silence_seconds):
             # Where reading is paused it is the application that is slow.

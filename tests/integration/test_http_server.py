@@ -23,10 +23,16 @@ DEADLINE_SECONDS = 10.0
 class Impatient(BoundedHttp):
     head_seconds = 0.3
     silence_seconds = 0.6
+    linger_seconds = 0.5
 
 
 async def length_of_body(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the length of the body; /slow does so only after a while."""
+    """Answers with the length of the body; /slow does so only after a while, and /refused without reading it."""
+    if scope["path"] == "/refused":
+        headers = [(b"content-length", b"8"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": b"too long"})
+        return
     body, more = b"", True
     while more:
         message = await receive()
@@ -82,21 +88,29 @@ async def said(connect: Connect, *pieces: bytes, pause_seconds: float = 0.0) -> 
         return await reader.read()
 
 
+async def send_until_cut(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    while True:
+        writer.write(piece)
+        await writer.drain()
+
+
 async def test_a_head_without_end_is_refused_in_bounded_memory() -> None:
-    async with serving(BoundedHttp) as connect:
+    async with serving(Impatient) as connect:
         for filler in (b"X: a\r\n" * 1000, b"a" * 6000):
             reader, writer = await connect()
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nY: ")
             sent_bytes = 0
             async with asyncio.timeout(DEADLINE_SECONDS):
-                while not reader.at_eof() and sent_bytes < 50_000_000:
+                answer = asyncio.create_task(reader.readline())
+                while not answer.done():
                     writer.write(filler)
                     sent_bytes += len(filler)
-                    try:
-                        await writer.drain()
-                    except ConnectionError:
-                        break
-            assert sent_bytes < 10_000_000
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                assert answer.result().startswith(b"HTTP/1.1 431 ")
+                assert sent_bytes < 10_000_000
+                with pytest.raises(ConnectionError):
+                    await send_until_cut(writer, filler)
         assert (await said(connect, b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 12_000)).startswith(b"HTTP/1.1 431 ")
 
 
@@ -117,6 +131,31 @@ async def test_a_silent_connection_is_closed(pieces: tuple[bytes, ...]) -> None:
     async with serving(Impatient) as connect:
         answers = await said(connect, *pieces, pause_seconds=0.05 if len(pieces) > 1 else 0.0)
     assert answers.count(b"HTTP/1.1 200 OK") == pieces[0].count(b"abcd")
+
+
+async def test_a_client_that_is_still_sending_hears_why_it_is_refused() -> None:
+    body_bytes = 20_000_000
+    async with serving(BoundedHttp) as connect:
+        for _ in range(10):
+            reader, writer = await connect()
+            writer.write(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % body_bytes)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                for _ in range(20):
+                    writer.write(bytes(body_bytes // 20))
+                    await writer.drain()
+                answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 413 ")
+            assert answer.endswith(b"too long")
+
+
+async def test_a_client_that_never_stops_sending_is_cut() -> None:
+    async with serving(Impatient) as connect:
+        reader, writer = await connect()
+        writer.write(b"POST /refused HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+            with pytest.raises(ConnectionError):
+                await send_until_cut(writer, b"186a0\r\n" + bytes(100_000) + b"\r\n")
 
 
 async def test_slow_bodies_slow_answers_and_pipelines_are_borne() -> None:
