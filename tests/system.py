@@ -15,8 +15,10 @@ from typing import Any
 
 import asyncpg
 
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
-from shared.testing.databases import TestDatabase
+from shared.testing.databases import TestDatabase, TestDatabases
 from tests.running_service import RunningService
 
 MODULES = {
@@ -66,6 +68,13 @@ class System:
         await made.wait_until_ready()
         return made
 
+    async def start_all(self, *names: str) -> None:
+        """Start services side by side and wait until each is ready."""
+        made = [self.service(name) for name in names]
+        for service in made:
+            service.start()
+        await asyncio.gather(*(service.wait_until_ready() for service in made))
+
     async def make_superadmin(self) -> None:
         await asyncio.to_thread(
             subprocess.run,
@@ -104,3 +113,23 @@ async def running_system(system: System) -> AsyncIterator[System]:
             for service in system.services:
                 if service.running:
                     service.kill()
+
+
+@asynccontextmanager
+async def system_of_its_own(
+    databases: TestDatabases, kafka: KafkaServer, folder: Path, environment: dict[str, str]
+) -> AsyncIterator[System]:
+    """A system whose database goes with it."""
+    database = await databases.create()
+    async with running_system(System(database, kafka.bootstrap, folder / "media", folder, environment)) as system:
+        yield system
+    await databases.drop(database)
+
+
+def bucket_environment(object_store: ObjectStoreServer, endpoint: str | None = None) -> dict[str, str]:
+    """Settings that lead services to the store, by another way where there is one in front of it."""
+    return {
+        "MEDIABUS_S3_ENDPOINT": endpoint or object_store.endpoint,
+        "MEDIABUS_S3_ACCESS_KEY": object_store.access_key,
+        "MEDIABUS_S3_SECRET_KEY": object_store.secret_key,
+    }

@@ -18,7 +18,7 @@ from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import Api, signed_in
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 
@@ -35,22 +35,14 @@ async def system(
     object_store_server: ObjectStoreServer,
     tmp_path: Path,
 ) -> AsyncIterator[System]:
-    database = await databases.create()
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_SYNC_BATCH_SIZE": str(BATCH_SIZE),
     }
-    made = System(database, kafka_of_its_own.bootstrap, tmp_path / "media", tmp_path, environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, tmp_path, environment) as made:
         await made.make_superadmin()
-        services = [made.service(name) for name in ("ingest-api", "image-processor", "s3-syncer")]
-        for service in services:
-            service.start()
-        await asyncio.gather(*(service.wait_until_ready() for service in services))
+        await made.start_all("ingest-api", "image-processor", "s3-syncer")
         yield made
-    await databases.drop(database)
 
 
 async def followed(api: Api, job_id: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from shared.testing.waiting import eventually
 from tests.api_client import Api, signed_in
 from tests.otlp_collector import Collector, running_collector
 from tests.running_service import RunningService
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 
@@ -45,23 +45,15 @@ async def system(
     collector: Collector,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    database = await databases.create()
     folder: Path = tmp_path_factory.mktemp("one-picture")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_OTLP_ENDPOINT": collector.endpoint,
     }
-    made = System(database, kafka_server.bootstrap, folder / "media", folder, environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
-        ingest, processor = made.service("ingest-api"), made.service("image-processor")
-        for service in (ingest, processor):
-            service.start()
-        await asyncio.gather(ingest.wait_until_ready(), processor.wait_until_ready())
+        await made.start_all("ingest-api", "image-processor")
         yield made
-    await databases.drop(database)
 
 
 @pytest.fixture(scope="module")

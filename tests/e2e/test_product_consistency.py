@@ -12,11 +12,10 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import signed_in
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -29,12 +28,9 @@ BUCKET = "mediabus"
 async def system(
     databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
-    database: TestDatabase = await databases.create()
     folder: Path = tmp_path_factory.mktemp("product-consistency")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_OBJECT_GRACE_SECONDS": "0",
         "MEDIABUS_RECORD_GRACE_SECONDS": "0",
         # Nobody but the calls below looks after the products.
@@ -42,13 +38,10 @@ async def system(
         "MEDIABUS_SWEEP_PREFIXES": "[]",
         "MEDIABUS_SCRUB_ENABLED": "false",
     }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         await made.make_superadmin()
-        for name in ("ingest-api", "s3-syncer", "reconciler"):
-            await made.started(name)
+        await made.start_all("ingest-api", "s3-syncer", "reconciler")
         yield made
-    await databases.drop(database)
 
 
 @dataclass

@@ -23,7 +23,7 @@ from shared.testing.waiting import eventually
 from tests.api_client import signed_in
 from tests.bus import Bus
 from tests.running_service import RunningService
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -42,27 +42,19 @@ async def system(
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    database = await databases.create()
     folder = tmp_path_factory.mktemp("products")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_FILE_RETRY_SECONDS": "0.02",
         "MEDIABUS_SCOPE_HOLD_SECONDS": "2",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
         "MEDIABUS_PRODUCT_CHANGE_WAIT_SECONDS": "5",
         "MEDIABUS_UPLOAD_LIMIT_BYTES": str(2**20),
     }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         await made.make_superadmin()
-        services = [made.service(name) for name in ("ingest-api", "s3-syncer")]
-        for service in services:
-            service.start()
-        await asyncio.gather(*(service.wait_until_ready() for service in services))
+        await made.start_all("ingest-api", "s3-syncer")
         yield made
-    await databases.drop(database)
 
 
 class Shop:

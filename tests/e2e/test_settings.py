@@ -17,7 +17,7 @@ from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import Api, signed_in
 from tests.running_service import RunningService
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 
@@ -32,22 +32,12 @@ async def system(
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    database = await databases.create()
     folder: Path = tmp_path_factory.mktemp("settings")
-    environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
-    }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment)
-    async with running_system(made):
+    environment = bucket_environment(object_store_server)
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         await made.make_superadmin()
-        services = [made.service("ingest-api"), made.service("image-processor"), made.service("ingest-api")]
-        for service in services:
-            service.start()
-        await asyncio.gather(*(service.wait_until_ready() for service in services))
+        await made.start_all("ingest-api", "image-processor", "ingest-api")
         yield made
-    await databases.drop(database)
 
 
 async def settings_state(service: RunningService) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import UPLOADS, Api, signed_in
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 
@@ -42,24 +42,16 @@ async def system(
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    database = await databases.create()
     folder: Path = tmp_path_factory.mktemp("watermark")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_SUPERSEDED_KEPT_SECONDS": str(KEPT_SECONDS),
         "MEDIABUS_PRIVATE_ENTITY_TYPES": '["secret"]',
     }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         await made.make_superadmin()
-        services = [made.service(name) for name in ("ingest-api", "image-processor", "s3-syncer")]
-        for service in services:
-            service.start()
-        await asyncio.gather(*(service.wait_until_ready() for service in services))
+        await made.start_all("ingest-api", "image-processor", "s3-syncer")
         yield made
-    await databases.drop(database)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from shared.events import SyncOperation
 from shared.messaging.topics import SYNC_EVENTS, dead_letter_topic
-from shared.testing.databases import TestDatabase
 from shared.testing.faulty_http import (
     Answer,
     Cut,
@@ -40,7 +39,7 @@ from tests.api_client import signed_in
 from tests.bus import Bus
 from tests.running_service import RunningService
 from tests.sync_world import BUCKET, Picture, SyncWorld, copy_command
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = [pytest.mark.stack, pytest.mark.fault]
 
@@ -68,21 +67,16 @@ async def system(
     store: FaultyHttp,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    database: TestDatabase = await databases.create()
     folder: Path = tmp_path_factory.mktemp("bucket-faults")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": store.url,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server, endpoint=store.url),
         "MEDIABUS_FILE_RETRY_SECONDS": "0.05",
         "MEDIABUS_REMOVAL_SWEEP_SECONDS": "0.5",
         "MEDIABUS_LOCAL_FIRST_POLL_SECONDS": "0.1",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         yield made
-    await databases.drop(database)
 
 
 @pytest.fixture(scope="module")

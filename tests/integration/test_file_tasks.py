@@ -24,7 +24,7 @@ from shared.testing.waiting import eventually
 from tests.bus import Bus
 from tests.running_service import RunningService
 from tests.sync_world import BUCKET, SyncWorld
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
@@ -37,20 +37,15 @@ async def system(
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    database = await databases.create()
     folder: Path = tmp_path_factory.mktemp("file-tasks")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_FILE_RETRY_SECONDS": "0.02",
         "MEDIABUS_SCOPE_HOLD_SECONDS": "2",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         yield made
-    await databases.drop(database)
 
 
 @pytest.fixture(scope="module")

@@ -30,12 +30,11 @@ from shared.events import (
 from shared.identifiers import new_id
 from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, SYNC_BATCHES, dead_letter_topic
 from shared.storage.keys import staging_key
-from shared.testing.databases import TestDatabase
 from shared.testing.pictures import encoded, photo_jpeg, truncated_jpeg
 from shared.testing.waiting import eventually
 from tests.bus import Bus
 from tests.running_service import RunningService
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 
@@ -44,19 +43,14 @@ pytestmark = pytest.mark.stack
 async def system(
     databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
-    database: TestDatabase = await databases.create()
     folder: Path = tmp_path_factory.mktemp("image-processor")
     s3 = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_CONCURRENCY": "4",
         "MEDIABUS_RENDER_WORKERS": "2",
     }
-    made = System(database, kafka_server.bootstrap, folder / "media", folder, environment=s3)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_server, folder, s3) as made:
         yield made
-    await databases.drop(database)
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,12 @@ from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from shared.identifiers import new_id
 from shared.messaging.topics import RECONCILE_EVENTS
-from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
 from tests.api_client import signed_in
 from tests.bus import Bus
 from tests.reconcile_world import ReconcileWorld, opened_world
 from tests.running_service import RunningService
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 
@@ -29,23 +28,18 @@ pytestmark = pytest.mark.stack
 async def system(
     databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
-    database: TestDatabase = await databases.create()
     folder: Path = tmp_path_factory.mktemp("reconcile-checks")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_OBJECT_GRACE_SECONDS": "0",
         "MEDIABUS_RECORD_GRACE_SECONDS": "0",
         "MEDIABUS_SWEEP_EVERY_SECONDS": "3600",
         "MEDIABUS_SCRUB_ENABLED": "false",
         "MEDIABUS_RECONCILE_WAIT_SECONDS": "5",
     }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         await made.make_superadmin()
         yield made
-    await databases.drop(database)
 
 
 @pytest.fixture(scope="module")

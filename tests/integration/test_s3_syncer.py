@@ -18,13 +18,12 @@ from deploy.local.object_store import ObjectStoreServer
 from shared.events import MediaFilter, StorageStatus, SyncOperation
 from shared.identifiers import new_id
 from shared.messaging.topics import SYNC_EVENTS, dead_letter_topic
-from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
 from tests import rclone
 from tests.bus import Bus
 from tests.running_service import RunningService
 from tests.sync_world import BUCKET, SyncWorld, copy_command, start_command
-from tests.system import System, running_system
+from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
 KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
@@ -35,20 +34,15 @@ KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
 async def system(
     databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
-    database: TestDatabase = await databases.create()
     folder: Path = tmp_path_factory.mktemp("s3-syncer")
     environment = {
-        "MEDIABUS_S3_ENDPOINT": object_store_server.endpoint,
-        "MEDIABUS_S3_ACCESS_KEY": object_store_server.access_key,
-        "MEDIABUS_S3_SECRET_KEY": object_store_server.secret_key,
+        **bucket_environment(object_store_server),
         "MEDIABUS_FILE_RETRY_SECONDS": "0.05",
         "MEDIABUS_LOCAL_FIRST_POLL_SECONDS": "0.1",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    made = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment=environment)
-    async with running_system(made):
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         yield made
-    await databases.drop(database)
 
 
 @pytest.fixture(scope="module")
