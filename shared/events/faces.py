@@ -1,0 +1,165 @@
+"""Photographed events and the faces on their photos: told by ingest-api and face-embedder."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.events.envelope import Event
+from shared.messaging.topics import CATALOG_EVENTS, FACE_EVENTS, FACE_INDEX, FACE_SEARCH, FACE_SYNC
+
+
+class PhotoEventChangedV1(Event, type="catalog.photo-event-changed.v1", topic=CATALOG_EVENTS):
+    """An event at which photos were taken, as it is now. A lower `version` that comes later is passed over.
+
+    `number` names its folder in the bucket. Faces may be looked for while `is_searchable`, and are kept until
+    `faces_expire_at` at the latest (None: until the event is deleted).
+    """
+
+    event_id: UUID
+    number: int
+    version: int
+    name: str
+    auto_index: bool
+    is_searchable: bool
+    faces_expire_at: datetime | None
+    is_deleted: bool
+    changed_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class SyncEventPhotosV1(Event, type="face.sync-event-photos.v1", topic=FACE_SYNC):
+    """Look at what lies in the bucket for an event, and index what is new or was changed there."""
+
+    task_id: UUID
+    event_id: UUID
+    number: int
+    s3_prefix: str
+    requested_by: UUID | None
+    requested_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class IndexPhotoV1(Event, type="face.index-photo.v1", topic=FACE_INDEX):
+    """Find the faces on one photo. face-embedder's own: it lists, and its replicas share the work.
+
+    `generation` counts the contents that were seen under the key; the result of an older one is passed over.
+    """
+
+    photo_id: UUID
+    event_id: UUID
+    generation: int
+    task_id: UUID | None
+
+    def key(self) -> str:
+        return str(self.photo_id)
+
+
+class FaceSyncStatus(StrEnum):
+    """`listing` and `indexing` are under way; the last two are final."""
+
+    LISTING = "listing"
+    INDEXING = "indexing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class FaceSyncChangedV1(Event, type="face.sync-changed.v1", topic=FACE_EVENTS):
+    """How a sync of an event's photos stands; `version` counts per task.
+
+    Counts are of photos: `total_found` = `new_photos` + `skipped`, and `processed` + `failed` never exceed
+    `new_photos`. `no_face` are among `processed`. `originals_missing` and `previews_made` are among `total_found`.
+    """
+
+    task_id: UUID
+    event_id: UUID
+    version: int
+    status: FaceSyncStatus
+    total_found: int
+    new_photos: int
+    skipped: int
+    processed: int
+    failed: int
+    no_face: int
+    originals_missing: int
+    previews_made: int
+    message: str
+    changed_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class PhotoStatus(StrEnum):
+    """`pending` waits for its faces; `failed` has a code that says why; `removed` has left the bucket."""
+
+    PENDING = "pending"
+    INDEXED = "indexed"
+    NO_FACE_DETECTED = "no_face_detected"
+    FAILED = "failed"
+    REMOVED = "removed"
+
+
+class EventPhotoChangedV1(Event, type="face.event-photo-changed.v1", topic=FACE_EVENTS):
+    """One photo of an event as face-embedder knows it; `version` counts per photo.
+
+    `s3_key` is the preview that is looked at, `image_key` the original, None where there is none. `confidence` is the
+    best detection score, 0.0 without a face.
+    """
+
+    photo_id: UUID
+    event_id: UUID
+    version: int
+    s3_key: str
+    image_key: str | None
+    status: PhotoStatus
+    faces: int
+    confidence: float
+    code: str | None = None
+    detail: str | None = None
+    changed_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class SealedSelfie(BaseModel):
+    """Where an encrypted picture lies for the moment that a search takes.
+
+    Neither the place nor the message opens it: the key is known to the services alone, and the file is removed as
+    soon as it was read. `question_id` of the search is bound into the seal.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    size_bytes: int
+    sha256: str = Field(description="of the sealed bytes")
+
+
+class SearchFacesV1(Event, type="face.search.v1", topic=FACE_SEARCH):
+    """A question: on which photos of an event is the person of a selfie? Changes nothing.
+
+    Published directly, without outbox and inbox; the answer goes to `answers`. After `answer_by` nobody listens.
+    `choose` says which face counts where the selfie shows several: the largest, or the one of that index, ordered by
+    size. `threshold` None is that of the pack.
+    """
+
+    question_id: UUID
+    answer_by: datetime
+    event_id: UUID
+    selfie: SealedSelfie
+    choose: int | Literal["largest"] = "largest"
+    threshold: float | None = Field(default=None, ge=-1, le=1)
+    limit: int = Field(default=100, ge=1, le=1000)
+
+    def key(self) -> str:
+        return str(self.question_id)
