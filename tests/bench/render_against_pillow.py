@@ -27,10 +27,11 @@ from typing import Final, Protocol
 from PIL import Image, ImageOps
 
 from deploy.local.cache import cache_folder, exclusive
-from image_processor.render_pool import RenderPool, RenderPoolSettings
+from image_processor.render_pool import RenderPool
 from image_processor.rendering import DEFAULT_WEBP_EFFORT, RenderJob
 from image_processor.variants import DEFAULT_VARIANTS
 from shared.testing.pictures import real_photos, twelve_megapixel_jpeg
+from shared.worker_pool import WorkerPoolSettings
 
 _SHARP_VERSION: Final = "0.35.5"
 _TILES: Final = ("coffee.png", "rocket.jpg", "t1.jpg", "motorcycle_left.png")
@@ -59,7 +60,7 @@ class OurPool:
     name = "render pool"
 
     def __init__(self, processes: int, output_dir: Path) -> None:
-        self._pool = RenderPool(RenderPoolSettings(workers=processes, niceness=0))
+        self._pool = RenderPool(WorkerPoolSettings(workers=processes, niceness=0))
         self._output_dir = output_dir
 
     async def __aenter__(self) -> OurPool:

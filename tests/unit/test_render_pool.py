@@ -19,13 +19,14 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from image_processor.render_pool import RenderPool, RenderPoolSettings
+from image_processor.render_pool import RenderPool
 from image_processor.rendering import RenderJob
 from image_processor.variants import DEFAULT_VARIANTS, PictureFormat, VariantSpec
 from shared.messaging.errors import InfrastructureUnavailable, MessageError, PermanentError, Postponed, TransientError
 from shared.testing import pictures
+from shared.worker_pool import WorkerPoolSettings
 
-SETTINGS = RenderPoolSettings(workers=2, time_limit_seconds=30.0)
+SETTINGS = WorkerPoolSettings(workers=2, time_limit_seconds=30.0)
 SLOW = (VariantSpec("slow", 3000, PictureFormat.AVIF, 80),)
 
 
@@ -281,7 +282,7 @@ async def test_no_worker_within_the_wait_limit(large: Path, tmp_path: Path) -> N
 
 
 async def test_a_worker_is_replaced_after_its_pictures(good: Path, tmp_path: Path) -> None:
-    async with RenderPool(replace(SETTINGS, workers=1, pictures_per_worker=2)) as pool:
+    async with RenderPool(replace(SETTINGS, workers=1, orders_per_worker=2)) as pool:
         pids = []
         for _ in range(6):
             await until(lambda: len(pool.worker_pids) == 1)
@@ -322,12 +323,13 @@ async def test_the_death_of_the_parent_leaves_no_worker(tmp_path: Path) -> None:
         """
         import asyncio, sys
         from pathlib import Path
-        from image_processor.render_pool import RenderPool, RenderPoolSettings
+        from image_processor.render_pool import RenderPool
         from image_processor.rendering import RenderJob
         from image_processor.variants import PictureFormat, VariantSpec
+        from shared.worker_pool import WorkerPoolSettings
 
         async def main() -> None:
-            async with RenderPool(RenderPoolSettings(workers=2)) as pool:
+            async with RenderPool(WorkerPoolSettings(workers=2)) as pool:
                 print(*pool.worker_pids, flush=True)
                 slow = (VariantSpec("slow", 3000, PictureFormat.AVIF, 90),)
                 await pool.render(RenderJob(Path(sys.argv[1]), Path(sys.argv[2]), slow))

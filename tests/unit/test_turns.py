@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from image_processor.turns import Turns
+from shared.worker_pool.turns import Turns
 
 
 async def begun(turns: Turns[str], *, is_urgent: bool) -> asyncio.Task[str]:

@@ -6,10 +6,10 @@ import os
 
 from pydantic import Field
 
-from image_processor.render_pool import RenderPoolSettings
 from image_processor.rendering import DEFAULT_PIXEL_LIMIT_PX
 from image_processor.variants import VariantSpec
 from shared.settings import ServiceSettings
+from shared.worker_pool import WorkerPoolSettings
 
 MEBIBYTE = 2**20
 
@@ -44,8 +44,8 @@ class ImageProcessorSettings(ServiceSettings):
         """Beyond the longest wait for a worker: what uploads keep waiting is put off, and uses up no attempt."""
         return self.render_pool().wait_limit_seconds + self.deadline_seconds
 
-    def render_pool(self) -> RenderPoolSettings:
-        return RenderPoolSettings(
+    def render_pool(self) -> WorkerPoolSettings:
+        return WorkerPoolSettings(
             workers=self.render_workers,
             time_limit_seconds=self.render_seconds,
             memory_limit_bytes=self.render_memory_mebibytes * MEBIBYTE,
