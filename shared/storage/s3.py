@@ -34,6 +34,7 @@ from shared.storage.object_store import (
 )
 from shared.storage.s3_client import HashedBody, presigned_url, s3_client, send_hashed_bodies, timestamp
 from shared.storage.s3_errors import Refusal, error_of
+from shared.storage.s3_listing import PAGE_OBJECTS, ListedPage, listing_query, read_page
 from shared.storage.s3_wire import BytesBody, FileBody, RefusedAnswer, SourceUnreadable, Wire, encoded
 from shared.storage.settings import S3Settings
 from shared.telemetry.tracing import span
@@ -45,9 +46,7 @@ if TYPE_CHECKING:
         CompletedPartTypeDef,
         GetObjectOutputTypeDef,
         GetObjectRequestTypeDef,
-        ListObjectsV2OutputTypeDef,
         MultipartUploadTypeDef,
-        ObjectTypeDef,
         ResponseMetadataTypeDef,
     )
 
@@ -57,7 +56,7 @@ _SHA256_HEADER: Final = f"x-amz-meta-{_SHA256}"
 _LARGE_BODY_BYTES: Final = 1024 * 1024
 _INLINE_HASH_BYTES: Final = 256 * 1024
 _READ_CHUNK_BYTES: Final = 256 * 1024
-_LISTING_PAGE: Final = 1000
+_UPLOADS_PAGE: Final = 1000
 _BUCKET_SEEN_SECONDS: Final = 5.0
 _CLEANUP_SECONDS: Final = 10.0
 _FOLDER_ATTEMPTS: Final = 5
@@ -225,21 +224,18 @@ class S3Store:
 
     async def list(self, prefix: str = "", *, start_after: str = "") -> AsyncIterator[ObjectInfo]:
         validated_prefix(prefix)
-        page = await self._list_page(prefix, start_after, _LISTING_PAGE)
         while True:
-            objects = page.get("Contents", [])
-            for listed in objects:
-                info = _info_of_listed(listed)
+            page = await self._list_page(prefix, start_after, PAGE_OBJECTS)
+            for info in page.objects:
                 # A merge of two listings that are not both in order would take present objects for missing ones.
                 if info.key <= start_after:
                     raise StoreUnavailable("s3", f"the store lists {info.key!r} after {start_after!r}: out of order")
                 start_after = info.key
                 yield info
-            if not page["IsTruncated"]:
+            if not page.has_more:
                 return
-            if not objects:
+            if not page.objects:
                 raise StoreUnavailable("s3", f"the listing of {prefix!r} stops after {start_after!r}, unfinished")
-            page = await self._list_page(prefix, start_after, _LISTING_PAGE)
 
     async def copy(self, source_key: str, target_key: str) -> ObjectInfo:
         validated(target_key)
@@ -292,7 +288,7 @@ class S3Store:
         key_marker = id_marker = ""
         while True:
             request = self._client.list_multipart_uploads(
-                Bucket=self.bucket, KeyMarker=key_marker, UploadIdMarker=id_marker, MaxUploads=_LISTING_PAGE
+                Bucket=self.bucket, KeyMarker=key_marker, UploadIdMarker=id_marker, MaxUploads=_UPLOADS_PAGE
             )
             page = await self._exchange("LIST UPLOADS", "", request)
             _require("IsTruncated" in page, "a listing of uploads")
@@ -428,11 +424,11 @@ class S3Store:
             raise ObjectNotFound(key, self.name)
         return info
 
-    async def _list_page(self, prefix: str, start_after: str, count: int) -> ListObjectsV2OutputTypeDef:
-        request = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, StartAfter=start_after, MaxKeys=count)
-        page = await self._exchange("LIST", prefix, request)
-        _require("IsTruncated" in page, "a listing")
-        self._clock_ahead = _written_at(page["ResponseMetadata"]) - datetime.now(UTC)
+    async def _list_page(self, prefix: str, start_after: str, count: int) -> ListedPage:
+        request = self._wire.list_objects(listing_query(prefix, start_after, count))
+        answer = await self._exchange("LIST", prefix, request)
+        page = read_page(answer.body)
+        self._clock_ahead = _time_of(answer.headers.get("Date")) - datetime.now(UTC)
         return page
 
     async def _require_bucket(self) -> None:
@@ -561,10 +557,6 @@ def _written_at(answer: ResponseMetadataTypeDef) -> datetime:
 
 def _time_of(header: str | None) -> datetime:
     return timestamp(header) if header else datetime.now(UTC)
-
-
-def _info_of_listed(listed: ObjectTypeDef) -> ObjectInfo:
-    return ObjectInfo(listed["Key"], listed["Size"], _bare(listed["ETag"]), listed["LastModified"])
 
 
 def _info_of_headers(key: str, headers: Mapping[str, str]) -> ObjectInfo:

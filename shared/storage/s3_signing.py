@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
+from urllib.parse import quote
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TERMINATOR: Final = "aws4_request"
@@ -23,11 +24,12 @@ class Signer:
         self._key_of_day = b""
 
     def signed(
-        self, method: str, host: str, path: str, headers: Mapping[str, str], sha256: str, at: datetime
+        self, method: str, host: str, path: str, headers: Mapping[str, str], sha256: str, at: datetime, query: str = ""
     ) -> dict[str, str]:
-        """The headers to send with a request without a query; all that are given are signed.
+        """The headers to send with a request; all that are given are signed.
 
-        `headers` have lower-case names, `path` is encoded as it is sent, `sha256` is the body's in hex, `at` is in UTC.
+        `headers` have lower-case names, `path` is encoded as it is sent, `sha256` is the body's in hex, `at` is in UTC,
+        `query` is made by `encoded_query`.
         """
         time = at.strftime("%Y%m%dT%H%M%SZ")
         day = time[:8]
@@ -35,7 +37,7 @@ class Signer:
         names = sorted(sent)
         listed = ";".join(names)
         lines = "".join(f"{name}:{' '.join(sent[name].split())}\n" for name in names)
-        request = f"{method}\n{path}\n\n{lines}\n{listed}\n{sha256}"
+        request = f"{method}\n{path}\n{query}\n{lines}\n{listed}\n{sha256}"
         scope = f"{day}/{self._region}/s3/{_TERMINATOR}"
         text = f"{_ALGORITHM}\n{time}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(self._key_of(day), text.encode(), "sha256").hex()
@@ -51,3 +53,8 @@ class Signer:
                 key = hmac.digest(key, part.encode(), "sha256")
             self._day, self._key_of_day = day, key
         return self._key_of_day
+
+
+def encoded_query(parameters: Mapping[str, str]) -> str:
+    """Parameters in the one order and encoding that signatures know."""
+    return "&".join(f"{quote(name, safe='~')}={quote(parameters[name], safe='~')}" for name in sorted(parameters))

@@ -1,7 +1,7 @@
-"""The two requests that moving files consists of, PUT and HEAD of one object, signed and sent straight from here.
+"""The requests that are most of the work, signed and sent straight from here: PUT and HEAD of one object, and listings.
 
-The AWS client builds each request from a model of the whole service, which takes several times as long as sending it:
-with many small files it would be most of the work. Everything rarer goes through that client.
+The AWS client builds each request, and reads each answer, by a model of the whole service. That takes several times as
+long as sending a small file or reading a listing by itself. Everything rarer goes through that client.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from yarl import URL
 
 from shared.storage.errors import StoreUnavailable
 from shared.storage.s3_errors import Refusal
-from shared.storage.s3_signing import Signer
+from shared.storage.s3_signing import Signer, encoded_query
 from shared.storage.settings import S3Settings
 
 SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 FILE_CHUNK_BYTES: Final = 1024 * 1024
 _ERROR_BYTES: Final = 64 * 1024
 _IN_ONE_WRITE_BYTES: Final = 1024 * 1024
-_OPERATIONS: Final = {"PUT": "PutObject", "HEAD": "HeadObject"}
+_OPERATIONS: Final = {"PUT": "PutObject", "HEAD": "HeadObject", "GET": "ListObjectsV2"}
 
 
 class RefusedAnswer(Exception):
@@ -67,6 +67,14 @@ class BytesBody:
     @property
     def size_bytes(self) -> int:
         return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a store that did what it was asked."""
+
+    headers: CIMultiDictProxy[str]
+    body: bytes
 
 
 class Wire:
@@ -115,10 +123,10 @@ class Wire:
         if isinstance(body, BytesBody):
             # In one piece while it is small: every further piece is a system call and a turn of the loop.
             data: Any = body.data if body.size_bytes <= _IN_ONE_WRITE_BYTES else io.BytesIO(body.data)
-            return await self._request("PUT", self._path_of(key), body.sha256, headers, data)
+            return (await self._request("PUT", self._path_of(key), body.sha256, headers, data)).headers
         payload = _FilePayload(body)
         try:
-            return await self._request("PUT", self._path_of(key), body.sha256, headers, payload)
+            return (await self._request("PUT", self._path_of(key), body.sha256, headers, payload)).headers
         except aiohttp.ClientError as error:
             if payload.failure is not None:
                 raise SourceUnreadable(payload.failure) from error
@@ -126,28 +134,34 @@ class Wire:
 
     async def head(self, key: str) -> CIMultiDictProxy[str]:
         """Headers that describe an object. Raises like `put`."""
-        return await self._request(
-            "HEAD", self._path_of(key), SHA256_OF_NOTHING, {"x-amz-checksum-mode": "ENABLED"}, None
-        )
+        headers = {"x-amz-checksum-mode": "ENABLED"}
+        return (await self._request("HEAD", self._path_of(key), SHA256_OF_NOTHING, headers)).headers
 
     async def head_bucket(self) -> None:
         """Return when the bucket is there. Raises like `put`."""
-        await self._request("HEAD", f"/{self._settings.bucket}", SHA256_OF_NOTHING, {}, None)
+        await self._request("HEAD", self._bucket_path, SHA256_OF_NOTHING, {})
+
+    async def list_objects(self, parameters: Mapping[str, str]) -> Answer:
+        """Ask the bucket for a page of its listing. Raises like `put`."""
+        return await self._request("GET", self._bucket_path, SHA256_OF_NOTHING, {}, query=encoded_query(parameters))
+
+    @property
+    def _bucket_path(self) -> str:
+        return f"/{self._settings.bucket}"
 
     def _path_of(self, key: str) -> str:
-        return f"/{self._settings.bucket}/{encoded(key)}"
+        return f"{self._bucket_path}/{encoded(key)}"
 
     async def _request(
-        self, method: str, path: str, sha256: str, headers: Mapping[str, str], data: Any
-    ) -> CIMultiDictProxy[str]:
+        self, method: str, path: str, sha256: str, headers: Mapping[str, str], data: Any = None, query: str = ""
+    ) -> Answer:
         if self._opened is None:
             raise RuntimeError("the Wire is not open: use it as `async with`")
-        signed = self._signer.signed(method, self._host, path, headers, sha256, datetime.now(UTC))
-        url = URL(self._settings.endpoint + path, encoded=True)
+        signed = self._signer.signed(method, self._host, path, headers, sha256, datetime.now(UTC), query)
+        url = URL(f"{self._settings.endpoint}{path}{query and '?'}{query}", encoded=True)
         async with self._opened.request(method, url, headers=signed, data=data, allow_redirects=False) as answer:
             if answer.status == 200:
-                await answer.read()
-                return answer.headers
+                return Answer(answer.headers, await answer.read())
             raise RefusedAnswer(_refusal(method, answer.status, await answer.content.read(_ERROR_BYTES)))
 
 

@@ -10,21 +10,23 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from shared.storage.s3_signing import Signer
+from shared.storage.s3_signing import Signer, encoded_query
 
 SIGNER = Signer("an-access-key", "a/secret+key", "eu-central-1")
 
 
 @pytest.mark.parametrize("path", ["/b/media/5a/x.webp", "/b/%C3%A4%20b/%2B~_.-", "/b/a//b"])
+@pytest.mark.parametrize("parameters", [{}, {"prefix": "ä b/+~%&=?/*'", "list-type": "2", "start-after": ""}])
 @pytest.mark.parametrize("headers", [{}, {"content-type": "image/webp; a=b  c", "x-amz-meta-sha256": "ab"}])
-def test_signs_as_the_aws_client_does(path: str, headers: dict[str, str]) -> None:
+def test_signs_as_the_aws_client_does(path: str, parameters: dict[str, str], headers: dict[str, str]) -> None:
     sha256 = hashlib.sha256(b"body").hexdigest()
-    request = AWSRequest("PUT", f"https://s3.example.test:9000{path}", headers=headers, data=b"body")
+    url = f"https://s3.example.test:9000{path}"
+    request = AWSRequest("PUT", url, params=parameters, headers=headers, data=b"body")
     # Over TLS it would leave the body unsigned.
     request.context["payload_signing_enabled"] = True
     S3SigV4Auth(Credentials("an-access-key", "a/secret+key"), "s3", "eu-central-1").add_auth(request)
     at = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    ours = SIGNER.signed("PUT", "s3.example.test:9000", path, headers, sha256, at)
+    ours = SIGNER.signed("PUT", "s3.example.test:9000", path, headers, sha256, at, encoded_query(parameters))
     assert ours["x-amz-content-sha256"] == request.headers["X-Amz-Content-SHA256"] == sha256
     assert ours["authorization"] == request.headers["Authorization"]
 
