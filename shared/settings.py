@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SHORTEST_INBOX_SECONDS = 8 * 24 * 3600
@@ -16,6 +17,12 @@ SHORTEST_INBOX_SECONDS = 8 * 24 * 3600
 
 def _default_instance() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _hex_of_32_bytes(key: SecretStr) -> SecretStr:
+    if not re.fullmatch("[0-9a-fA-F]{64}", key.get_secret_value()):
+        raise ValueError("must be 64 hexadecimal digits: make one with `openssl rand -hex 32`")
+    return key
 
 
 class ServiceSettings(BaseSettings):
@@ -42,6 +49,9 @@ class ServiceSettings(BaseSettings):
     s3_bucket: str = "mediabus"
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
+    selfie_key: Annotated[SecretStr, AfterValidator(_hex_of_32_bytes)] | None = Field(
+        default=None, description="seals selfies between ingest-api and face-embedder, which have the same one"
+    )
     http_host: str = "127.0.0.1"
     http_port: int = Field(ge=1, le=65535)
     trusted_proxies: str = Field(
@@ -56,3 +66,7 @@ class ServiceSettings(BaseSettings):
     inbox_kept_seconds: float = Field(
         default=14 * 24 * 3600, ge=SHORTEST_INBOX_SECONDS, description="how long duplicates are known"
     )
+
+    @property
+    def selfie_key_bytes(self) -> bytes | None:
+        return None if self.selfie_key is None else bytes.fromhex(self.selfie_key.get_secret_value())

@@ -48,6 +48,7 @@ class System:
             "MEDIABUS_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "MEDIABUS_MEDIA_ROOT": str(self.media_root),
             "MEDIABUS_SIGNING_KEY": "00" * 32,
+            "MEDIABUS_SELFIE_KEY": "11" * 32,
             **self.environment,
             **(extra or {}),
         }

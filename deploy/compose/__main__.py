@@ -48,6 +48,7 @@ def _completed(known: Mapping[str, str], superadmin_email: str) -> dict[str, str
     random = [f"password_{schema}" for schema in SCHEMAS.values()]
     random += ["postgres", "minio", "s3_secret_key", "webhook_token", "signing_key", "superadmin", "grafana"]
     fresh = {name: secrets.token_urlsafe(36) for name in random}
+    fresh["selfie_key"] = secrets.token_hex(32)
     # Kafka's tools take an identifier that begins with a dash for an option.
     fresh["kafka_cluster_id"] = f"M{secrets.token_urlsafe(16)[1:]}"
     fresh["s3_access_key"] = f"mediabus{secrets.token_hex(6)}"
@@ -62,6 +63,7 @@ def _environments(made: Mapping[str, str]) -> dict[str, dict[str, str]]:
     services = {service: {"MEDIABUS_POSTGRES_DSN": _service_dsn(service, made), **store} for service in SERVICES}
     services["ingest-api"]["MEDIABUS_SIGNING_KEY"] = made["signing_key"]
     services["ingest-api"]["MEDIABUS_WEBHOOK_TOKEN"] = made["webhook_token"]
+    services["ingest-api"]["MEDIABUS_SELFIE_KEY"] = made["selfie_key"]
     return {
         **services,
         "postgres": {"POSTGRES_PASSWORD": made["postgres"]},

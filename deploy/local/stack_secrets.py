@@ -23,6 +23,7 @@ class StackSecrets:
     s3_secret_key: str
     webhook_token: str
     signing_key: str
+    selfie_key: str
     superadmin_email: str
     superadmin_password: str
 
@@ -38,6 +39,7 @@ def load_secrets(path: Path, schemas: Iterable[str]) -> StackSecrets:
         s3_secret_key=known.get("s3_secret_key") or _random(),
         webhook_token=known.get("webhook_token") or _random(),
         signing_key=known.get("signing_key") or secrets.token_urlsafe(48),
+        selfie_key=known.get("selfie_key") or secrets.token_hex(32),
         superadmin_email=known.get("superadmin_email") or SUPERADMIN_EMAIL,
         superadmin_password=known.get("superadmin_password") or _random(),
     )

@@ -153,6 +153,7 @@ def _ingest_api(site: Site) -> dict[str, str]:
     return {
         **_service("ingest-api")(site),
         "MEDIABUS_SIGNING_KEY": site.secrets.signing_key,
+        "MEDIABUS_SELFIE_KEY": site.secrets.selfie_key,
         "MEDIABUS_WEBHOOK_TOKEN": site.secrets.webhook_token,
     }
 
