@@ -101,7 +101,10 @@ class DecideOnPlanV1(Event, type="reconcile.decide-on-plan.v1", topic=RECONCILE_
 
 
 class RunStatus(StrEnum):
-    """`awaiting_approval` waits for a person; the last four are final, except that `completed` may be undone."""
+    """`awaiting_approval` waits for a person; the last five are ends.
+
+    `completed` may be undone, and `partly_undone` again: that tries what could not be brought back.
+    """
 
     COMPARING = "comparing"
     AWAITING_APPROVAL = "awaiting_approval"
@@ -110,11 +113,15 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     DISCARDED = "discarded"
+    PARTLY_UNDONE = "partly_undone"
     UNDONE = "undone"
 
 
 class RunCounts(BaseModel):
-    """What a comparison found and its plan changed, in files."""
+    """What a comparison found and its plan changed, in files.
+
+    Of those that are `done` so many were `undone` since, and so many could not be (`undo_failed`).
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -128,6 +135,8 @@ class RunCounts(BaseModel):
     repairs: int = 0
     done: int = 0
     failed: int = 0
+    undone: int = 0
+    undo_failed: int = 0
 
 
 class ReconcileRunChangedV1(Event, type="reconcile.run-changed.v1", topic=RECONCILE_EVENTS):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import os
+import time as time_of_day
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
 
 import pytest
 from aiohttp import web
@@ -19,8 +22,9 @@ from pydantic import SecretStr
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
 from reconciler.alerts import Alerts, channels_of
-from reconciler.commands import Commands
+from reconciler.commands import QUARANTINE_IS_OVER, Commands
 from reconciler.comparison import FileClass
+from reconciler.leftovers import discard
 from reconciler.nightly import NightlyClock, NightlyRun
 from reconciler.planning import Action, PlanItem
 from reconciler.quarantine import QuarantineExpiry
@@ -38,9 +42,12 @@ from shared.events import (
     Envelope,
     Event,
     FilePlace,
+    FileStepResult,
+    FileTaskEndedV1,
     ReconcileRunChangedV1,
     ReconcileScope,
     RunCounts,
+    RunFileTaskV1,
     ScheduleDueV1,
     StartReconcileRunV1,
 )
@@ -48,6 +55,7 @@ from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
 from shared.storage.errors import StoreUnavailable
+from shared.storage.local_disk import LocalDiskStore
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabase
@@ -430,6 +438,124 @@ async def test_quarantine_ends_after_its_time_and_once(reconciler: Reconciler) -
     (step,) = json.loads(row["payload"])["steps"]
     assert step["kind"] == "remove"
     assert step["target"] == {"place": "bucket", "key": f"quarantine/{command.run_id}/products/old.png"}
+
+
+async def kept_run(reconciler: Reconciler, stage: Stage, items: Sequence[PlanItem], status: str) -> UUID:
+    """A run whose items ended with this status."""
+    command = StartReconcileRunV1(
+        run_id=new_id(),
+        scope=ReconcileScope(kind="products"),
+        remove_orphaned=True,
+        recreate_missing=False,
+        approves=True,
+        requested_by=None,
+        requested_at=datetime.now(UTC),
+    )
+    async with reconciler.work.begin() as transaction:
+        runs = Runs(transaction.connection)
+        await runs.add(command)
+        await runs.add_items(command.run_id, 0, items)
+        for item in items:
+            await runs.end_item(item.item_id, status)
+        await runs.move(command.run_id, stage)
+    return command.run_id
+
+
+def removal(name: str) -> PlanItem:
+    return PlanItem(Action.REMOVE, FileClass.ORPHANED_IN_BUCKET, f"products/{name}.png", FilePlace.BUCKET, 1)
+
+
+async def decide(reconciler: Reconciler, run_id: UUID, decision: Literal["approve", "discard", "undo"]) -> str:
+    """The stage in which the decision leaves the run."""
+    command = DecideOnPlanV1(
+        plan_id=run_id,
+        scope=ReconcileScope(kind="products"),
+        decision=decision,
+        decided_by=new_id(),
+        decided_at=datetime.now(UTC),
+    )
+    await Commands(reconciler.work).decide(command, delivery_of(command))
+    (row,) = await reconciler.rows("SELECT stage FROM runs WHERE run_id = $1", run_id)
+    return str(row["stage"])
+
+
+async def test_what_is_being_undone_does_not_expire_and_what_expired_is_not_undone(reconciler: Reconciler) -> None:
+    expiry = QuarantineExpiry(reconciler.work, 7 * 24 * 3600)
+    run_id = await kept_run(reconciler, Stage.PARTLY_UNDONE, [removal("late")], "undo_failed")
+    await reconciler.rows("UPDATE plan_items SET ended_at = ended_at - interval '8 days' RETURNING 1")
+    assert await decide(reconciler, run_id, "undo") == "undo_wanted"
+    assert not await expiry.turn()
+    over = await kept_run(reconciler, Stage.COMPLETED, [removal("old")], "done")
+    await reconciler.rows("UPDATE plan_items SET ended_at = ended_at - interval '8 days' RETURNING 1")
+    assert await expiry.turn()
+    assert await decide(reconciler, over, "undo") == "completed"
+    told = (await reconciler.told(ReconcileRunChangedV1))[-1]
+    assert (told["run_id"], told["error"]) == (str(over), QUARANTINE_IS_OVER)
+
+
+async def test_expiry_and_undo_of_one_plan_wait_for_each_other(reconciler: Reconciler) -> None:
+    expiry = QuarantineExpiry(reconciler.work, 7 * 24 * 3600)
+    run_id = await kept_run(reconciler, Stage.COMPLETED, [removal("old")], "done")
+    await reconciler.rows("UPDATE plan_items SET ended_at = ended_at - interval '8 days' RETURNING 1")
+    async with reconciler.work.begin() as deciding:
+        await Runs(deciding.connection).lock(run_id)
+        assert not await expiry.turn()
+    assert await expiry.turn()
+
+
+async def test_what_can_not_be_removed_from_quarantine_is_tried_again_later(reconciler: Reconciler) -> None:
+    expiry = QuarantineExpiry(reconciler.work, 7 * 24 * 3600)
+    await kept_run(reconciler, Stage.COMPLETED, [removal(name) for name in "ab"], "done")
+    await reconciler.rows("UPDATE plan_items SET ended_at = ended_at - interval '8 days' RETURNING 1")
+    assert await expiry.turn()
+    (task,) = await reconciler.told(RunFileTaskV1)
+    refused = task["steps"][1]["target"]["key"]
+    ended = FileTaskEndedV1(
+        task_id=task["task_id"],
+        scope=task["scope"],
+        succeeded=False,
+        results=(FileStepResult(status="done"), FileStepResult(status="failed", code="access_denied", detail="no")),
+        ended_at=datetime.now(UTC),
+    )
+    await expiry.task_ended(ended, delivery_of(ended))
+    assert not await expiry.turn()
+    await reconciler.rows("UPDATE plan_items SET expiry_failed_at = expiry_failed_at - interval '2 hours' RETURNING 1")
+    assert await expiry.turn()
+    again = (await reconciler.told(RunFileTaskV1))[-1]
+    assert [step["target"]["key"] for step in again["steps"]] == [refused]
+
+
+async def test_a_decision_counts_once_and_where_it_fits(reconciler: Reconciler) -> None:
+    cases: list[tuple[Stage, Literal["approve", "discard", "undo"], str]] = [
+        (Stage.AWAITING_APPROVAL, "approve", "approved"),
+        (Stage.AWAITING_APPROVAL, "discard", "discarded"),
+        (Stage.COMPLETED, "undo", "undo_wanted"),
+        (Stage.PARTLY_UNDONE, "undo", "undo_wanted"),
+        (Stage.UNDONE, "undo", "undone"),
+        (Stage.DISCARDED, "approve", "discarded"),
+        (Stage.EXECUTING, "discard", "executing"),
+        (Stage.AWAITING_APPROVAL, "undo", "awaiting_approval"),
+    ]
+    for stage, decision, then in cases:
+        run_id = await kept_run(reconciler, stage, [removal("a")], "done")
+        assert [await decide(reconciler, run_id, decision) for _ in range(2)] == [then, then], (stage, decision)
+
+
+async def test_unfinished_files_go_unless_somebody_is_at_them(tmp_path: Path) -> None:
+    old = time_of_day.time() - 7200
+    source, key = tmp_path / "media/old.webp", "media/.tmp-left"
+    source.parent.mkdir()
+    source.write_bytes(b"stored long ago")
+    os.utime(source, (old, old))
+    # As a copy gives a file its second name: the time of writing is the old one's.
+    (tmp_path / key).hardlink_to(source)
+    async with LocalDiskStore(tmp_path) as disk:
+        assert [path.name async for path in disk.list_temporary("media/", older_than_seconds=3600)] == [".tmp-left"]
+        assert await discard(disk, key, 3600) == "somebody has written to it since"
+        assert (tmp_path / key).exists()
+        assert await discard(disk, "media/old.webp", 0) == "it is no unfinished file"
+        assert [await discard(disk, key, 0) for _ in range(2)] == [None, None]
+    assert [path.name for path in source.parent.iterdir()] == ["old.webp"]
 
 
 async def test_old_runs_are_forgotten_and_those_under_way_never(reconciler: Reconciler) -> None:

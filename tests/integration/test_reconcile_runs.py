@@ -23,6 +23,7 @@ from tests.system import System, bucket_environment, system_of_its_own
 pytestmark = pytest.mark.stack
 ALL = ReconcileScope(kind="products")
 MEDIA = ReconcileScope(kind="media")
+AGAIN = "undo tries them again"
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,43 @@ async def test_what_the_outside_overwrote_is_taken_over_in_both_places(world: Re
     assert world.on_disk(f"products/{product.product_id}") == {image.key: b"another picture, longer"}
     # What was replaced is not lost either.
     assert await world.stored(f"quarantine/{run_id}/disk/") == {f"quarantine/{run_id}/disk/{image.key}": BYTES}
+
+
+OTHER_BYTES = bytes(reversed(BYTES))
+
+
+async def test_other_bytes_of_the_same_length_are_taken_over_where_no_good_copy_is_left(world: ReconcileWorld) -> None:
+    product = await world.product()
+    lost = await world.image(product, "lost.png", on_disk=True)
+    differing = await world.image(product, "differing.png", on_disk=True)
+    for image in (lost, differing):
+        await world.put(image.key, OTHER_BYTES)
+    (world.system.media_root / lost.key).unlink()
+    world.put_on_disk(differing.key, b"short")
+    prefix = f"products/{product.product_id}"
+    run_id = await world.start(product, "recreate_missing")
+    run = await world.reached(run_id, "completed")
+    assert (run["error"], run["result"]) == (None, lists(product, syncedFiles=[differing.key, lost.key]))
+    assert world.on_disk(prefix) == await world.stored(prefix) == {lost.key: OTHER_BYTES, differing.key: OTHER_BYTES}
+    assert {(item["action"], item["why"]) for item in await world.items(run_id)} == {
+        ("refresh_record", "content_differs"),
+        ("copy", "content_differs"),
+    }
+    await world.decide(run_id, product, "undo")
+    assert (await world.reached(run_id, "undone"))["error"] is None
+    assert world.on_disk(prefix) == {differing.key: b"short"}
+
+
+async def test_a_lost_object_is_not_made_of_other_bytes_of_the_same_length(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "lost.png", on_disk=True)
+    await world.remove(image.key)
+    world.put_on_disk(image.key, OTHER_BYTES)
+    run_id = await world.start(product, "remove_orphaned", "recreate_missing")
+    run = await world.reached(run_id, "completed")
+    assert (run["error"], run["result"]) == (None, lists(product))
+    assert image.is_removed
+    assert await world.stored(f"quarantine/{run_id}/") == {f"quarantine/{run_id}/disk/{image.key}": OTHER_BYTES}
 
 
 async def test_a_file_on_the_disk_that_no_record_names_goes_into_quarantine(world: ReconcileWorld) -> None:
@@ -275,10 +313,50 @@ async def test_undo_overwrites_nothing_that_came_since(world: ReconcileWorld) ->
     await world.reached(run_id, "completed")
     await world.put(orphan, b"since")
     await world.decide(run_id, product, "undo")
-    undone = await world.reached(run_id, "undone")
-    assert undone["error"] == "1 of the plan's items could not be carried out"
+    undone = await world.reached(run_id, "partly_undone")
+    assert undone["error"] == f"1 of the plan's items could not be brought back (conflict 1); {AGAIN}"
     assert await world.stored(orphan) == {orphan: b"since"}
     assert await world.stored(f"quarantine/{run_id}/") == {f"quarantine/{run_id}/{orphan}": b"before"}
+
+
+async def test_an_undo_that_failed_in_part_is_repeated_also_after_a_kill(
+    world: ReconcileWorld, reconciler: RunningService, syncer: RunningService
+) -> None:
+    product = await world.product()
+    gone = await world.image(product, "gone.png", is_stored=False)
+    orphans = [product.key(f"{number}/stray.png") for number in range(3)]
+    await asyncio.gather(*(world.put(key, key.encode()) for key in orphans))
+    run_id = await world.start(product, "remove_orphaned", "recreate_missing")
+    await world.reached(run_id, "completed")
+    await world.put(orphans[1], b"since")
+    await world.decide(run_id, product, "undo")
+    partly = await world.reached(run_id, "partly_undone")
+    counts = {name: partly["counts"][name] for name in ("done", "failed", "undone", "undo_failed")}
+    assert counts == {"done": 4, "failed": 0, "undone": 3, "undo_failed": 1}
+    (left,) = [item for item in await world.items(run_id) if item["status"] == "undo_failed"]
+    assert (left["object_key"], left["code"]) == (orphans[1], "conflict")
+
+    # What is in the way goes; what was brought back already is looked at by nobody.
+    await world.remove(orphans[1])
+    await world.put(orphans[0], b"overwritten since it came back")
+    await syncer.stop()
+    await world.decide(run_id, product, "undo")
+
+    async def under_way() -> bool:
+        return "undoing" in {item["status"] for item in await world.items(run_id)}
+
+    await eventually(under_way, within_seconds=30, why="the second undo is under way")
+    reconciler.kill()
+    syncer.start()
+    reconciler.start()
+    await reconciler.wait_until_ready()
+    undone = await world.reached(run_id, "undone")
+    assert (undone["error"], undone["counts"]["undone"], undone["counts"]["undo_failed"]) == (None, 4, 0)
+    assert await world.stored(f"products/{product.product_id}") == {
+        key: b"overwritten since it came back" if key == orphans[0] else key.encode() for key in orphans
+    }
+    assert await recorded(world, product) == [gone.key]
+    assert await world.stored(f"quarantine/{run_id}") == {}
 
 
 @pytest.mark.parametrize("replaced", [True, False])
@@ -293,8 +371,8 @@ async def test_undo_takes_back_no_copy_that_was_overwritten_since(world: Reconci
     assert world.on_disk(image.key.rpartition("/")[0]) == {image.key: b"what the bucket holds now"}
     world.put_on_disk(image.key, b"since")
     await world.decide(run_id, product, "undo")
-    undone = await world.reached(run_id, "undone")
-    assert undone["error"] == "1 of the plan's items could not be carried out"
+    undone = await world.reached(run_id, "partly_undone")
+    assert undone["error"] == f"1 of the plan's items could not be brought back (changed 1); {AGAIN}"
     assert world.on_disk(image.key.rpartition("/")[0]) == {image.key: b"since"}
 
 
@@ -398,13 +476,13 @@ async def test_media_are_healed_from_whichever_place_has_the_good_copy(
     world.put_on_disk("media/00/.tmp-left")
     run_id = await world.start(MEDIA, "remove_orphaned", "recreate_missing")
     run = await world.reached(run_id, "completed")
-    assert run["result"]["files"] == {"missing_everywhere": [gone], "stale_temporary": ["media/00/.tmp-left"]}
+    assert run["result"]["files"] == {"missing_everywhere": [gone]}
     assert (run["counts"]["orphaned"], run["counts"]["missing"], run["counts"]["differing"]) == (1, 3, 2)
     assert run["result"]["counts"]["synced"] == 6
     everywhere = {fine, not_in_bucket, not_on_disk, cut_in_bucket, cut_on_disk}
     assert await world.stored("media/") == dict.fromkeys(everywhere, BYTES)
-    on_disk = {key: held for key, held in world.on_disk("media").items() if ".tmp-" not in key}
-    assert on_disk == dict.fromkeys(everywhere | {only_on_disk}, BYTES)
+    # What nobody finished is gone too, and leaves nothing in quarantine.
+    assert world.on_disk("media") == dict.fromkeys(everywhere | {only_on_disk}, BYTES)
     # What was cut lies in quarantine with the orphan.
     assert sorted((await world.stored("quarantine/")).values()) == sorted([b"cut", b"cut", BYTES])
 

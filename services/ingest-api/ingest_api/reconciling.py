@@ -31,9 +31,9 @@ LOOK_EVERY_SECONDS = 2.0
 
 UNDER_WAY = frozenset({RunStatus.COMPARING, RunStatus.EXECUTING, RunStatus.UNDOING})
 _EXPECTED = {
-    "approve": (RunStatus.AWAITING_APPROVAL, RunStatus.EXECUTING),
-    "discard": (RunStatus.AWAITING_APPROVAL, RunStatus.DISCARDED),
-    "undo": (RunStatus.COMPLETED, RunStatus.UNDOING),
+    "approve": ((RunStatus.AWAITING_APPROVAL,), RunStatus.EXECUTING),
+    "discard": ((RunStatus.AWAITING_APPROVAL,), RunStatus.DISCARDED),
+    "undo": ((RunStatus.COMPLETED, RunStatus.PARTLY_UNDONE), RunStatus.UNDOING),
 }
 DecisionName = Literal["approve", "discard", "undo"]
 
@@ -91,14 +91,18 @@ class Reconciling:
             run = await runs.lock(plan_id)
             if run is None:
                 raise no_such_plan()
-            if run.status is not needed:
-                raise Problem(409, "conflict", f"The plan is {run.status}; to {decision} it, it has to be {needed}.")
+            if run.status not in needed:
+                wanted = " or ".join(needed)
+                raise Problem(409, "conflict", f"The plan is {run.status}; to {decision} it, it has to be {wanted}.")
             await runs.expect(plan_id, expected, now)
             await runs.note_decision(plan_id, decision, user_id, now)
             transaction.publish(
                 DecideOnPlanV1(plan_id=plan_id, scope=run.scope, decision=decision, decided_by=user_id, decided_at=now)
             )
-        return await self._ended(plan_id)
+        ended = await self._ended(plan_id)
+        if decision == "undo" and ended.status is RunStatus.COMPLETED:
+            raise Problem(409, "conflict", _sentence(ended.error or "the plan could not be undone"))
+        return ended
 
     async def _ended(self, run_id: UUID) -> ReconcileRun:
         deadline = time.monotonic() + self._longest_wait_seconds
@@ -162,5 +166,8 @@ def no_such_plan() -> Problem:
 
 
 def _failed(detail: str) -> Problem:
-    sentence = detail[:1].upper() + detail[1:]
-    return Problem(503, "service_unavailable", f"{sentence.rstrip('.')}.", retry_after(RETRY_AFTER_SECONDS))
+    return Problem(503, "service_unavailable", _sentence(detail), retry_after(RETRY_AFTER_SECONDS))
+
+
+def _sentence(detail: str) -> str:
+    return f"{detail[:1].upper()}{detail[1:].rstrip('.')}."

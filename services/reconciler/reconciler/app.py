@@ -40,12 +40,20 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     checks = Checks(service.unit_of_work, looking, service.publisher, at_once=settings.checks_at_once)
     guard = Guard(settings.guard_files, settings.guard_share, settings.guard_most_files)
     alerts = Alerts(service.unit_of_work, channels_of(settings))
-    executing = Executing(service.unit_of_work, stores, checks, alerts, in_flight=settings.items_in_flight)
+    executing = Executing(
+        service.unit_of_work,
+        stores,
+        checks,
+        alerts,
+        in_flight=settings.items_in_flight,
+        temporary_kept_seconds=settings.temporary_kept_seconds,
+    )
     comparing = Comparing(service.unit_of_work, looking, guard, alerts)
     runner = Runner(service.unit_of_work, comparing, executing, settings)
     register_read_models(service.consumer, service.unit_of_work)
     register_checks(service.consumer, checks, settings.checks_at_once)
-    register_runs(service.consumer, Commands(service.unit_of_work), executing)
+    quarantine = QuarantineExpiry(service.unit_of_work, settings.quarantine_kept_seconds)
+    register_runs(service.consumer, Commands(service.unit_of_work), executing, quarantine)
     service.background(runner.listen, "news of runs")
     service.background(runner.run, "runs")
     register_bucket(service.consumer, service.unit_of_work, settings.sweep_prefixes)
@@ -54,7 +62,7 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
         service.background(Sweep(service.unit_of_work, stores.bucket, settings).run, "sweep of the bucket")
     if settings.nightly_enabled:
         service.background(NightlyClock(service.unit_of_work, settings.nightly_at).run, "nightly clock")
-    service.background(QuarantineExpiry(service.unit_of_work, settings.quarantine_kept_seconds).run, "quarantine")
+    service.background(quarantine.run, "quarantine")
     service.background(Retention(service.unit_of_work, settings.runs_kept_seconds).run, "retention")
     if settings.scrub_enabled:
         service.background(Scrub(service.unit_of_work, stores, alerts, settings).run, "scrub of stored bytes")

@@ -13,6 +13,8 @@ from shared.messaging.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
+QUARANTINE_IS_OVER = "it can't be undone: the time of its quarantine is over, and what it removed is gone"
+
 
 class Commands:
     """Records what was asked for; the runner acts on it."""
@@ -40,10 +42,13 @@ class Commands:
             if run is None:
                 raise errors.unknown_run(command.plan_id)
             stage = decided(run.stage, command.decision)
-            if stage is None or (stage is Stage.UNDO_WANTED and await runs.has_expired_items(run.run_id)):
+            is_over = stage is Stage.UNDO_WANTED and await runs.has_expired_items(run.run_id)
+            if stage is None or is_over:
                 log.info("a decision came too late", extra={"plan_id": str(run.run_id), "stage": run.stage.value})
-                transaction.publish((await runs.touch(run.run_id)).told())
+                transaction.publish((await runs.touch(run.run_id, QUARANTINE_IS_OVER if is_over else None)).told())
                 return
+            if stage is Stage.UNDO_WANTED:
+                await runs.try_undo_again(run.run_id)
             moved = await runs.move(
                 run.run_id, stage, decided_by=command.decided_by, wants_work=stage is not Stage.DISCARDED
             )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 from reconciler.alerts import Alerts
 from reconciler.checks import Checks
 from reconciler.errors import NotComparable
+from reconciler.leftovers import discard
 from reconciler.planning import (
     RECORD_ACTIONS,
     REMOVALS_STEP,
@@ -26,18 +27,20 @@ from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     FileStep,
     FileTaskEndedV1,
+    RecordRepair,
     RecordRepairResult,
     RecordsRepairedV1,
     RepairRecordsV1,
     RunFileTaskV1,
 )
+from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.storage.stores import Stores
 
 MOST_REPAIRS = 1000
 """Of one event."""
 
-FAILURES = ("failed", "skipped")
+FAILURES = ("failed", "skipped", "undo_failed")
 UNDO_FAILURES = ("undo_failed",)
 CHANGED = "changed"
 REFERENCED = "referenced"
@@ -47,13 +50,21 @@ class Executing:
     """Sends what is due of a plan and takes the outcomes; the last one ends the run."""
 
     def __init__(
-        self, unit_of_work: UnitOfWork, stores: Stores, checks: Checks, alerts: Alerts, *, in_flight: int
+        self,
+        unit_of_work: UnitOfWork,
+        stores: Stores,
+        checks: Checks,
+        alerts: Alerts,
+        *,
+        in_flight: int,
+        temporary_kept_seconds: float,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._stores = stores
         self._checks = checks
         self._alerts = alerts
         self._in_flight = in_flight
+        self._temporary_kept_seconds = temporary_kept_seconds
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 
@@ -86,12 +97,17 @@ class Executing:
         for item in items:
             if objection := await self._objection(records, item):
                 await runs.end_item(item.item_id, "skipped", *objection)
+            elif item.action is Action.DISCARD:
+                # Here and at once: no key of a store names it. Done twice it is gone already.
+                written_since = await discard(self._stores.disk, item.key, self._temporary_kept_seconds)
+                outcome = ("skipped", CHANGED, written_since) if written_since else ("done", None, None)
+                await runs.end_item(item.item_id, *outcome)
             elif item.action in RECORD_ACTIONS:
                 repairs.append(item)
             else:
                 tasks.append(item)
         await runs.send([(item.item_id, item.item_id) for item in (*repairs, *tasks)], "sent")
-        self._publish_repairs(transaction, run.run_id, repairs)
+        self._publish_repairs(transaction, run.run_id, [(item, item.item_id) for item in repairs])
         for item in tasks:
             transaction.publish(_task(item.item_id, item, steps(run.run_id, item)))
 
@@ -113,30 +129,31 @@ class Executing:
         return None
 
     def _publish_repairs(
-        self, transaction: Transaction, plan_id: UUID, items: Sequence[PlanItem], *, undoes: bool = False
+        self, transaction: Transaction, plan_id: UUID, tasks: Sequence[tuple[PlanItem, UUID]], *, undoes: bool = False
     ) -> None:
-        of_product: defaultdict[UUID, list[PlanItem]] = defaultdict(list)
-        for item in items:
+        of_product: defaultdict[UUID, list[RecordRepair]] = defaultdict(list)
+        for item, task_id in tasks:
             assert item.owner_id is not None, "a record belongs to a product"
-            of_product[item.owner_id].append(item)
+            of_product[item.owner_id].append(record_repair(item, task_id, undoes=undoes))
         for product_id, wanted in of_product.items():
             for first in range(0, len(wanted), MOST_REPAIRS):
-                part = wanted[first : first + MOST_REPAIRS]
                 transaction.publish(
                     RepairRecordsV1(
                         plan_id=plan_id,
                         product_id=product_id,
-                        repairs=tuple(record_repair(item, undoes=undoes) for item in part),
+                        repairs=tuple(wanted[first : first + MOST_REPAIRS]),
                         wanted_at=datetime.now(UTC),
                     )
                 )
 
     async def _end(self, transaction: Transaction, run: Run, stage: Stage) -> None:
         runs, records = Runs(transaction.connection), ReadModels(transaction.connection)
-        failures = UNDO_FAILURES if stage is Stage.UNDONE else FAILURES
-        done, failed = await runs.outcome_counts(run.run_id, failures)
-        counts = run.counts.model_copy(update={"done": done, "failed": failed})
-        error = f"{failed} of the plan's items could not be carried out" if failed else None
+        counts = run.counts.model_copy(update=await runs.outcome_counts(run.run_id))
+        is_undo = stage is Stage.UNDONE
+        if is_undo and counts.undo_failed:
+            stage = Stage.PARTLY_UNDONE
+        failures = UNDO_FAILURES if is_undo else FAILURES
+        error = _complaint(await runs.failures_by_code(run.run_id, failures), is_undo=is_undo)
         result = None
         try:
             result = await self._checks.report(records, run.scope, await runs.problems(run.run_id, failures))
@@ -168,16 +185,18 @@ class Executing:
             await self._end(transaction, run, Stage.UNDONE)
 
     async def _send_back(self, transaction: Transaction, run: Run, items: Sequence[PlanItem]) -> None:
-        repairs = [item for item in items if item.action in RECORD_ACTIONS]
-        await Runs(transaction.connection).send([(item.item_id, item.undo_id) for item in items], "undoing")
+        # Ids of this attempt alone: the one before was answered under its own, and would be answered so again.
+        tasks = [(item, new_id()) for item in items]
+        await Runs(transaction.connection).send([(item.item_id, task_id) for item, task_id in tasks], "undoing")
+        repairs = [(item, task_id) for item, task_id in tasks if item.action in RECORD_ACTIONS]
         self._publish_repairs(transaction, run.run_id, repairs, undoes=True)
-        for item in items:
+        for item, task_id in tasks:
             if item.action not in RECORD_ACTIONS:
-                transaction.publish(_task(item.undo_id, item, undo_steps(run.run_id, item)))
+                transaction.publish(_task(task_id, item, undo_steps(run.run_id, item)))
 
     # --- outcomes -------------------------------------------------------------------------------------------------
 
-    async def file_task_ended(self, event: FileTaskEndedV1, delivery: Delivery) -> None:
+    async def task_ended(self, event: FileTaskEndedV1, delivery: Delivery) -> None:
         """Note what became of an item's files; tasks of others are passed over."""
         async with self._unit_of_work.begin(delivery) as transaction:
             runs = Runs(transaction.connection)
@@ -190,16 +209,19 @@ class Executing:
                 await runs.end_item(item.item_id, "undone" if event.succeeded else "undo_failed", code, detail)
             elif kept.status == "returning":
                 detail = detail or "a record began to name it while it was removed, so it was brought back"
+                # What did not come back lies in quarantine, where an undo finds it until its time is over.
                 await runs.end_item(
-                    item.item_id, "skipped" if event.succeeded else "failed", code or REFERENCED, detail
+                    item.item_id, "skipped" if event.succeeded else "undo_failed", code or REFERENCED, detail
                 )
             elif event.succeeded and await self._is_wanted_back(transaction, item):
-                await runs.send([(item.item_id, item.return_id)], "returning")
-                transaction.publish(_task(item.return_id, item, undo_steps(kept.plan_id, item)))
+                task_id = new_id()
+                await runs.send([(item.item_id, task_id)], "returning")
+                transaction.publish(_task(task_id, item, undo_steps(kept.plan_id, item)))
                 return
             else:
-                copied = event.results[-1].sha256 if event.succeeded and item.action is Action.COPY else None
-                await runs.end_item(item.item_id, "done" if event.succeeded else "failed", code, detail, sha256=copied)
+                await runs.end_item(
+                    item.item_id, "done" if event.succeeded else "failed", code, detail, sha256=_copied(event, item)
+                )
             await runs.want_work(kept.plan_id)
 
     async def _is_wanted_back(self, transaction: Transaction, item: PlanItem) -> bool:
@@ -225,6 +247,24 @@ class Executing:
             kept.item.item_id, succeeded if result.done else failed, result.code, result.detail, result.image_id
         )
         return kept.plan_id
+
+
+def _copied(event: FileTaskEndedV1, item: PlanItem) -> str | None:
+    """Checksum of what a task has put into its place, or into quarantine: what an undo has to find there."""
+    if not event.succeeded:
+        return None
+    return event.results[-1 if item.action is Action.COPY else 0].sha256
+
+
+def _complaint(failures: Mapping[str, int], *, is_undo: bool) -> str | None:
+    """How many items are left and why, for whoever reads the run; None where none is."""
+    if not failures:
+        return None
+    why = ", ".join(f"{code} {count}" for code, count in failures.items())
+    total = sum(failures.values())
+    if is_undo:
+        return f"{total} of the plan's items could not be brought back ({why}); undo tries them again"
+    return f"{total} of the plan's items could not be carried out ({why})"
 
 
 def _task(task_id: UUID, item: PlanItem, wanted: tuple[FileStep, ...]) -> RunFileTaskV1:

@@ -8,6 +8,8 @@ from reconciler.checks import Checks
 from reconciler.commands import Commands
 from reconciler.executing import Executing
 from reconciler.nightly import NightlyRun
+from reconciler.quarantine import SCOPE as QUARANTINE_SCOPE
+from reconciler.quarantine import QuarantineExpiry
 from reconciler.repositories.known_objects import KnownObjects
 from reconciler.repositories.read_models import ReadModels
 from reconciler.sweep import is_swept
@@ -78,7 +80,7 @@ def register_checks(consumer: Consumer, checks: Checks, at_once: int) -> None:
         await checks.describe(question)
 
 
-def register_runs(consumer: Consumer, commands: Commands, executing: Executing) -> None:
+def register_runs(consumer: Consumer, commands: Commands, executing: Executing, quarantine: QuarantineExpiry) -> None:
     """Runs and plans: commands in, and what became of their items."""
 
     @consumer.on(StartReconcileRunV1)
@@ -91,7 +93,10 @@ def register_runs(consumer: Consumer, commands: Commands, executing: Executing) 
 
     @consumer.on(FileTaskEndedV1)
     async def file_task_ended(event: FileTaskEndedV1, delivery: Delivery) -> None:
-        await executing.file_task_ended(event, delivery)
+        if event.scope == QUARANTINE_SCOPE:
+            await quarantine.task_ended(event, delivery)
+        else:
+            await executing.task_ended(event, delivery)
 
     @consumer.on(RecordsRepairedV1)
     async def records_repaired(event: RecordsRepairedV1, delivery: Delivery) -> None:

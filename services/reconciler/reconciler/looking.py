@@ -11,6 +11,7 @@ from reconciler.comparison import FileClass, Finding, OutOfOrder, Patience, Stor
 from reconciler.errors import NotComparable
 from reconciler.freshness import Freshness
 from reconciler.layout import PRODUCTS_PREFIX, product_prefix
+from reconciler.leftovers import stored_leftover
 from reconciler.repositories.read_models import ReadModels
 from reconciler.settings import ReconcilerSettings
 from shared.events import ReconcileScope
@@ -73,11 +74,12 @@ class Looking:
             ):
                 async for finding in compare(records.records(scope, fresh_since), in_bucket, on_disk, patience):
                     yield finding
-            if scope.kind == "media":
+            if scope.kind != "product":
                 async for path in self._stores.disk.list_temporary(
                     prefix, older_than_seconds=settings.temporary_kept_seconds
                 ):
-                    yield Finding(str(path.relative_to(self._stores.disk.root)), FileClass.STALE_TEMPORARY)
+                    if (left := await stored_leftover(self._stores.disk, path)) is not None:
+                        yield Finding(left.key, FileClass.STALE_TEMPORARY, disk=left)
         except (InfrastructureUnavailable, MessageError, OutOfOrder) as error:
             raise NotComparable(f"the comparison broke off, so nothing follows from it: {error}") from error
 

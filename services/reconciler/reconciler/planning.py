@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,13 +19,18 @@ REPAIRS_STEP, REMOVALS_STEP = 1, 2
 
 
 class Action(StrEnum):
-    """What is done to one file or record. `remove` puts a file into quarantine, it destroys none."""
+    """What is done to one file or record. `remove` puts a file into quarantine, it destroys none.
+
+    `discard` removes an unfinished file at once. Nobody was told that it is stored, no record can name it, and whoever
+    wrote it had its bytes from somewhere else: there is nothing to bring back.
+    """
 
     REMOVE = "remove"
     COPY = "copy"
     MAKE_RECORD = "make_record"
     REMOVE_RECORD = "remove_record"
     REFRESH_RECORD = "refresh_record"
+    DISCARD = "discard"
 
 
 RECORD_ACTIONS = {
@@ -66,19 +70,11 @@ class PlanItem:
     @property
     def removes(self) -> bool:
         """Whether something would be gone afterwards that is there now; the guard counts these."""
-        return self.action in (Action.REMOVE, Action.REMOVE_RECORD)
+        return self.action in (Action.REMOVE, Action.REMOVE_RECORD, Action.DISCARD)
 
     @property
     def task_scope(self) -> str:
         return str(self.owner_id) if self.owner_id else self.key.split("/", 1)[0]
-
-    @property
-    def undo_id(self) -> UUID:
-        return uuid.uuid5(self.item_id, "undo")
-
-    @property
-    def return_id(self) -> UUID:
-        return uuid.uuid5(self.item_id, "return")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +93,8 @@ def plan(finding: Finding, wishes: Wishes) -> Sequence[PlanItem]:
             return _orphan_in_bucket(finding.key, finding.bucket, wishes)
         case FileClass.ORPHANED_ON_DISK if finding.disk is not None:
             return _orphan_on_disk(finding, finding.disk, wishes)
+        case FileClass.STALE_TEMPORARY if finding.disk is not None:
+            return _unfinished(finding.key, finding.disk) if wishes.remove_orphaned else ()
     record = finding.record
     if record is None or finding.kind is FileClass.UNSETTLED or not wishes.recreate_missing:
         return ()
@@ -155,6 +153,20 @@ def _orphan_on_disk(finding: Finding, stored: Stored, wishes: Wishes) -> Sequenc
     if not wishes.remove_orphaned or owner_id is None or becomes_known:
         return ()
     return (_removal(FileClass.ORPHANED_ON_DISK, finding.key, FilePlace.DISK, stored, owner_id),)
+
+
+def _unfinished(key: str, stored: Stored) -> Sequence[PlanItem]:
+    return (
+        PlanItem(
+            Action.DISCARD,
+            FileClass.STALE_TEMPORARY,
+            key,
+            FilePlace.DISK,
+            stored.size_bytes,
+            owner_id=_owner(key),
+            step=REMOVALS_STEP,
+        ),
+    )
 
 
 def _removal(why: FileClass, key: str, place: FilePlace, stored: Stored, owner_id: UUID) -> PlanItem:
@@ -300,19 +312,20 @@ def steps(plan_id: UUID, item: PlanItem) -> tuple[FileStep, ...]:
 def undo_steps(plan_id: UUID, item: PlanItem) -> tuple[FileStep, ...]:
     """The file steps that bring back how it was before."""
     target, kept = FileAt(place=item.place, key=item.key), _kept(plan_id, item)
-    back = FileStep(kind="copy", source=kept, target=target), FileStep(kind="remove", target=kept)
+    put_away = FileStep(kind="remove", target=kept)
     if item.action is not Action.COPY:
-        return back
+        return FileStep(kind="copy", source=kept, target=target, sha256=item.sha256), put_away
+    back = FileStep(kind="copy", source=kept, target=target), put_away
     # Only what the repair has put there goes: what came since is nobody's to undo.
     copied = FileStep(kind="remove", target=target, sha256=item.sha256)
     return (copied, *back) if item.replaces else (copied,)
 
 
-def record_repair(item: PlanItem, *, undoes: bool = False) -> RecordRepair:
+def record_repair(item: PlanItem, task_id: UUID, *, undoes: bool = False) -> RecordRepair:
     former = item.former or {}
     takes_former = undoes and item.action is Action.REFRESH_RECORD
     return RecordRepair(
-        item_id=item.undo_id if undoes else item.item_id,
+        item_id=task_id,
         action=(UNDO_RECORD_ACTIONS if undoes else RECORD_ACTIONS)[item.action],
         object_key=item.key,
         image_id=item.image_id,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 
 from reconciler.planning import quarantine_key
 from reconciler.repositories.schedule import Schedule
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import FileAt, FilePlace, FileStep, RunFileTaskV1
+from shared.events import FileAt, FilePlace, FileStep, FileTaskEndedV1, RunFileTaskV1
 from shared.identifiers import new_id
+from shared.messaging.delivery import Delivery
+
+log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 600.0
 FILES_AT_ONCE = 100
@@ -17,7 +21,10 @@ SCOPE = "quarantine"
 
 
 class QuarantineExpiry:
-    """Has files removed from quarantine; from then on their plan can't be undone."""
+    """Has files removed from quarantine; from then on their plan can't be undone.
+
+    What could not be removed is in quarantine still, and is tried again an hour later.
+    """
 
     def __init__(self, unit_of_work: UnitOfWork, kept_seconds: float) -> None:
         self._unit_of_work = unit_of_work
@@ -37,7 +44,8 @@ class QuarantineExpiry:
             items = await schedule.expired_items(self._kept_seconds, FILES_AT_ONCE)
             if not items:
                 return False
-            await schedule.expire([kept.item.item_id for kept in items])
+            task_id = new_id()
+            await schedule.expire(task_id, [kept.item.item_id for kept in items])
             steps = tuple(
                 FileStep(
                     kind="remove",
@@ -47,7 +55,18 @@ class QuarantineExpiry:
             )
             transaction.publish(
                 RunFileTaskV1(
-                    task_id=new_id(), scope=SCOPE, steps=steps, is_atomic=False, requested_at=datetime.now(UTC)
+                    task_id=task_id, scope=SCOPE, steps=steps, is_atomic=False, requested_at=datetime.now(UTC)
                 )
             )
         return True
+
+    async def task_ended(self, event: FileTaskEndedV1, delivery: Delivery) -> None:
+        """Take note of what stays in quarantine though its time is over."""
+        failed = [step for step, result in enumerate(event.results) if result.status == "failed"]
+        async with self._unit_of_work.begin(delivery) as transaction:
+            await Schedule(transaction.connection).expiry_failed(event.task_id, failed)
+        if failed:
+            log.warning(
+                "files can't be removed from quarantine",
+                extra={"files": len(failed), "detail": event.results[failed[0]].detail},
+            )

@@ -24,14 +24,16 @@ class Stage(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     DISCARDED = "discarded"
+    PARTLY_UNDONE = "partly_undone"
     UNDONE = "undone"
 
 
 _STATUS = {Stage.QUEUED: Stage.COMPARING, Stage.APPROVED: Stage.EXECUTING, Stage.UNDO_WANTED: Stage.UNDOING}
-_DECISIONS: dict[str, tuple[Stage, Stage]] = {
-    "approve": (Stage.AWAITING_APPROVAL, Stage.APPROVED),
-    "discard": (Stage.AWAITING_APPROVAL, Stage.DISCARDED),
-    "undo": (Stage.COMPLETED, Stage.UNDO_WANTED),
+_DECISIONS: dict[str, tuple[frozenset[Stage], Stage]] = {
+    "approve": (frozenset({Stage.AWAITING_APPROVAL}), Stage.APPROVED),
+    "discard": (frozenset({Stage.AWAITING_APPROVAL}), Stage.DISCARDED),
+    # What an undo could not bring back may be tried again.
+    "undo": (frozenset({Stage.COMPLETED, Stage.PARTLY_UNDONE}), Stage.UNDO_WANTED),
 }
 
 
@@ -78,4 +80,4 @@ class Run:
 def decided(stage: Stage, decision: Literal["approve", "discard", "undo"]) -> Stage | None:
     """The stage that follows a decision; None where there is nothing to decide so."""
     needed, following = _DECISIONS[decision]
-    return following if stage is needed else None
+    return following if stage in needed else None

@@ -58,13 +58,15 @@ WHERE run_id = $1
 RETURNING *;
 
 -- name: touch
-UPDATE runs SET version = version + 1, changed_at = clock_timestamp() WHERE run_id = $1 RETURNING *;
+UPDATE runs SET version = version + 1, changed_at = clock_timestamp(), error = coalesce($2, error)
+WHERE run_id = $1
+RETURNING *;
 
 -- Ended so long ago that nothing of them is in quarantine any more.
 -- name: prune
 DELETE FROM runs WHERE run_id IN (
     SELECT run_id FROM runs
-    WHERE stage IN ('completed', 'failed', 'discarded', 'undone')
+    WHERE stage IN ('completed', 'failed', 'discarded', 'partly_undone', 'undone')
       AND changed_at < clock_timestamp() - make_interval(secs => $1)
     LIMIT $2);
 
@@ -94,8 +96,14 @@ FROM jsonb_to_recordset($3) AS item (
 -- name: next_planned
 SELECT * FROM plan_items WHERE plan_id = $1 AND step = $2 AND status = 'planned' ORDER BY position LIMIT $3;
 
+-- Unfinished files that were discarded were nobody's; there is nothing of them to bring back.
 -- name: next_to_undo
-SELECT * FROM plan_items WHERE plan_id = $1 AND status = 'done' ORDER BY position DESC LIMIT $2;
+SELECT * FROM plan_items
+WHERE plan_id = $1 AND status = 'done' AND action <> 'discard'
+ORDER BY position DESC LIMIT $2;
+
+-- name: try_undo_again
+UPDATE plan_items SET status = 'done' WHERE plan_id = $1 AND status = 'undo_failed';
 
 -- name: is_in_work
 SELECT EXISTS (SELECT 1 FROM plan_items WHERE object_key = $1 AND status IN ('planned', 'sent', 'returning', 'undoing'));
@@ -118,13 +126,21 @@ WHERE item_id = $1;
 SELECT * FROM plan_items WHERE task_id = $1 FOR UPDATE;
 
 -- name: outcome_counts
-SELECT count(*) FILTER (WHERE status = 'done') AS done, count(*) FILTER (WHERE status = ANY($2)) AS failed
+SELECT count(*) FILTER (WHERE status IN ('done', 'undoing', 'undone', 'undo_failed')) AS done,
+       count(*) FILTER (WHERE status IN ('failed', 'skipped')) AS failed,
+       count(*) FILTER (WHERE status = 'undone') AS undone,
+       count(*) FILTER (WHERE status = 'undo_failed') AS undo_failed
 FROM plan_items WHERE plan_id = $1;
+
+-- name: failures_by_code
+SELECT coalesce(code, 'unknown') AS code, count(*) AS items FROM plan_items
+WHERE plan_id = $1 AND status = ANY($2)
+GROUP BY 1 ORDER BY 2 DESC, 1;
 
 -- name: problems
 SELECT object_key, owner_id, detail FROM plan_items
 WHERE plan_id = $1 AND status = ANY($2)
-ORDER BY position LIMIT 1000;
+ORDER BY position;
 
 -- name: items_page
 SELECT * FROM plan_items WHERE plan_id = $1 AND position > $2 ORDER BY position LIMIT $3;

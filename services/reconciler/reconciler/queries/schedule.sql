@@ -29,11 +29,22 @@ SET attempts = attempts + 1, error = $3, due_at = clock_timestamp() + make_inter
     ended_at = CASE WHEN $5 THEN clock_timestamp() END
 WHERE alert_id = $1 AND channel = $2;
 
+-- A plan is undone or its files expire, never both: whoever decides holds the run's row, and passes over nothing here
+-- that is still going on.
 -- name: expired_items
-SELECT * FROM plan_items
-WHERE status IN ('done', 'undo_failed') AND NOT is_expired AND (action = 'remove' OR replaces)
-  AND ended_at < clock_timestamp() - make_interval(secs => $1)
-ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED;
+SELECT item.* FROM plan_items AS item JOIN runs AS run ON run.run_id = item.plan_id
+WHERE item.status IN ('done', 'undo_failed') AND NOT item.is_expired AND (item.action = 'remove' OR item.replaces)
+  AND item.ended_at < clock_timestamp() - make_interval(secs => $1)
+  AND (item.expiry_failed_at IS NULL OR item.expiry_failed_at < clock_timestamp() - interval '1 hour')
+  AND run.stage NOT IN ('undo_wanted', 'undoing')
+ORDER BY item.ended_at LIMIT $2
+FOR UPDATE OF item SKIP LOCKED FOR SHARE OF run SKIP LOCKED;
 
 -- name: expire
-UPDATE plan_items SET is_expired = true WHERE item_id = ANY($1);
+UPDATE plan_items SET is_expired = true, expiry_task_id = $1, expiry_step = expiring.number - 1
+FROM unnest($2::uuid[]) WITH ORDINALITY AS expiring (item_id, number)
+WHERE plan_items.item_id = expiring.item_id;
+
+-- name: expiry_failed
+UPDATE plan_items SET is_expired = false, expiry_failed_at = clock_timestamp()
+WHERE expiry_task_id = $1 AND expiry_step = ANY($2::integer[]);

@@ -106,9 +106,9 @@ class Runs:
         assert row is not None, "the run's row is gone while it is worked on"
         return _run(row)
 
-    async def touch(self, run_id: UUID) -> Run:
-        """The run under a new version: whoever expected it to change is told how it stands."""
-        row = await self._connection.fetchrow(QUERIES["touch"], run_id)
+    async def touch(self, run_id: UUID, error: str | None = None) -> Run:
+        """The run under a new version: whoever expected it to change is told how it stands, and why."""
+        row = await self._connection.fetchrow(QUERIES["touch"], run_id, error)
         assert row is not None, "the run's row is gone while it is locked"
         return _run(row)
 
@@ -172,11 +172,20 @@ class Runs:
         row = await self._connection.fetchrow(QUERIES["item_of_task"], task_id)
         return kept_item(row) if row else None
 
-    async def outcome_counts(self, plan_id: UUID, failed: Sequence[str]) -> tuple[int, int]:
-        """Items that are done, and those with one of the statuses in `failed`."""
-        row = await self._connection.fetchrow(QUERIES["outcome_counts"], plan_id, failed)
+    async def outcome_counts(self, plan_id: UUID) -> Mapping[str, int]:
+        """What became of a plan's items, by the names of RunCounts."""
+        row = await self._connection.fetchrow(QUERIES["outcome_counts"], plan_id)
         assert row is not None
-        return row["done"], row["failed"]
+        return dict(row)
+
+    async def failures_by_code(self, plan_id: UUID, failed: Sequence[str]) -> Mapping[str, int]:
+        """How many items have one of the statuses in `failed`, by the reason."""
+        rows = await self._connection.fetch(QUERIES["failures_by_code"], plan_id, failed)
+        return {row["code"]: row["items"] for row in rows}
+
+    async def try_undo_again(self, plan_id: UUID) -> None:
+        """Have what could not be brought back tried with the rest."""
+        await self._connection.execute(QUERIES["try_undo_again"], plan_id)
 
     async def problems(self, plan_id: UUID, failed: Sequence[str]) -> list[tuple[UUID | None, str]]:
         rows = await self._connection.fetch(QUERIES["problems"], plan_id, failed)

@@ -51,8 +51,13 @@ class Schedule:
         )
 
     async def expired_items(self, kept_seconds: float, limit: int) -> list[KeptItem]:
-        """Items whose files lay in quarantine for so long, locked until the transaction ends."""
+        """Items whose files lay in quarantine for so long, locked until the transaction ends; their plans too."""
         return [kept_item(row) for row in await self._connection.fetch(QUERIES["expired_items"], kept_seconds, limit)]
 
-    async def expire(self, item_ids: Sequence[UUID]) -> None:
-        await self._connection.execute(QUERIES["expire"], list(item_ids))
+    async def expire(self, task_id: UUID, item_ids: Sequence[UUID]) -> None:
+        """Note that a task removes their files, in this order."""
+        await self._connection.execute(QUERIES["expire"], task_id, list(item_ids))
+
+    async def expiry_failed(self, task_id: UUID, steps: Sequence[int]) -> None:
+        """Note that these steps of the task failed: their files are in quarantine still."""
+        await self._connection.execute(QUERIES["expiry_failed"], task_id, list(steps))
