@@ -55,7 +55,7 @@ class Comparing:
         products = frozenset(await records.product_ids())
         wishes = Wishes(run.remove_orphaned, run.recreate_missing, products.__contains__)
         tally, items = Tally(), _Items(runs, run)
-        async for finding in self._looking.findings(records, scope):
+        async for finding in self._looking.proven_findings(records, scope):
             tally.add(finding)
             report.add(finding)
             for item in plan(finding, wishes):

@@ -31,7 +31,7 @@ class Recorded:
     """A file as a record names it. `is_removed`: it was named until a moment ago.
 
     `owner_id` is the product or the medium, `record_id` the image or the medium again; `known_at` is when this service
-    learned of its present state, by its own database's clock.
+    learned of its present state, by its own database's clock. `copy_waits`: the bucket is to get a copy.
     """
 
     key: str
@@ -47,6 +47,7 @@ class Recorded:
     mime_type: str
     weight: str | None = None
     image_type: ProductImageType | None = None
+    copy_waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,25 +156,33 @@ async def compare(
             for finding in _orphans(key, of_bucket, of_disk, patience):
                 yield finding
             continue
-        spare = of_disk
+        spare_in_bucket, spare_on_disk = of_bucket, of_disk
         # A key that one record has left and another took is named all the same.
         while recorded.key == key and recorded.head is not None:
             found = _of_record(recorded.head, of_bucket, of_disk, patience)
             if found is not None:
                 yield found
-            if spare is not None and not _does_without_disk(found, patience):
-                spare = None
+            if not _is_of_one_place(found, FilePlace.DISK, patience):
+                spare_in_bucket = None
+            if not _is_of_one_place(found, FilePlace.BUCKET, patience):
+                spare_on_disk = None
             await recorded.advance()
-        if spare is not None:
-            for finding in _orphans(key, None, spare, patience):
-                yield finding
+        for finding in _orphans(key, spare_in_bucket, spare_on_disk, patience):
+            yield finding
 
 
-def _does_without_disk(found: Finding | None, patience: Patience) -> bool:
-    """Whether a record is of the object in the bucket alone, which is well: what the disk has is nobody's then."""
-    if found is None or found.kind is not FileClass.SYNCED or found.record is None:
+def _is_of_one_place(found: Finding | None, place: FilePlace, patience: Patience) -> bool:
+    """Whether a record is of the file in one place alone, where it is well: what the other one has is nobody's then.
+
+    What is not well there may have its last good copy in the other place.
+    """
+    if found is None or found.kind is not FileClass.SYNCED or found.record is None or patience.is_fresh(found.record):
         return False
-    return found.record.in_bucket and not found.record.on_disk and not patience.is_fresh(found.record)
+    record = found.record
+    if place is FilePlace.BUCKET:
+        return record.in_bucket and not record.on_disk
+    # A copy that is wanted may have begun.
+    return record.on_disk and not record.in_bucket and not record.copy_waits
 
 
 def _first(one: str | None, other: str | None, third: str | None) -> str | None:
@@ -186,7 +195,7 @@ def _of_record(record: Recorded, bucket: Stored | None, disk: Stored | None, pat
     if record.is_removed:
         # Its files may still be there, rightly, or be gone.
         return Finding(record.key, FileClass.UNSETTLED, record, bucket, disk) if bucket or disk else None
-    kind = _class_of(record, bucket, disk)
+    kind = class_of(record, bucket, disk)
     if kind is not FileClass.SYNCED:
         young = [
             stored is not None and patience.is_young(place, stored)
@@ -197,7 +206,8 @@ def _of_record(record: Recorded, bucket: Stored | None, disk: Stored | None, pat
     return Finding(record.key, kind, record, bucket, disk)
 
 
-def _class_of(record: Recorded, bucket: Stored | None, disk: Stored | None) -> FileClass:
+def class_of(record: Recorded, bucket: Stored | None, disk: Stored | None) -> FileClass:
+    """How the file of a record stands, whatever its age."""
     in_bucket, on_disk = record.in_bucket, record.on_disk
     lacks_bucket, lacks_disk = in_bucket and bucket is None, on_disk and disk is None
     if (in_bucket and bucket is not None and not holds(record, bucket)) or (

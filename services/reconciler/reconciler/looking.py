@@ -12,6 +12,7 @@ from reconciler.errors import NotComparable
 from reconciler.freshness import Freshness
 from reconciler.layout import PRODUCTS_PREFIX, product_prefix
 from reconciler.leftovers import stored_leftover
+from reconciler.proving import Proof, proven
 from reconciler.repositories.read_models import ReadModels
 from reconciler.settings import ReconcilerSettings
 from shared.events import ReconcileScope
@@ -19,6 +20,7 @@ from shared.messaging.errors import InfrastructureUnavailable, MessageError
 from shared.messaging.topics import CATALOG_EVENTS, IMAGE_EVENTS, SYNC_EVENTS, Topic
 from shared.storage.keys import MEDIA_PREFIX
 from shared.storage.object_store import ObjectInfo
+from shared.storage.s3 import S3Store
 from shared.storage.stores import Stores
 
 ENTRIES_PER_BATCH: Final = 1000
@@ -50,14 +52,21 @@ class Looking:
         """Return once what was told of the scope is known; raises NotComparable at the deadline."""
         await self._freshness.wait(told_on(scope), self._settings.catch_up_seconds)
 
+    async def proven_findings(self, records: ReadModels, scope: ReconcileScope) -> AsyncIterator[Finding]:
+        """Like `findings`, and what could be copied from was read: for plans, which must not rely on a size."""
+        proof = Proof(self._bucket(), self._stores.disk)
+        try:
+            async for finding in proven(self.findings(records, scope), proof.of):
+                yield finding
+        except (InfrastructureUnavailable, MessageError) as error:
+            raise NotComparable(f"what is stored could not be read, so nothing follows from it: {error}") from error
+
     async def findings(self, records: ReadModels, scope: ReconcileScope) -> AsyncIterator[Finding]:
         """Compare a scope; `records` belong to an open transaction.
 
         Raises NotComparable when a listing or a stream breaks off: what was given before is of a part.
         """
-        bucket = self._stores.bucket
-        if bucket is None:
-            raise NotComparable("no bucket is configured: set MEDIABUS_S3_ENDPOINT and its keys")
+        bucket = self._bucket()
         settings, prefix = self._settings, prefix_of(scope)
         grace = settings.media_grace_seconds if scope.kind == "media" else settings.object_grace_seconds
         fresh_since = await records.now() - timedelta(seconds=settings.record_grace_seconds)
@@ -82,6 +91,11 @@ class Looking:
                         yield Finding(left.key, FileClass.STALE_TEMPORARY, disk=left)
         except (InfrastructureUnavailable, MessageError, OutOfOrder) as error:
             raise NotComparable(f"the comparison broke off, so nothing follows from it: {error}") from error
+
+    def _bucket(self) -> S3Store:
+        if self._stores.bucket is None:
+            raise NotComparable("no bucket is configured: set MEDIABUS_S3_ENDPOINT and its keys")
+        return self._stores.bucket
 
 
 class ReadAhead:
