@@ -26,6 +26,7 @@ from shared.events import (
 from shared.identifiers import new_id
 from shared.messaging.errors import Postponed, TransientError
 from shared.testing.databases import TestDatabase
+from shared.testing.pictures import photo_jpeg
 from tests.ingest_site import IngestSite, running_site
 
 if TYPE_CHECKING:
@@ -53,10 +54,15 @@ class Shelf:
         await self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
         return key
 
-    async def repair(self, *wanted: RecordRepair, product_id: UUID | None = None) -> list[dict[str, Any]]:
+    async def repair(
+        self, *wanted: RecordRepair, product_id: UUID | None = None, plan_id: UUID | None = None
+    ) -> list[dict[str, Any]]:
         """The results of a command, as reconciler hears of them."""
         command = RepairRecordsV1(
-            plan_id=new_id(), product_id=product_id or self.product_id, repairs=wanted, wanted_at=datetime.now(UTC)
+            plan_id=plan_id or new_id(),
+            product_id=product_id or self.product_id,
+            repairs=wanted,
+            wanted_at=datetime.now(UTC),
         )
         assert await self.site.handlers.deliver(command)
         answers = await self.told("catalog.records-repaired.v1")
@@ -66,15 +72,23 @@ class Shelf:
         results: list[dict[str, Any]] = answer["results"]
         return results
 
-    async def one(self, action: str, key: str, **values: Any) -> dict[str, Any]:
+    async def one(self, action: str, key: str, plan_id: UUID | None = None, **values: Any) -> dict[str, Any]:
         wanted = RecordRepair.model_validate({"item_id": new_id(), "action": action, "object_key": key, **values})
-        return (await self.repair(wanted))[0]
+        return (await self.repair(wanted, plan_id=plan_id))[0]
 
     async def told(self, event_type: str) -> list[dict[str, Any]]:
         rows = await self.site.rows.fetch(
             "SELECT payload FROM outbox WHERE headers->>'ce_type' = $1 ORDER BY id", event_type
         )
         return [json.loads(row["payload"]) for row in rows]
+
+    async def weights(self) -> dict[str, bool]:
+        """The variants by their weights, and whether they are active, as callers and as reconciler read them."""
+        product = (await self.site.api.get(f"/admin/products/{self.product_id}")).json()
+        read = {variant["weight"]: variant["isActive"] for variant in product["variants"]}
+        fact = (await self.told("catalog.product-changed.v1"))[-1]
+        assert {variant["weight"]: variant["is_active"] for variant in fact["variants"]} == read
+        return read
 
     async def images(self) -> list[dict[str, Any]]:
         answer = await self.site.api.get(f"/admin/products/{self.product_id}")
@@ -138,6 +152,43 @@ async def test_a_weight_that_no_variant_has_gets_a_disabled_one(shelf: Shelf) ->
     assert (await shelf.told("catalog.product-changed.v1"))[-1]["variants"][1]["weight"] == "1 kg"
 
 
+async def test_the_variant_that_a_plan_made_goes_with_the_plan(shelf: Shelf) -> None:
+    plan_id = new_id()
+    keys = [await shelf.put(name, b"picture", "1 kg") for name in ("a.jpg", "b.jpg")]
+    for key in keys:
+        assert (await shelf.one("make", key, plan_id))["done"]
+    assert await shelf.weights() == {"250g": True, "1 kg": False}
+    assert (await shelf.one("remove", keys[0], plan_id))["done"]
+    assert await shelf.weights() == {"250g": True, "1 kg": False}, "an image is in it"
+    assert (await shelf.one("remove", keys[1], plan_id))["done"]
+    assert await shelf.weights() == {"250g": True}
+    # And comes back with it, should the plan be made anew.
+    assert (await shelf.one("make", keys[0]))["done"]
+    assert await shelf.weights() == {"250g": True, "1 kg": False}
+
+
+async def test_a_variant_that_others_made_changed_or_use_outlives_the_plan(shelf: Shelf) -> None:
+    url = f"/admin/products/{shelf.product_id}/variants"
+    plan_id = new_id()
+    weights = ("1 kg", "2 kg", "3 kg", "250g")
+    keys = {weight: await shelf.put("a.jpg", b"picture", weight) for weight in weights}
+    for key in keys.values():
+        assert (await shelf.one("make", key, plan_id))["done"]
+    product = (await shelf.site.api.get(f"/admin/products/{shelf.product_id}")).json()
+    variants = {variant["weight"]: variant["id"] for variant in product["variants"]}
+    assert (await shelf.site.api.patch(f"{url}/{variants['1 kg']}", json={"isActive": True})).status_code == 200
+    fields = {"variantId": variants["2 kg"], "imageType": "hero-card"}
+    sent = await shelf.site.api.post(
+        f"/admin/products/{shelf.product_id}/images", data=fields, files={"file": ("b.jpg", photo_jpeg(40, 30))}
+    )
+    assert sent.status_code == 202, "on its way"
+    # Another plan takes a record away: what the variant was before is not its affair.
+    assert (await shelf.one("remove", keys["3 kg"]))["done"]
+    for weight in ("1 kg", "2 kg", "250g"):
+        assert (await shelf.one("remove", keys[weight], plan_id))["done"]
+    assert await shelf.weights() == {"250g": True, "1 kg": True, "2 kg": False, "3 kg": False}
+
+
 async def test_a_record_that_goes_can_come_back(shelf: Shelf) -> None:
     key = await shelf.put("a.jpg", b"picture")
     image_id = (await shelf.one("make", key))["image_id"]
@@ -165,8 +216,14 @@ async def test_a_record_takes_over_what_is_stored(shelf: Shelf) -> None:
     assert (await shelf.one("refresh", key, image_id=image_id, size_bytes=11))["done"]
     (row,) = await shelf.rows()
     assert (row["size_bytes"], row["sha256"]) == (11, hashlib.sha256(b"another one").hexdigest())
-    # Taking a refresh back names what the record told before, whatever is stored now.
-    former = hashlib.sha256(b"picture").hexdigest()
+    # Taking a refresh back names what the record told before, and what it tells since, whatever is stored now.
+    former, now = (hashlib.sha256(content).hexdigest() for content in (b"picture", b"another one"))
+    values: dict[str, Any] = {"image_id": image_id, "size_bytes": 7, "sha256": former}
+    for action in ("refresh", "remove"):
+        since = await shelf.one(action, key, **values, expected_sha256=former)
+        assert (since["done"], since["code"]) == (False, "changed")
+    taken_back = await shelf.one("refresh", key, **values, expected_sha256=now)
+    assert (taken_back["done"], taken_back["sha256"]) == (True, former)
     assert (await shelf.one("refresh", key, image_id=image_id, size_bytes=7, sha256=former))["done"]
     (row,) = await shelf.rows()
     assert (row["size_bytes"], row["sha256"]) == (7, former)

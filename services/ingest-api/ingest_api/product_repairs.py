@@ -62,7 +62,7 @@ class ProductRepairs:
         """The records, the facts of them and the answer are one transaction. Raises Postponed while a store is away."""
         seen = await self._look(command.repairs)
         async with self._unit_of_work.begin(delivery) as transaction:
-            step = _Repair(transaction, command.product_id)
+            step = _Repair(transaction, command.product_id, command.plan_id)
             product = await step.products.locked(command.product_id)
             results = [await step.one(product, wanted, seen.get(wanted.item_id)) for wanted in command.repairs]
             transaction.publish(
@@ -91,7 +91,7 @@ class ProductRepairs:
         except StoreUnavailable as error:
             raise Postponed("store_away", str(error)) from error
         async with self._unit_of_work.begin(delivery) as transaction:
-            step = _Repair(transaction, key.product_id)
+            step = _Repair(transaction, key.product_id, plan_id=None)
             product = await step.products.locked(key.product_id)
             if product is None or product.is_hidden:
                 return
@@ -161,9 +161,11 @@ async def _digest_or_none(store: ObjectStore, key: str) -> tuple[str | None, int
 class _Repair:
     """Repairs of one product, under its lock."""
 
-    def __init__(self, transaction: Transaction, product_id: UUID) -> None:
+    def __init__(self, transaction: Transaction, product_id: UUID, plan_id: UUID | None) -> None:
+        """`plan_id` is the plan that wants them; None for what the bucket tells."""
         self._transaction = transaction
         self._product_id = product_id
+        self._plan_id = plan_id
         self.products = ProductRepository(transaction.connection)
         self._now = datetime.now(UTC)
 
@@ -178,7 +180,8 @@ class _Repair:
             image_id = await self._carry_out(wanted, seen)
         except Refused as refusal:
             return RecordRepairResult(item_id=wanted.item_id, done=False, code=refusal.code, detail=refusal.detail)
-        return RecordRepairResult(item_id=wanted.item_id, done=True, image_id=image_id)
+        sha256 = seen.sha256 if seen is not None else wanted.sha256
+        return RecordRepairResult(item_id=wanted.item_id, done=True, image_id=image_id, sha256=sha256)
 
     async def follow(self, object_key: str, seen: Seen | None) -> None:
         """Bring the record of a key in line with its object. Raises Refused while a change works on it."""
@@ -235,6 +238,8 @@ class _Repair:
         await self.products.keep_removed(image)
         await self.products.remove_images([image])
         self._transaction.publish(image.changed(self._now, is_removed=True))
+        if self._plan_id and await self.products.remove_made_variant(image.file.variant_id, self._plan_id):
+            self._transaction.publish((await self.products.touch(self._product_id)).changed())
         return image.id
 
     async def _restore(self, wanted: RecordRepair) -> UUID:
@@ -296,6 +301,8 @@ class _Repair:
             raise Refused("not_recorded", f"no image of this product is recorded under {wanted.object_key!r}")
         if wanted.image_id not in (None, image.id):
             raise Refused("changed", f"image {image.id} is recorded under this key now")
+        if wanted.expected_sha256 not in (None, image.file.sha256):
+            raise Refused("changed", f"the record of image {image.id} tells of other bytes now")
         self._require_settled(image)
         return image
 
@@ -331,7 +338,9 @@ class _Repair:
         if not is_weight:
             raise Refused("outside_layout", f"{key.weight!r} can't be the weight of a variant")
         variant_id = new_id()
-        await self.products.add_variant(variant_id, self._product_id, key.weight, is_active=False)
+        await self.products.add_variant(
+            variant_id, self._product_id, key.weight, is_active=False, made_by_plan=self._plan_id
+        )
         product = await self.products.touch(self._product_id)
         self._transaction.publish(product.changed())
         made = product.variant(variant_id)

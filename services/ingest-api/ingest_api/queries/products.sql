@@ -28,11 +28,12 @@ WHERE id = $1;
 DELETE FROM products WHERE id = $1;
 
 -- name: add_variant
-INSERT INTO product_variants (id, product_id, weight, is_active) VALUES ($1, $2, $3, $4);
+INSERT INTO product_variants (id, product_id, weight, is_active, made_by_plan) VALUES ($1, $2, $3, $4, $5);
 
+-- A variant that somebody changes is theirs, whoever made it.
 -- name: set_variant
 UPDATE product_variants
-SET is_active = coalesce($2, is_active), is_hidden = coalesce($3, is_hidden), other_weight = $4
+SET is_active = coalesce($2, is_active), is_hidden = coalesce($3, is_hidden), other_weight = $4, made_by_plan = NULL
 WHERE id = $1;
 
 -- name: swap_weight
@@ -40,6 +41,18 @@ UPDATE product_variants SET weight = other_weight, other_weight = weight WHERE i
 
 -- name: remove_variant
 DELETE FROM product_variants WHERE id = $1;
+
+-- Only as long as nobody uses it: no image is in it, comes from it or goes to it, and no change waits that names it.
+-- name: remove_made_variant
+DELETE FROM product_variants AS variant
+WHERE id = $1 AND made_by_plan = $2 AND NOT is_active
+  AND NOT EXISTS (SELECT FROM product_images AS image
+                  WHERE image.product_id = variant.product_id
+                    AND (image.variant_id = variant.id OR (image.other_file->>'variant_id')::uuid = variant.id))
+  AND NOT EXISTS (SELECT FROM product_changes AS change
+                  WHERE change.product_id = variant.product_id AND change.status IN ('waiting', 'active')
+                    AND (change.request->>'variant_id')::uuid = variant.id)
+RETURNING id;
 
 -- name: images
 SELECT image.id, image.product_id, image.variant_id, variant.weight, image.image_type, image.object_key,

@@ -50,8 +50,14 @@ class ProductRepository:
         """With its variants and the records of its images."""
         await self._connection.execute(QUERIES["remove_product"], product_id)
 
-    async def add_variant(self, variant_id: UUID, product_id: UUID, weight: str, *, is_active: bool) -> None:
-        await self._connection.execute(QUERIES["add_variant"], variant_id, product_id, weight, is_active)
+    async def add_variant(
+        self, variant_id: UUID, product_id: UUID, weight: str, *, is_active: bool, made_by_plan: UUID | None = None
+    ) -> None:
+        await self._connection.execute(QUERIES["add_variant"], variant_id, product_id, weight, is_active, made_by_plan)
+
+    async def remove_made_variant(self, variant_id: UUID, plan_id: UUID) -> bool:
+        """Whether this plan made the variant and nobody has changed or used it since: then it is gone."""
+        return await self._connection.fetchval(QUERIES["remove_made_variant"], variant_id, plan_id) is not None
 
     async def set_variant(
         self,
