@@ -210,6 +210,73 @@ async def test_admins_may_announce_and_photographers_may_not(site: IngestSite) -
         assert (await site.api.post(UPLOADS, json=announcement(), headers=headers)).status_code == status
 
 
+async def test_one_idempotency_key_is_one_announcement(site: IngestSite) -> None:
+    headers = {"Idempotency-Key": "order 66"}
+
+    async def announce(**changes: Any) -> httpx.Response:
+        return await site.api.post(UPLOADS, json=announcement(**changes), headers=headers)
+
+    answers = [answer.json() for answer in await asyncio.gather(*(announce() for _ in range(3)))]
+    first = answers[0]
+    same = ("jobId", "mediaId", "status", "message")
+    assert all([answer[name] for name in same] == [first[name] for name in same] for answer in answers)
+    assert {answer["upload"]["expiresAt"] for answer in answers} == {first["upload"]["expiresAt"]}
+    assert await site.count("direct_uploads") == 1
+    # How it is said makes no difference, what is said does.
+    assert (await announce(contentType="IMAGE/jpeg", filename="cup.jpg")).json()["jobId"] == first["jobId"]
+    for changes in ({"size": 5}, {"filename": "b.jpg"}, {"sha256": "0" * 64}, {"alt": "A cup"}, {"entityId": "7"}):
+        refused = await announce(**changes)
+        assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_conflict")
+    # An upload under the same key is another thing, and somebody else's key is another key.
+    upload = await site.api.post(
+        "/api/admin/media", data={"entityType": "product"}, files={"file": ("cup.jpg", PICTURE)}, headers=headers
+    )
+    assert (upload.status_code, upload.json()["code"]) == (409, "idempotency_conflict")
+    elses = headers | {"Authorization": f"Bearer {await site.key_of(Role.ADMIN)}"}
+    other = await site.api.post(UPLOADS, json=announcement(), headers=elses)
+    assert (other.status_code, other.json()["jobId"] == first["jobId"]) == (201, False)
+
+    # Any of the addresses takes the file, and then none is given out any more.
+    assert await sent(answers[-1]) == 200
+    await site.handlers.deliver(told(key_of(first)))
+    again = await announce()
+    assert (again.status_code, again.json()["jobId"]) == (201, first["jobId"])
+    assert (again.json()["success"], again.json()["status"], again.json()["upload"]) == (True, "received", None)
+
+
+async def test_a_repeated_announcement_is_told_of_its_end(site: IngestSite) -> None:
+    headers = {"Idempotency-Key": "a"}
+    first = (await site.api.post(UPLOADS, json=announcement(), headers=headers)).json()
+    await site.rows.execute("UPDATE direct_uploads SET expires_at = clock_timestamp()")
+    late = (await site.api.post(UPLOADS, json=announcement(), headers=headers)).json()
+    assert (late["jobId"], late["status"], late["upload"]) == (first["jobId"], "waiting", None)
+    await site.rows.execute("UPDATE direct_uploads SET status = 'failed', finished_at = clock_timestamp()")
+    ended = (await site.api.post(UPLOADS, json=announcement(), headers=headers)).json()
+    assert (ended["jobId"], ended["success"], ended["status"]) == (first["jobId"], False, "failed")
+    await site.rows.execute("DELETE FROM direct_uploads")
+    over = await site.api.post(UPLOADS, json=announcement(), headers=headers)
+    assert (over.status_code, over.json()["code"]) == (409, "idempotency_conflict")
+    for key in ("", "x" * 256, "a\tb"):
+        wrong = await site.api.post(UPLOADS, json=announcement(), headers={"Idempotency-Key": key})
+        assert [error["field"] for error in wrong.json()["errors"]] == ["Idempotency-Key"]
+
+
+async def test_a_repeated_announcement_takes_no_place_of_others(
+    database: TestDatabase, object_store_server: ObjectStoreServer, tmp_path: Path
+) -> None:
+    changes = options(object_store_server, direct_uploads_waiting=1)
+    async with running_site(database, tmp_path / "media", **changes) as site:
+        answers = [
+            await site.api.post(UPLOADS, json=announcement(), headers={"Idempotency-Key": key})
+            for key in ("a", "a", "b")
+        ]
+        assert [answer.status_code for answer in answers] == [201, 201, 429]
+        # The refused one has claimed nothing.
+        await site.rows.execute("DELETE FROM direct_uploads")
+        last = await site.api.post(UPLOADS, json=announcement(size=9), headers={"Idempotency-Key": "b"})
+        assert last.status_code == 201
+
+
 async def test_what_is_announced_and_not_sent_is_bounded(
     database: TestDatabase, object_store_server: ObjectStoreServer, tmp_path: Path
 ) -> None:

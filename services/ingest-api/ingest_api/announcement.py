@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -46,6 +48,10 @@ class Announcement:
     sha256: str | None
     fields: UploadFields
 
+    def content_sha256(self) -> str:
+        """Of all that it says: what has to be the same where an Idempotency-Key is used again."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class DirectUpload:
@@ -70,6 +76,10 @@ class DirectUpload:
     created_at: datetime
     expires_at: datetime
     finished_at: datetime | None
+
+    def seconds_left(self, now: datetime) -> float:
+        """How long its file may still be sent; 0 once that is over, or it has come."""
+        return max((self.expires_at - now).total_seconds(), 0.0) if self.status == "waiting" else 0.0
 
     @property
     def key(self) -> str:

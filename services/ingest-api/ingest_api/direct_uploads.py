@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from ingest_api.announcement import (
@@ -23,6 +24,7 @@ from ingest_api.announcement import (
 )
 from ingest_api.catalogue import ChangedJob
 from ingest_api.entity_labels import EntityLabels
+from ingest_api.idempotency import KeyClaim, check_key, require_same
 from ingest_api.intake import Intake, events_of
 from ingest_api.problem_details import Problem, retry_after
 from ingest_api.repositories.direct_uploads import DirectUploadRepository
@@ -30,6 +32,7 @@ from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.uploads import UploadRepository
 from ingest_api.settings import IngestSettings
 from ingest_api.staging_sweep import StagingSweep
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import BucketObjectV1
 from shared.identifiers import new_id
@@ -50,10 +53,13 @@ QUEUE_TYPE: Final = "processing"
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """Where and how the sender puts the file; the store takes exactly these headers."""
+    """Where and how the sender puts the file; the store takes exactly these headers.
+
+    Without a `url` no file is awaited any more: it has come, or its time is over.
+    """
 
     upload: DirectUpload
-    url: str
+    url: str | None
     headers: dict[str, str]
 
 
@@ -82,8 +88,14 @@ class DirectUploads:
         """Of one file, as of any upload."""
         return self._intake.feed.current().upload_limit_bytes
 
-    async def announce(self, announcement: Announcement, uploader: UUID) -> Announced:
-        """Raises Problem 409 where there is no bucket to send to, 429 while too many files still have to come."""
+    async def announce(self, announcement: Announcement, uploader: UUID, idempotency_key: str | None) -> Announced:
+        """Have a file awaited; with a key that was used before, the same file as then.
+
+        Raises Problem 409 where there is no bucket to send to, or the key stands for other content, and 429 while too
+        many files still have to come.
+        """
+        check_key(idempotency_key)
+        claim = None if idempotency_key is None else KeyClaim(idempotency_key, announcement.content_sha256())
         bucket = self._bucket
         if bucket is None or not self._intake.feed.current().s3_enabled:
             detail = "Files are sent to the bucket, and S3 is switched off: send this one to POST /api/admin/media."
@@ -112,15 +124,28 @@ class DirectUploads:
             expires_at=now + timedelta(seconds=seconds),
             finished_at=None,
         )
-        url = bucket.presigned_put(
-            upload.key, content_type=upload.mime_type, size_bytes=upload.size_bytes, expires_in_seconds=seconds
-        )
         async with self._unit_of_work.database.connection() as connection:
-            if not await DirectUploadRepository(connection).add(upload, self._settings.direct_uploads_waiting):
-                detail = "Too many announced files have not been sent yet. Send those, or wait until they expire."
-                raise Problem(429, "too_many_uploads", detail, retry_after(60))
-        metrics.direct_uploads_total.labels("announced").inc()
-        return Announced(upload, url, {"Content-Type": upload.mime_type, "Content-Length": str(upload.size_bytes)})
+            if await DirectUploadRepository(connection).add(upload, self._settings.direct_uploads_waiting, claim):
+                metrics.direct_uploads_total.labels("announced").inc()
+            else:
+                upload = await self._announced_before(connection, uploader, claim)
+        return _announced(upload, bucket)
+
+    async def _announced_before(
+        self, connection: PooledConnection[Any], uploader: UUID, claim: KeyClaim | None
+    ) -> DirectUpload:
+        """What the key stands for. Raises a Problem where it is other content, or the key is not what is in the way."""
+        if claim is not None:
+            first = await UploadRepository(connection, self._unit_of_work.schema).first_use(uploader, claim.key)
+            if first is not None:
+                require_same(first, claim.sha256)
+                upload = await DirectUploadRepository(connection).get(first.job_id)
+                if upload is None:
+                    detail = "What this Idempotency-Key stands for is long over: use a new key for each new upload."
+                    raise Problem(409, "idempotency_conflict", detail)
+                return upload
+        detail = "Too many announced files have not been sent yet. Send those, or wait until they expire."
+        raise Problem(429, "too_many_uploads", detail, retry_after(60))
 
     async def hear_of(self, event: BucketObjectV1, delivery: Delivery) -> None:
         """Something was put under `uploads/`.
@@ -238,6 +263,16 @@ class DirectUploads:
             if not await DirectUploadRepository(tx.connection).finish(upload.id, "received"):
                 raise _TakenMeanwhile
             await UploadRepository(tx.connection, work.schema).record(made, outgoing, None)
+
+
+def _announced(upload: DirectUpload, bucket: S3Store) -> Announced:
+    seconds_left = math.ceil(upload.seconds_left(datetime.now(UTC)))
+    url = None
+    if seconds_left:
+        url = bucket.presigned_put(
+            upload.key, content_type=upload.mime_type, size_bytes=upload.size_bytes, expires_in_seconds=seconds_left
+        )
+    return Announced(upload, url, {"Content-Type": upload.mime_type, "Content-Length": str(upload.size_bytes)})
 
 
 class _TakenMeanwhile(Exception):

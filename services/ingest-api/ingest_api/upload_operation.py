@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
 
+from ingest_api.idempotency import KEY_MAX_CHARACTERS
 from ingest_api.multipart_upload import FILE_FIELD
 from ingest_api.upload_fields import (
     ALT_MAX_CHARACTERS,
@@ -18,6 +19,11 @@ from shared.events import StorageStrategy
 
 def _text(description: str, *, max_length: int | None = None) -> Schema:
     return Schema(type=OpenAPIType.STRING, description=description, max_length=max_length)
+
+
+def _idempotency_key(description: str) -> Parameter:
+    schema = _text(description, max_length=KEY_MAX_CHARACTERS)
+    return Parameter(name="Idempotency-Key", param_in="header", required=False, schema=schema)
 
 
 FORM = Schema(
@@ -70,12 +76,7 @@ class UploadOperation(Operation):
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=FORM)}, required=True)
         self.parameters = [
             *(self.parameters or []),
-            Parameter(
-                name="Idempotency-Key",
-                param_in="header",
-                required=False,
-                schema=_text("The same key and bytes lead to the same job.", max_length=255),
-            ),
+            _idempotency_key("The same key and bytes lead to the same job."),
             Parameter(
                 name="Prefer",
                 param_in="header",
@@ -83,6 +84,15 @@ class UploadOperation(Operation):
                 schema=_text("`wait=N`: answer with the outcome if it is there within N seconds."),
             ),
         ]
+
+
+@dataclass
+class AnnouncementOperation(Operation):
+    """The operation with its header."""
+
+    def __post_init__(self) -> None:
+        said = "The same key and announcement lead to the same job."
+        self.parameters = [*(self.parameters or []), _idempotency_key(said)]
 
 
 @dataclass

@@ -9,10 +9,10 @@ from uuid import UUID
 from ingest_api.bulk_uploads import BulkUploads
 from ingest_api.catalogue import Upload
 from ingest_api.entity_labels import EntityLabels
+from ingest_api.idempotency import FirstUse, check_key, require_same
 from ingest_api.intake import Intake, UploadCall, events_of
 from ingest_api.multipart_upload import ENVELOPE_BYTES, boundary_of, read_form
-from ingest_api.problem_details import FieldError, InvalidFields, Problem
-from ingest_api.repositories.uploads import CommitInDoubt, FirstUse, UploadRepository
+from ingest_api.repositories.uploads import CommitInDoubt, UploadRepository
 from ingest_api.request_body import RequestBody
 from ingest_api.settings import IngestSettings
 from ingest_api.staging_sweep import StagingSweep
@@ -26,7 +26,6 @@ from shared.settings_feed import SettingsFeed
 from shared.storage.staging import Staging
 from shared.telemetry import metrics
 
-IDEMPOTENCY_KEY_MAX_CHARACTERS: Final = 255
 QUEUE_TYPE: Final = "processing"
 
 
@@ -67,7 +66,7 @@ class Uploads:
 
         Raises a Problem for what is refused, ClientDisconnected, and InfrastructureUnavailable; no file is left then.
         """
-        _check_idempotency_key(call.idempotency_key)
+        check_key(call.idempotency_key)
         boundary = boundary_of(call.content_type)
         limit_bytes = self.intake.feed.current().upload_limit_bytes
         most_bytes = limit_bytes + ENVELOPE_BYTES
@@ -129,9 +128,7 @@ class Uploads:
             first = await uploads.first_use(upload.uploader, idempotency_key)
         if first is None:
             raise InfrastructureUnavailable("postgresql", "the Idempotency-Key expired in this very moment")
-        if first.sha256 != upload.sha256:
-            detail = "This Idempotency-Key stands for a file with other bytes: use a new key for each new upload."
-            raise Problem(409, "idempotency_conflict", detail)
+        require_same(first, upload.sha256)
         raise _KeyUsedBefore(first)
 
 
@@ -141,9 +138,3 @@ class _KeyUsedBefore(Exception):
     def __init__(self, first: FirstUse) -> None:
         super().__init__(first)
         self.first = first
-
-
-def _check_idempotency_key(key: str | None) -> None:
-    if key is not None and not (0 < len(key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS and key.isprintable()):
-        detail = f"must have 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} printable characters"
-        raise InvalidFields(FieldError("Idempotency-Key", detail))

@@ -1,9 +1,20 @@
 -- name: add
--- Nothing is added, and nothing comes back, while $13 of them wait already.
+-- Nothing is added, and nothing comes back, while $13 of them wait already, or when the Idempotency-Key was used before:
+-- of two requests with one key, the later waits here for the earlier one's commit.
+WITH room AS (
+    SELECT WHERE (SELECT count(*) FROM (SELECT FROM direct_uploads WHERE status = 'waiting' LIMIT $13) AS waiting) < $13
+),
+claimed AS (
+    INSERT INTO idempotency_keys (user_id, key, sha256, job_id, media_id)
+    SELECT $3, $17, $18, $1, $2 FROM room WHERE $17::text IS NOT NULL
+    ON CONFLICT DO NOTHING
+    RETURNING true
+)
 INSERT INTO direct_uploads (id, media_id, uploader, filename, mime_type, size_bytes, sha256, entity_type, entity_id,
                             alt, title, storage_strategy, traceparent, created_at, expires_at)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $14, $15, $16
-WHERE (SELECT count(*) FROM (SELECT FROM direct_uploads WHERE status = 'waiting' LIMIT $13) AS waiting) < $13
+FROM room
+WHERE $17::text IS NULL OR EXISTS (SELECT FROM claimed)
 RETURNING true;
 
 -- name: get

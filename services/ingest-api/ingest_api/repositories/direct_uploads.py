@@ -10,6 +10,7 @@ import asyncpg
 
 from ingest_api.announcement import DirectUpload
 from ingest_api.catalogue import JobStatus
+from ingest_api.idempotency import KeyClaim
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import StorageStrategy
@@ -24,8 +25,8 @@ class DirectUploadRepository:
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
 
-    async def add(self, upload: DirectUpload, most_waiting: int) -> bool:
-        """False, and nothing is added, while so many wait already."""
+    async def add(self, upload: DirectUpload, most_waiting: int, claim: KeyClaim | None) -> bool:
+        """False, and nothing is added, while so many wait already or when the key was used before."""
         added = await self._connection.fetchval(
             QUERIES["add"],
             upload.id,
@@ -44,6 +45,8 @@ class DirectUploadRepository:
             current_traceparent(),
             upload.created_at,
             upload.expires_at,
+            claim and claim.key,
+            claim and claim.sha256,
         )
         return bool(added)
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ import asyncpg
 
 from ingest_api.bulk import BulkItem
 from ingest_api.catalogue import Upload
+from ingest_api.idempotency import FirstUse
 from shared.db.pool import PooledConnection, is_lost
 from shared.db.queries import load_queries
 from shared.messaging.errors import InfrastructureUnavailable
@@ -24,15 +25,6 @@ from shared.telemetry.tracing import current_traceparent, current_tracestate
 RECORD_SECONDS = 10.0
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "uploads.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class FirstUse:
-    """What an Idempotency-Key stands for since its first use."""
-
-    sha256: str
-    job_id: UUID
-    media_id: UUID
 
 
 class CommitInDoubt(InfrastructureUnavailable):
