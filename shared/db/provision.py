@@ -20,6 +20,9 @@ from shared.db.schemas import SCHEMAS, role_of
 PROVISION_LOCK = 0x6D656469
 """Advisory lock key: two provisioners at once would trip over each other's catalogue rows."""
 
+EXTENSIONS = {"faces": "vector"}
+"""What a schema needs that only an administrator may make: schema to extension."""
+
 
 class ProvisionSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MEDIABUS_", hide_input_in_errors=True)
@@ -40,6 +43,8 @@ async def provision(connection: asyncpg.Connection[Any], passwords: Mapping[str,
         await connection.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
         for schema in SCHEMAS.values():
             await _provision_one(connection, str(database), schema, passwords[schema])
+        for schema, extension in EXTENSIONS.items():
+            await connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{extension}" SCHEMA "{schema}"')
 
 
 async def _provision_one(connection: asyncpg.Connection[Any], database: str, schema: str, password: str) -> None:

@@ -69,7 +69,7 @@ async def test_a_failing_migration_leaves_nothing(database: TestDatabase) -> Non
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("service", ["ingest-api", "image-processor", "s3-syncer", "reconciler"])
+@pytest.mark.parametrize("service", ["ingest-api", "image-processor", "s3-syncer", "reconciler", "face-embedder"])
 async def test_a_service_is_migrated_once(database: TestDatabase, service: str) -> None:
     connection = await asyncpg.connect(database.dsn(service))
     try:
