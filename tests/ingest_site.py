@@ -32,6 +32,7 @@ from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Argon2Parameters, Passwords
+from ingest_api.photo_desk import PhotoDesk
 from ingest_api.product_repairs import ProductRepairs
 from ingest_api.reconciling import Reconciling
 from ingest_api.repositories.accounts import AccountRepository
@@ -231,6 +232,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
                 hub,
                 longest_wait_seconds=settings.reconcile_wait_seconds,
             ),
+            photo_desk=PhotoDesk.of(unit_of_work),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:

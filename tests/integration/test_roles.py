@@ -38,6 +38,7 @@ PLACES = {
         "image_id",
         "plan_id",
         "run_id",
+        "event_uuid",
     )
 } | {
     "variant": "large",

@@ -20,6 +20,7 @@ from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Passwords
+from ingest_api.photo_desk import PhotoDesk
 from ingest_api.product_repairs import ProductRepairs
 from ingest_api.queue_size import QueueSize
 from ingest_api.reconciling import Reconciling
@@ -106,6 +107,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         rerendering=rerendering,
         products=products,
         reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
+        photo_desk=PhotoDesk.of(unit_of_work),
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

@@ -15,6 +15,7 @@ from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
+from ingest_api.controllers.photo_events import PhotoEventController
 from ingest_api.controllers.products import ProductController, ProductDesk, ProductImageAddressController
 from ingest_api.controllers.reconcile import ProductSyncController, ReconcileController
 from ingest_api.controllers.settings import SettingsController, SettingsDesk
@@ -28,6 +29,7 @@ from ingest_api.job_retry import JobRetry
 from ingest_api.media_urls import MediaUrls
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.pages_plugin import PagesPlugin
+from ingest_api.photo_desk import PhotoDesk
 from ingest_api.reconciling import Reconciling
 from ingest_api.rerendering import Rerendering
 from ingest_api.settings import IngestSettings
@@ -65,6 +67,7 @@ def create_app(
     products: ProductDesk,
     rerendering: Rerendering,
     reconciling: Reconciling,
+    photo_desk: PhotoDesk,
 ) -> Litestar:
     """Everything below /api, /admin, /docs, /media and the pages."""
     parts: dict[str, Any] = {
@@ -83,6 +86,7 @@ def create_app(
         "products": products,
         "rerendering": rerendering,
         "reconciling": reconciling,
+        "photo_desk": photo_desk,
         "places": SocketPlaces(settings.sockets),
     }
     return Application(
@@ -97,6 +101,7 @@ def create_app(
             SettingsController,
             ProductController,
             ProductImageAddressController,
+            PhotoEventController,
             MediaBytesController,
             WebhookController,
             WebSocketController,

@@ -112,8 +112,20 @@ PRODUCT_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     }
 )
 
+EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        # photographers reach their own events, admins all
+        ("GET", "/api/v1/events"): Role.PHOTOGRAPHER,
+        ("POST", "/api/v1/events"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
+        ("PATCH", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
+        ("DELETE", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}/consents"): Role.PHOTOGRAPHER,
+    }
+)
+
 ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
-    {**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES, **RECONCILE_ROUTES, **PRODUCT_ROUTES}
+    {**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES, **RECONCILE_ROUTES, **PRODUCT_ROUTES, **EVENT_PHOTO_ROUTES}
 )
 
 

@@ -1,0 +1,203 @@
+"""Photographed events: for photographers their own, for admins all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+
+from ingest_api.accounts import Role
+from ingest_api.authentication import SignedInRequest, require
+from ingest_api.controllers.products import Name
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor, id_of
+from ingest_api.photo_desk import PhotoDesk
+from ingest_api.photo_event import PhotoEvent
+from ingest_api.problem_details import FieldError, InvalidFields
+from ingest_api.settings_document import etag
+from ingest_api.sync_request import TrueOrFalse
+
+EVENTS = "/api/v1/events"
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+ConsentText = Annotated[str, StringConstraints(min_length=1, max_length=10_000, strip_whitespace=True)]
+
+
+class NewPhotoEventBody(BaseModel):
+    """`auto_index`: photos are indexed as they appear in the bucket. `consent_text`: what who searches agrees to;
+    without one nothing is asked, and guests can't search. `expires_at`: when its faces are removed at the latest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    auto_index: TrueOrFalse = False
+    face_search_enabled: TrueOrFalse = True
+    consent_text: ConsentText | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class PhotoEventBody(BaseModel):
+    """What is absent stays as it is; null takes a text or a time away."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name | None = None
+    auto_index: TrueOrFalse | None = None
+    face_search_enabled: TrueOrFalse | None = None
+    consent_text: ConsentText | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class PhotoEventAnswer(msgspec.Struct):
+    """`id` names the event's folder in the bucket: previews lie below `s3_prefix`.
+
+    `consent_version` goes with a search where `consent_required` is true.
+    """
+
+    uuid: UUID
+    id: int
+    name: str
+    version: int
+    s3_prefix: str
+    auto_index: bool
+    face_search_enabled: bool
+    consent_text: str | None
+    consent_version: int
+    consent_required: bool
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, event: PhotoEvent) -> Self:
+        return cls(
+            uuid=event.id,
+            id=event.number,
+            name=event.name,
+            version=event.version,
+            s3_prefix=event.previews_prefix,
+            auto_index=event.auto_index,
+            face_search_enabled=event.face_search_enabled,
+            consent_text=event.consent_text,
+            consent_version=event.consent_version,
+            consent_required=event.consent_text is not None,
+            expires_at=event.expires_at,
+            created_at=event.created_at,
+            updated_at=event.updated_at,
+        )
+
+
+class PhotoEventList(msgspec.Struct):
+    events: list[PhotoEventAnswer]
+    next_cursor: str | None
+
+
+class ConsentDecisionAnswer(msgspec.Struct):
+    """`event_version` is the version of the event that the decision made."""
+
+    event_version: int
+    face_search_enabled: bool
+    consent_text: str | None
+    consent_version: int
+    expires_at: datetime | None
+    decided_by: UUID
+    decided_at: datetime
+
+
+class ConsentDecisionList(msgspec.Struct):
+    decisions: list[ConsentDecisionAnswer]
+    next_cursor: str | None
+
+
+class PhotoEventController(Controller):
+    """Events whose photos are found by face. Admins see and change all, photographers those that they made."""
+
+    path = EVENTS
+    tags = ("Event photos",)
+    guards = (require(Role.PHOTOGRAPHER),)
+
+    @get(summary="List events")
+    async def list_events(
+        self,
+        request: SignedInRequest,
+        photo_desk: NamedDependency[PhotoDesk],
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: FromQuery[str | None] = None,
+    ) -> PhotoEventList:
+        """Newest first; `next_cursor` is null on the last page."""
+        found = await photo_desk.events.newest(request.user, id_of(cursor), limit + 1)
+        page = found[:limit]
+        next_cursor = encode_cursor(str(page[-1].id)) if len(found) > limit else None
+        return PhotoEventList([PhotoEventAnswer.of(event) for event in page], next_cursor)
+
+    @post(summary="Add an event", status_code=201)
+    async def add(
+        self,
+        request: SignedInRequest,
+        data: JSONBody[NewPhotoEventBody],
+        photo_desk: NamedDependency[PhotoDesk],
+    ) -> Response[PhotoEventAnswer]:
+        """Put previews below `s3_prefix` and originals beside them into `originals/`, under the same names."""
+        event = await photo_desk.events.add(data.model_dump(), request.user)
+        return _answer(event, 201)
+
+    @get("/{event_uuid:uuid}", summary="Read an event")
+    async def read(
+        self, request: SignedInRequest, event_uuid: FromPath[UUID], photo_desk: NamedDependency[PhotoDesk]
+    ) -> Response[PhotoEventAnswer]:
+        """The ETag is the version that `If-Match` is compared with."""
+        return _answer(await photo_desk.events.read(event_uuid, request.user))
+
+    @patch("/{event_uuid:uuid}", summary="Change an event")
+    async def change(
+        self,
+        request: SignedInRequest,
+        event_uuid: FromPath[UUID],
+        data: JSONBody[PhotoEventBody],
+        photo_desk: NamedDependency[PhotoDesk],
+    ) -> Response[PhotoEventAnswer]:
+        """Switching the search off, another consent text and an end in the past hold from the next search on.
+
+        412 when `If-Match` names another version than the present one; without it the last writer wins.
+        """
+        changes = data.model_dump(exclude_unset=True)
+        if wrong := [name for name in ("name", "auto_index", "face_search_enabled") if changes.get(name, "") is None]:
+            raise InvalidFields(*(FieldError(name, "must not be null") for name in wrong))
+        if_match = request.headers.get("if-match")
+        return _answer(await photo_desk.events.change(event_uuid, changes, if_match, request.user))
+
+    @delete("/{event_uuid:uuid}", summary="Delete an event", status_code=204)
+    async def remove(
+        self, request: SignedInRequest, event_uuid: FromPath[UUID], photo_desk: NamedDependency[PhotoDesk]
+    ) -> None:
+        """Its faces are removed, and nobody sees its photos any more. Their files stay in the bucket."""
+        await photo_desk.events.delete(event_uuid, request.headers.get("if-match"), request.user)
+
+    @get("/{event_uuid:uuid}/consents", summary="Read who decided what about the search for faces")
+    async def consents(
+        self,
+        request: SignedInRequest,
+        event_uuid: FromPath[UUID],
+        photo_desk: NamedDependency[PhotoDesk],
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: FromQuery[str | None] = None,
+    ) -> ConsentDecisionList:
+        """Newest first, beginning with what holds now."""
+        before = None if cursor is None else decode_cursor(cursor, int)
+        found = await photo_desk.events.decisions(event_uuid, request.user, before, limit + 1)
+        page = [ConsentDecisionAnswer(**asdict(decision)) for decision in found[:limit]]
+        next_cursor = encode_cursor(str(page[-1].event_version)) if len(found) > limit else None
+        return ConsentDecisionList(page, next_cursor)
+
+
+def _answer(event: PhotoEvent, status: int = 200) -> Response[PhotoEventAnswer]:
+    headers = {"ETag": etag(event.version), "Cache-Control": "no-cache"}
+    if status == 201:
+        headers["Location"] = f"{EVENTS}/{event.id}"
+    return Response(PhotoEventAnswer.of(event), status_code=status, headers=headers)

@@ -1,0 +1,99 @@
+"""Photographed events: made, read, changed, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from ingest_api.accounts import Principal, Role
+from ingest_api.photo_event import PhotoEvent
+from ingest_api.problem_details import Problem
+from ingest_api.repositories.photo_events import ConsentDecision, PhotoEventRepository
+from ingest_api.settings_document import require_match
+from shared.db.unit_of_work import UnitOfWork
+from shared.identifiers import new_id
+
+
+class PhotoEvents:
+    """Every change is one transaction with the fact that tells of it, and the record of what was decided."""
+
+    def __init__(self, unit_of_work: UnitOfWork) -> None:
+        self._unit_of_work = unit_of_work
+
+    async def add(self, fields: Mapping[str, Any], by: Principal) -> PhotoEvent:
+        """`fields` are those that callers may change."""
+        now = datetime.now(UTC)
+        fresh = PhotoEvent(
+            id=new_id(),
+            # The database counts.
+            number=0,
+            name="",
+            version=1,
+            owner=by.user_id,
+            auto_index=False,
+            face_search_enabled=True,
+            consent_text=None,
+            consent_version=0,
+            expires_at=None,
+            is_deleted=False,
+            created_at=now,
+            updated_at=now,
+        )
+        async with self._unit_of_work.begin() as transaction:
+            events = PhotoEventRepository(transaction.connection)
+            event = await events.add(fresh.with_changes(fields))
+            await events.note_decision(event, by.user_id)
+            transaction.publish(event.changed())
+        return event
+
+    async def read(self, event_id: UUID, by: Principal) -> PhotoEvent:
+        """Raises Problem 404, for events of others too."""
+        async with self._unit_of_work.database.connection() as connection:
+            return _usable(await PhotoEventRepository(connection).get(event_id), by)
+
+    async def newest(self, by: Principal, after: UUID | None, limit: int) -> list[PhotoEvent]:
+        owner = None if by.may(Role.ADMIN) else by.user_id
+        async with self._unit_of_work.database.connection() as connection:
+            return await PhotoEventRepository(connection).newest(owner, after, limit)
+
+    async def decisions(
+        self, event_id: UUID, by: Principal, before_version: int | None, limit: int
+    ) -> list[ConsentDecision]:
+        """What was decided about looking for faces, newest first. Raises Problem 404."""
+        async with self._unit_of_work.database.connection() as connection:
+            events = PhotoEventRepository(connection)
+            _usable(await events.get(event_id), by)
+            return await events.decisions(event_id, before_version, limit)
+
+    async def change(
+        self, event_id: UUID, changes: Mapping[str, Any], if_match: str | None, by: Principal
+    ) -> PhotoEvent:
+        """A change that changes nothing makes no version. Raises Problem 404, and 412 for a stale `if_match`."""
+        async with self._unit_of_work.begin() as transaction:
+            events = PhotoEventRepository(transaction.connection)
+            event = _usable(await events.locked(event_id), by)
+            require_match(if_match, event.version)
+            wanted = event.with_changes(changes)
+            if wanted == event:
+                return event
+            changed = await events.save(wanted)
+            if not changed.decides_as(event):
+                await events.note_decision(changed, by.user_id)
+            transaction.publish(changed.changed())
+        return changed
+
+    async def delete(self, event_id: UUID, if_match: str | None, by: Principal) -> None:
+        """Nobody sees or searches it from now on, and its faces go; its files stay. Raises as `change` does."""
+        await self.change(event_id, {"is_deleted": True}, if_match, by)
+
+
+def _usable(event: PhotoEvent | None, by: Principal) -> PhotoEvent:
+    if event is None or event.is_deleted or not event.may_be_used_by(by):
+        raise no_such_event()
+    return event
+
+
+def no_such_event() -> Problem:
+    return Problem(404, "not_found", "Event not found")
