@@ -131,7 +131,12 @@ class ReconcileWorld:
         for repair in wanted.repairs:
             image = await self._repaired(wanted.product_id, repair)
             results.append(
-                RecordRepairResult(item_id=repair.item_id, done=True, image_id=image.image_id)
+                RecordRepairResult(
+                    item_id=repair.item_id,
+                    done=True,
+                    image_id=image.image_id,
+                    sha256=hashlib.sha256(image.content).hexdigest(),
+                )
                 if image
                 else RecordRepairResult(item_id=repair.item_id, done=False, code="refused", detail="no such weight")
             )
@@ -155,6 +160,8 @@ class ReconcileWorld:
         else:
             assert repair.image_id is not None
             image = self.images[repair.image_id]
+            if repair.expected_sha256 not in (None, hashlib.sha256(image.content).hexdigest()):
+                return None
             image.is_removed = repair.action == "remove"
             if repair.action == "refresh" and repair.size_bytes is not None:
                 stored = await self.stored(repair.object_key)

@@ -71,13 +71,17 @@ class ProductImageChangedV1(Event, type="catalog.product-image-changed.v1", topi
 
 
 class RecordRepairResult(BaseModel):
-    """What became of one wanted change of a record: `code` and `detail` tell why it was refused."""
+    """What became of one wanted change of a record: `code` and `detail` tell why it was refused.
+
+    `sha256` is of the bytes that a made or refreshed record tells of.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     item_id: UUID
     done: bool
     image_id: UUID | None = None
+    sha256: str | None = None
     code: str | None = None
     detail: str | None = None
 

@@ -167,6 +167,7 @@ class RecordRepair(BaseModel):
 
     `make` records an object that lies in the bucket, `remove` takes away a record whose file is nowhere, `restore`
     brings back the record `image_id` that a repair removed, `refresh` takes over size and checksum of what is stored.
+    With `expected_sha256` the record is only changed while it tells of those bytes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -180,6 +181,7 @@ class RecordRepair(BaseModel):
     mime_type: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    expected_sha256: str | None = None
 
 
 class RepairRecordsV1(Event, type="reconcile.repair-records.v1", topic=RECONCILE_EVENTS):

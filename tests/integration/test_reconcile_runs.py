@@ -261,6 +261,21 @@ async def test_what_a_record_names_by_the_time_of_approval_stays(world: Reconcil
     assert (run["counts"]["done"], run["counts"]["failed"]) == (19, 2)
 
 
+async def test_a_copy_that_no_record_wants_by_the_time_of_approval_is_not_made(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "lost.png", on_disk=True)
+    (world.system.media_root / image.key).unlink()
+    run_id = await world.start(product, "recreate_missing", approves=False)
+    await world.reached(run_id, "awaiting_approval")
+    image.on_disk, image.version = False, 2
+    await world.tell(image)
+    for _ in range(2):
+        await world.decide(run_id, product, "approve")
+    run = await world.reached(run_id, "completed")
+    assert run["error"] == "1 of the plan's items could not be carried out (changed 1)"
+    assert world.on_disk(f"products/{product.product_id}") == {}
+
+
 async def test_a_discarded_plan_does_nothing_ever(world: ReconcileWorld) -> None:
     product = await world.product()
     orphan = product.key("orphan.png")
@@ -376,6 +391,19 @@ async def test_undo_takes_back_no_copy_that_was_overwritten_since(world: Reconci
     assert world.on_disk(image.key.rpartition("/")[0]) == {image.key: b"since"}
 
 
+async def test_undo_leaves_a_record_that_tells_of_other_bytes_since(world: ReconcileWorld) -> None:
+    product = await world.product()
+    image = await world.image(product, "a.png")
+    await world.put(image.key, b"overwritten")
+    run_id = await world.start(product, "recreate_missing")
+    await world.reached(run_id, "completed")
+    await world.put(image.key, b"and once more")
+    image.content, image.version = b"and once more", image.version + 1
+    await world.tell(image)
+    await world.decide(run_id, product, "undo")
+    assert (await world.reached(run_id, "partly_undone"))["result"]["syncedFiles"] == [image.key]
+
+
 async def test_one_fix_leaves_no_other_bytes_on_the_disk(world: ReconcileWorld) -> None:
     product = await world.product()
     lost = await world.image(product, "lost.png", on_disk=True)
@@ -469,6 +497,10 @@ async def test_media_are_healed_from_whichever_place_has_the_good_copy(
     await world.remove(gone)
     for key in (not_on_disk, gone):
         (world.system.media_root / key).unlink()
+    leftover, rescued = await world.medium("f", in_bucket=False), await world.medium("g", in_bucket=False)
+    await world.put(leftover)
+    await world.put(rescued)
+    (world.system.media_root / rescued).unlink()
     await world.put(cut_in_bucket, b"cut")
     world.put_on_disk(cut_on_disk, b"cut")
     orphan = f"media/00/{new_id()}/1/large.webp"
@@ -476,15 +508,17 @@ async def test_media_are_healed_from_whichever_place_has_the_good_copy(
     world.put_on_disk("media/00/.tmp-left")
     run_id = await world.start(MEDIA, "remove_orphaned", "recreate_missing")
     run = await world.reached(run_id, "completed")
-    assert run["result"]["files"] == {"missing_everywhere": [gone]}
-    assert (run["counts"]["orphaned"], run["counts"]["missing"], run["counts"]["differing"]) == (1, 3, 2)
-    assert run["result"]["counts"]["synced"] == 6
-    everywhere = {fine, not_in_bucket, not_on_disk, cut_in_bucket, cut_on_disk}
+    # What the disk had lost came back from an object that no record names: now the disk has it, and the object is
+    # an orphan like the other one.
+    assert run["result"]["files"] == {"missing_everywhere": [gone], "orphaned_in_bucket": [rescued]}
+    assert (run["counts"]["orphaned"], run["counts"]["missing"], run["counts"]["differing"]) == (2, 4, 2)
+    assert run["result"]["counts"]["synced"] == 8
+    everywhere = {fine, not_in_bucket, not_on_disk, cut_in_bucket, cut_on_disk, rescued}
     assert await world.stored("media/") == dict.fromkeys(everywhere, BYTES)
     # What nobody finished is gone too, and leaves nothing in quarantine.
-    assert world.on_disk("media") == dict.fromkeys(everywhere | {only_on_disk}, BYTES)
-    # What was cut lies in quarantine with the orphan.
-    assert sorted((await world.stored("quarantine/")).values()) == sorted([b"cut", b"cut", BYTES])
+    assert world.on_disk("media") == dict.fromkeys(everywhere | {only_on_disk, leftover}, BYTES)
+    # What was cut lies in quarantine with the orphans.
+    assert sorted((await world.stored("quarantine/")).values()) == sorted([b"cut", b"cut", BYTES, BYTES])
 
 
 async def test_the_scrub_finds_rot_and_heals_it(world: ReconcileWorld, system: System) -> None:

@@ -116,6 +116,27 @@ def test_a_file_on_the_disk_of_which_the_record_says_nothing_is_an_orphan() -> N
     assert kinds([in_bucket_alone], (), [stored("a", 7)]) == [("a", FileClass.MISSING_IN_BUCKET)]
 
 
+def test_an_object_of_which_the_record_says_nothing_is_an_orphan_while_the_disk_has_it() -> None:
+    on_disk_alone = recorded("a", in_bucket=False, sha256="x")
+    for bucket in (stored("a", sha256="x"), stored("a", 7)):
+        assert kinds([on_disk_alone], [bucket], [stored("a", sha256="x")]) == [
+            ("a", FileClass.SYNCED),
+            ("a", FileClass.ORPHANED_IN_BUCKET),
+        ]
+    # Where the disk has lost or spoilt it, it may be all that is left.
+    assert kinds([on_disk_alone], [stored("a")], ()) == [("a", FileClass.MISSING_ON_DISK)]
+    assert kinds([on_disk_alone], [stored("a")], [stored("a", 7)]) == [("a", FileClass.CONTENT_DIFFERS)]
+    # A copy that is under way, a young object, and one beside a record that changed a moment ago are nobody's to judge.
+    waiting = recorded("a", in_bucket=False, copy_waits=True)
+    assert kinds([waiting], [stored("a")], [stored("a")]) == [("a", FileClass.SYNCED)]
+    young = [stored("a", modified_at=NOW)]
+    assert kinds([on_disk_alone], young, [stored("a")])[1:] == [("a", FileClass.UNSETTLED)]
+    fresh = recorded("a", in_bucket=False, known_at=NOW)
+    assert kinds([fresh], [stored("a")], [stored("a")]) == [("a", FileClass.SYNCED)]
+    nowhere = recorded("a", in_bucket=False, on_disk=False)
+    assert kinds([nowhere], [stored("a")], [stored("a")]) == [("a", FileClass.SYNCED)]
+
+
 def test_a_record_that_was_removed_a_moment_ago_and_left_nothing_is_no_finding() -> None:
     assert kinds([recorded("a", is_removed=True)]) == []
 
@@ -172,6 +193,7 @@ RECORDS = st.dictionaries(
             "sha256": st.sampled_from([None, "x"]),
             "in_bucket": st.booleans(),
             "on_disk": st.booleans(),
+            "copy_waits": st.booleans(),
             "is_settled": st.booleans(),
             "is_removed": st.booleans(),
             "known_at": TIMES,
@@ -222,9 +244,12 @@ def model(
     wanted = [one for flag, one in (("in_bucket", bucket), ("on_disk", disk)) if record[flag]]
     fresh = not record["is_settled"] or record["known_at"] == NOW
     if all(one is not None and good(one) for one in wanted):
-        if disk is None or record["on_disk"] or not record["in_bucket"] or fresh:
-            return [FileClass.SYNCED]
-        return [FileClass.SYNCED, FileClass.UNSETTLED if young[1] else FileClass.ORPHANED_ON_DISK]
+        spare = []
+        if record["in_bucket"] and not record["on_disk"] and not fresh and disk is not None:
+            spare = [FileClass.UNSETTLED if young[1] else FileClass.ORPHANED_ON_DISK]
+        if record["on_disk"] and not (record["in_bucket"] or record["copy_waits"] or fresh) and bucket is not None:
+            spare = [FileClass.UNSETTLED if young[0] else FileClass.ORPHANED_IN_BUCKET]
+        return [FileClass.SYNCED, *spare]
     if any(young) or fresh:
         return [FileClass.UNSETTLED]
     if any(one is not None and not good(one) for one in wanted):

@@ -118,6 +118,8 @@ class Executing:
         """
         if item.action is Action.REMOVE and await records.is_referenced(item.key, item.place):
             return REFERENCED, "a record names it now, so it stays"
+        if item.action is Action.COPY and not await records.is_referenced(item.key, item.place, item.sha256):
+            return CHANGED, f"no record wants these bytes in the {item.place} any more"
         if item.action is Action.MAKE_RECORD and await records.is_referenced(item.key):
             return REFERENCED, "it has a record by now"
         if item.action is Action.REMOVE_RECORD:
@@ -244,7 +246,12 @@ class Executing:
             return None
         succeeded, failed = ("undone", "undo_failed") if kept.status == "undoing" else ("done", "failed")
         await runs.end_item(
-            kept.item.item_id, succeeded if result.done else failed, result.code, result.detail, result.image_id
+            kept.item.item_id,
+            succeeded if result.done else failed,
+            result.code,
+            result.detail,
+            result.image_id,
+            result.sha256,
         )
         return kept.plan_id
 

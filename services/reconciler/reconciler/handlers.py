@@ -27,6 +27,7 @@ from shared.events import (
     RecordsRepairedV1,
     ScheduleDueV1,
     StartReconcileRunV1,
+    StorageStatus,
 )
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
@@ -52,7 +53,12 @@ def register_read_models(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
         files = (event.original, *event.variants) if event.original else event.variants
         async with unit_of_work.begin(delivery) as transaction:
             await ReadModels(transaction.connection).know_processed(
-                event.media_id, event.revision, files, on_disk=event.on_disk, in_bucket=event.in_bucket
+                event.media_id,
+                event.revision,
+                files,
+                on_disk=event.on_disk,
+                in_bucket=event.in_bucket,
+                copy_waits=event.storage_status is StorageStatus.PENDING,
             )
 
     @consumer.on(MediaStorageChangedV1)
@@ -64,6 +70,7 @@ def register_read_models(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
                 event.files,
                 on_disk=event.on_disk,
                 in_bucket=event.in_bucket,
+                copy_waits=event.storage_status is StorageStatus.PENDING,
                 placed_at=event.changed_at,
             )
 

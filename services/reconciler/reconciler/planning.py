@@ -334,4 +334,5 @@ def record_repair(item: PlanItem, task_id: UUID, *, undoes: bool = False) -> Rec
         mime_type=item.mime_type,
         size_bytes=former.get("size_bytes") if takes_former else item.size_bytes,
         sha256=former.get("sha256") if takes_former else item.sha256,
+        expected_sha256=item.sha256 if undoes and item.action is not Action.REMOVE_RECORD else None,
     )

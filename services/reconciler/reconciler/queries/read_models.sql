@@ -20,18 +20,18 @@ WHERE product_images.version < excluded.version;
 
 -- A new revision counts from its processing on; the same one again is older than what was told of its places since.
 -- name: know_processed
-INSERT INTO media (media_id, revision, on_disk, in_bucket) VALUES ($1, $2, $3, $4)
+INSERT INTO media (media_id, revision, on_disk, in_bucket, copy_waits) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (media_id) DO UPDATE
-SET revision = excluded.revision, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket, placed_at = NULL,
-    known_at = clock_timestamp()
+SET revision = excluded.revision, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket,
+    copy_waits = excluded.copy_waits, placed_at = NULL, known_at = clock_timestamp()
 WHERE media.revision < excluded.revision
 RETURNING media_id;
 
 -- name: know_places
-INSERT INTO media (media_id, revision, on_disk, in_bucket, placed_at) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO media (media_id, revision, on_disk, in_bucket, placed_at, copy_waits) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (media_id) DO UPDATE
 SET revision = excluded.revision, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket,
-    placed_at = excluded.placed_at, known_at = clock_timestamp()
+    copy_waits = excluded.copy_waits, placed_at = excluded.placed_at, known_at = clock_timestamp()
 WHERE media.revision < excluded.revision
    OR (media.revision = excluded.revision AND (media.placed_at IS NULL OR media.placed_at < excluded.placed_at))
 RETURNING media_id;
@@ -70,14 +70,18 @@ WHERE NOT is_removed OR known_at >= $1
 ORDER BY object_key;
 
 -- name: all_media_files
-SELECT media_id, object_key, mime_type, size_bytes, sha256, on_disk, in_bucket, known_at
+SELECT media_id, object_key, mime_type, size_bytes, sha256, on_disk, in_bucket, copy_waits, known_at
 FROM media_files JOIN media USING (media_id)
 ORDER BY object_key;
 
--- Whether any record names the key; with $2, whether one says that the disk has a copy.
+-- Whether any record wants the key in the bucket, or with $2 on the disk; with $3, whether it wants these bytes there.
 -- name: is_referenced
-SELECT EXISTS (SELECT 1 FROM product_images WHERE object_key = $1 AND NOT is_removed AND (on_disk OR NOT $2))
-    OR EXISTS (SELECT 1 FROM media_files JOIN media USING (media_id) WHERE object_key = $1 AND (on_disk OR NOT $2));
+SELECT EXISTS (SELECT 1 FROM product_images
+               WHERE object_key = $1 AND NOT is_removed AND (on_disk OR NOT $2)
+                 AND ($3::text IS NULL OR sha256 IS NULL OR sha256 = $3))
+    OR EXISTS (SELECT 1 FROM media_files JOIN media USING (media_id)
+               WHERE object_key = $1 AND CASE WHEN $2 THEN on_disk ELSE in_bucket OR copy_waits END
+                 AND ($3::text IS NULL OR sha256 = $3));
 
 -- name: prune_removed_images
 DELETE FROM product_images WHERE is_removed AND known_at < clock_timestamp() - make_interval(secs => $1);

@@ -56,10 +56,20 @@ class ReadModels:
         )
 
     async def know_processed(
-        self, media_id: UUID, revision: int, files: Sequence[StoredFile], *, on_disk: bool, in_bucket: bool
+        self,
+        media_id: UUID,
+        revision: int,
+        files: Sequence[StoredFile],
+        *,
+        on_disk: bool,
+        in_bucket: bool,
+        copy_waits: bool,
     ) -> None:
         """Take over a newly processed revision; an older or the same one changes nothing."""
-        if await self._connection.fetchval(QUERIES["know_processed"], media_id, revision, on_disk, in_bucket):
+        known = await self._connection.fetchval(
+            QUERIES["know_processed"], media_id, revision, on_disk, in_bucket, copy_waits
+        )
+        if known:
             await self._know_files(media_id, files)
 
     async def know_places(
@@ -70,10 +80,14 @@ class ReadModels:
         *,
         on_disk: bool,
         in_bucket: bool,
+        copy_waits: bool,
         placed_at: datetime,
     ) -> None:
         """Take over where a medium's files went; what was told earlier of the same revision changes nothing."""
-        if await self._connection.fetchval(QUERIES["know_places"], media_id, revision, on_disk, in_bucket, placed_at):
+        known = await self._connection.fetchval(
+            QUERIES["know_places"], media_id, revision, on_disk, in_bucket, placed_at, copy_waits
+        )
+        if known:
             await self._know_files(media_id, files)
 
     async def _know_files(self, media_id: UUID, files: Sequence[StoredFile]) -> None:
@@ -96,10 +110,10 @@ class ReadModels:
         now: datetime = await self._connection.fetchval(QUERIES["now"])
         return now
 
-    async def is_referenced(self, key: str, place: FilePlace = FilePlace.BUCKET) -> bool:
-        """Whether any record names the key now; on the disk, whether one says that a copy is kept there."""
+    async def is_referenced(self, key: str, place: FilePlace = FilePlace.BUCKET, sha256: str | None = None) -> bool:
+        """Whether any record says now that the file is kept, or to be kept, in a place; with these bytes, if given."""
         on_disk = place is FilePlace.DISK
-        return bool(await self._connection.fetchval(QUERIES["is_referenced"], key, on_disk))
+        return bool(await self._connection.fetchval(QUERIES["is_referenced"], key, on_disk, sha256))
 
     async def records(self, scope: ReconcileScope, removed_since: datetime) -> AsyncIterator[Recorded]:
         """The records of a scope by key, and those removed lately; needs a transaction, whose snapshot it shows."""
@@ -150,4 +164,5 @@ def _media_file(row: Mapping[str, Any]) -> Recorded:
         owner_id=row["media_id"],
         record_id=row["media_id"],
         mime_type=row["mime_type"],
+        copy_waits=row["copy_waits"],
     )
