@@ -31,6 +31,7 @@ from shared.storage.stores import Stores
 log = logging.getLogger(__name__)
 
 LOOKS_AT_ONCE = 8
+IN_CHANGE = "in_change"
 
 
 class Refused(Exception):
@@ -79,7 +80,8 @@ class ProductRepairs:
 
         What happened is a hint and may be long ago, so only what is there now counts, and hearing of it twice changes
         nothing. A record whose object is gone is marked and stays: its file may be brought back. Raises Postponed while
-        a store is away, TransientError when the object came or left while it was looked at.
+        a store is away or a change may leave the object as it is, TransientError when it came or left while it was
+        looked at.
         """
         key = ProductKey.parse(event.object_key)
         if key is None:
@@ -99,6 +101,9 @@ class ProductRepairs:
             try:
                 await step.follow(event.object_key, seen if isinstance(seen, Seen) else None)
             except Refused as refusal:
+                if refusal.code == IN_CHANGE and isinstance(seen, Seen):
+                    # Other bytes of the same length are seen in no listing: nobody else would find them.
+                    raise Postponed(IN_CHANGE, refusal.detail) from refusal
                 log.info("what the bucket told is left alone", extra={"key": event.object_key, "code": refusal.code})
 
     async def _require_unmoved(self, object_key: str, seen: Seen | Refused) -> None:
@@ -190,8 +195,14 @@ class _Repair:
             if seen is not None:
                 await self._make(RecordRepair(item_id=new_id(), action="make", object_key=object_key), seen)
             return
+        is_as_recorded = seen is not None and (seen.size_bytes, seen.sha256) == (
+            image.file.size_bytes,
+            image.file.sha256,
+        )
+        if is_as_recorded and not image.is_missing:
+            return
         self._require_settled(image)
-        if seen is not None and (seen.size_bytes, seen.sha256) != (image.file.size_bytes, image.file.sha256):
+        if seen is not None and not is_as_recorded:
             await self._refresh(RecordRepair(item_id=new_id(), action="refresh", object_key=object_key), seen)
         elif image.is_missing != (seen is None):
             await self.products.mark_image(image.id, is_missing=seen is None)
@@ -308,13 +319,13 @@ class _Repair:
 
     def _require_settled(self, image: ProductImage) -> None:
         if not image.is_settled:
-            raise Refused("in_change", f"the files of image {image.id} are being changed")
+            raise Refused(IN_CHANGE, f"the files of image {image.id} are being changed")
 
     async def _require_free_key(self, object_key: str) -> None:
         if (there := await self.products.image_of_key(object_key)) is not None:
             raise Refused("already_recorded", f"image {there.id} is recorded under this key")
         if await self.products.is_awaited(self._product_id, object_key):
-            raise Refused("in_change", f"a change is moving an image from or to {object_key!r}")
+            raise Refused(IN_CHANGE, f"a change is moving an image from or to {object_key!r}")
 
     def _key(self, wanted: RecordRepair) -> ProductKey:
         key = ProductKey.parse(wanted.object_key)
@@ -330,7 +341,7 @@ class _Repair:
         if (variant := product.variant_of_weight(key.weight)) is not None:
             return variant
         if product.is_taken(key.weight):
-            raise Refused("in_change", f"a variant is on its way from or to the weight {key.weight!r}")
+            raise Refused(IN_CHANGE, f"a variant is on its way from or to the weight {key.weight!r}")
         try:
             is_weight = weight_of(key.weight) == key.weight
         except ValueError:
