@@ -16,7 +16,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from deploy.local.ports import free_port
-from ingest_api import bucket_handlers, handlers, product_handlers
+from ingest_api import bucket_handlers, face_handlers, handlers, product_handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
@@ -119,6 +119,7 @@ class IngestSite:
     handlers: Handlers
     rerendering: Rerendering
     direct_upload_sweep: DirectUploadSweep
+    photo_desk: PhotoDesk
     api: httpx.AsyncClient
     rows: asyncpg.Connection[Any]
 
@@ -203,6 +204,8 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         product_handlers.register(registered, products.changes, repairs)  # type: ignore[arg-type]
         direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
         bucket_handlers.register(registered, stores.bucket, direct_uploads, repairs)  # type: ignore[arg-type]
+        photo_desk = PhotoDesk.of(unit_of_work, feed, settings)
+        face_handlers.register(registered, photo_desk.syncs, pool)  # type: ignore[arg-type]
         app = create_app(
             sign_in,
             settings=settings,
@@ -232,7 +235,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
                 hub,
                 longest_wait_seconds=settings.reconcile_wait_seconds,
             ),
-            photo_desk=PhotoDesk.of(unit_of_work),
+            photo_desk=photo_desk,
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:
@@ -259,6 +262,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             registered,
             rerendering,
             DirectUploadSweep(direct_uploads, pool, settings),
+            photo_desk,
             api,
             rows,
         )

@@ -39,6 +39,7 @@ PLACES = {
         "plan_id",
         "run_id",
         "event_uuid",
+        "task_id",
     )
 } | {
     "variant": "large",

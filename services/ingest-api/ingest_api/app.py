@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import AsyncExitStack
 
-from ingest_api import bucket_handlers, handlers, product_handlers
+from ingest_api import bucket_handlers, face_handlers, handlers, product_handlers
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
@@ -84,6 +84,9 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
     service.background(DirectUploadSweep(direct_uploads, database, settings).run)
     bucket_handlers.register(service.consumer, stores.bucket, direct_uploads, repairs)
+    photo_desk = PhotoDesk.of(unit_of_work, feed, settings)
+    service.background(photo_desk.syncs.run, "silent syncs of photos")
+    face_handlers.register(service.consumer, photo_desk.syncs, database)
     media_urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
     records = Records(media_urls)
     app = create_app(
@@ -107,7 +110,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         rerendering=rerendering,
         products=products,
         reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
-        photo_desk=PhotoDesk.of(unit_of_work),
+        photo_desk=photo_desk,
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

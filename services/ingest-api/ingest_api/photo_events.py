@@ -51,7 +51,7 @@ class PhotoEvents:
     async def read(self, event_id: UUID, by: Principal) -> PhotoEvent:
         """Raises Problem 404, for events of others too."""
         async with self._unit_of_work.database.connection() as connection:
-            return _usable(await PhotoEventRepository(connection).get(event_id), by)
+            return usable(await PhotoEventRepository(connection).get(event_id), by)
 
     async def newest(self, by: Principal, after: UUID | None, limit: int) -> list[PhotoEvent]:
         owner = None if by.may(Role.ADMIN) else by.user_id
@@ -64,7 +64,7 @@ class PhotoEvents:
         """What was decided about looking for faces, newest first. Raises Problem 404."""
         async with self._unit_of_work.database.connection() as connection:
             events = PhotoEventRepository(connection)
-            _usable(await events.get(event_id), by)
+            usable(await events.get(event_id), by)
             return await events.decisions(event_id, before_version, limit)
 
     async def change(
@@ -73,7 +73,7 @@ class PhotoEvents:
         """A change that changes nothing makes no version. Raises Problem 404, and 412 for a stale `if_match`."""
         async with self._unit_of_work.begin() as transaction:
             events = PhotoEventRepository(transaction.connection)
-            event = _usable(await events.locked(event_id), by)
+            event = usable(await events.locked(event_id), by)
             require_match(if_match, event.version)
             wanted = event.with_changes(changes)
             if wanted == event:
@@ -89,7 +89,8 @@ class PhotoEvents:
         await self.change(event_id, {"is_deleted": True}, if_match, by)
 
 
-def _usable(event: PhotoEvent | None, by: Principal) -> PhotoEvent:
+def usable(event: PhotoEvent | None, by: Principal) -> PhotoEvent:
+    """The event, if there is one for this principal; raises Problem 404."""
     if event is None or event.is_deleted or not event.may_be_used_by(by):
         raise no_such_event()
     return event

@@ -1,4 +1,4 @@
-"""What is kept for a time only: jobs, the staged files of failed ones, storage jobs, notices, Idempotency-Keys."""
+"""What is kept for a time only: jobs, staged files of failed ones, syncs, notices, Idempotency-Keys."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
+from ingest_api.repositories.face_syncs import FaceSyncRepository
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
@@ -43,6 +44,7 @@ class Retention:
         await self._remove_failed()
         await self._remove_bulk_jobs()
         await self._remove_sync_jobs()
+        await self._remove_face_syncs()
         async with self._database.connection() as connection:
             await JobRepository(connection).remove_old_idempotency_keys(self._settings.idempotency_keys_kept_seconds)
             await NoticeRepository(connection).prune(self._settings.notices_kept_seconds)
@@ -62,6 +64,14 @@ class Retention:
             async with self._database.connection() as connection:
                 removed = await SyncJobRepository(connection).remove_finished(
                     self._settings.sync_jobs_kept_seconds, BATCH_SYNC_JOBS
+                )
+
+    async def _remove_face_syncs(self) -> None:
+        removed = BATCH_ROWS
+        while removed == BATCH_ROWS:
+            async with self._database.connection() as connection:
+                removed = await FaceSyncRepository(connection).remove_finished(
+                    self._settings.face_syncs_kept_seconds, BATCH_ROWS
                 )
 
     async def _remove_bulk_jobs(self) -> None:

@@ -100,6 +100,14 @@ class IngestSettings(ServiceSettings):
         default=10.0, ge=0, description="a change of a product's files that takes longer is answered with a job"
     )
 
+    # event photos
+    face_sync_silence_seconds: float = Field(
+        default=HOUR_SECONDS,
+        gt=0,
+        description="a sync of photos of which nothing is heard for so long has failed; longer than any of its pauses",
+    )
+    face_syncs_kept_seconds: float = Field(default=30 * DAY_SECONDS, gt=0, description="after their end")
+
     # media bytes
     signing_key: SecretStr | None = Field(
         default=None, min_length=32, description="signs addresses of private media; the same in every replica"

@@ -1,0 +1,25 @@
+"""Kafka in, of event photos: what face-embedder tells of syncs and photos."""
+
+from __future__ import annotations
+
+from ingest_api.face_syncs import FaceSyncs
+from ingest_api.repositories.event_photos import EventPhotoRepository
+from shared.db.pool import Database
+from shared.events import EventPhotoChangedV1, FaceSyncChangedV1
+from shared.messaging.consumer import Consumer
+from shared.messaging.delivery import Delivery
+
+
+def register(consumer: Consumer, syncs: FaceSyncs, database: Database) -> None:
+    """Every handler is harmless on redelivery: the inbox stops it, or what it says is no news."""
+
+    @consumer.on(FaceSyncChangedV1)
+    async def record_sync(event: FaceSyncChangedV1, delivery: Delivery) -> None:
+        """Sync and the notices to those who asked for it in one transaction."""
+        await syncs.record(event, delivery)
+
+    @consumer.on(EventPhotoChangedV1)
+    async def record_photo(event: EventPhotoChangedV1, _: Delivery) -> None:
+        """Without the inbox: the photo's version tells what is news, and an event has thousands of them."""
+        async with database.connection() as connection:
+            await EventPhotoRepository(connection).record(event)
