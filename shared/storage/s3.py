@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from aiohttp import ClientError as BrokenAnswer
+from aiohttp import ClientResponse, StreamReader
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
@@ -40,12 +41,9 @@ from shared.storage.settings import S3Settings
 from shared.telemetry.tracing import span
 
 if TYPE_CHECKING:
-    from aiobotocore.response import StreamingBody
     from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_s3.type_defs import (
         CompletedPartTypeDef,
-        GetObjectOutputTypeDef,
-        GetObjectRequestTypeDef,
         MultipartUploadTypeDef,
         ResponseMetadataTypeDef,
     )
@@ -182,24 +180,22 @@ class S3Store:
     @asynccontextmanager
     async def open(self, key: str, *, start_byte: int = 0, end_byte: int | None = None) -> AsyncIterator[OpenObject]:
         validated(key)
-        wanted: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": key}
+        wanted = None
         if start_byte or end_byte is not None:
-            wanted["Range"] = f"bytes={start_byte}-{'' if end_byte is None else end_byte - 1}"
+            wanted = f"bytes={start_byte}-{'' if end_byte is None else end_byte - 1}"
         answer = None
         if end_byte is None or end_byte > start_byte:
-            answer = await self._begin_reading(wanted)
+            answer = await self._begin_reading(key, wanted)
         if answer is None:
             yield OpenObject(await self._existing(key), _nothing())
             return
-        async with answer["Body"] as body:
-            whole = answer.get("ContentRange", "").rpartition("/")[2]
-            info = _info_of_answer(key, answer, int(whole or answer["ContentLength"]))
-            yield OpenObject(info, _chunks(body))
+        async with answer:
+            yield OpenObject(_info_of_headers(key, answer.headers), _chunks(answer.content))
 
-    async def _begin_reading(self, wanted: GetObjectRequestTypeDef) -> GetObjectOutputTypeDef | None:
+    async def _begin_reading(self, key: str, wanted: str | None) -> ClientResponse | None:
         """None when the wanted range lies outside the object."""
         try:
-            return await self._exchange("GET", wanted["Key"], self._client.get_object(**wanted))
+            return await self._exchange("GET", key, self._wire.get(key, wanted))
         except _RangeOutside:
             return None
 
@@ -218,7 +214,7 @@ class S3Store:
     async def delete(self, key: str) -> None:
         validated(key)
         try:
-            await self._exchange("DELETE", key, self._client.delete_object(Bucket=self.bucket, Key=key))
+            await self._exchange("DELETE", key, self._wire.delete(key))
         except ObjectNotFound:
             return
 
@@ -241,18 +237,12 @@ class S3Store:
         validated(target_key)
         if validated(source_key) != target_key:
             try:
-                answer = await self._exchange(
-                    "COPY",
-                    target_key,
-                    self._client.copy_object(
-                        Bucket=self.bucket, Key=target_key, CopySource={"Bucket": self.bucket, "Key": source_key}
-                    ),
-                )
+                said = await self._exchange("COPY", target_key, self._wire.copy(source_key, target_key))
             except ObjectNotFound as error:
                 if await self.stat(source_key) is not None:
                     raise _folder_vanished(target_key) from error
                 raise ObjectNotFound(source_key, self.name) from error
-            _require("ETag" in answer.get("CopyObjectResult", {}), "a copy")
+            _require("ETag" in said, "a copy")
         return await self._existing(target_key)
 
     async def check(self) -> None:
@@ -463,12 +453,11 @@ class S3Store:
                     async with asyncio.timeout(seconds):
                         return await request
             except RefusedAnswer as error:
+                if error.refusal.status == _RANGE_OUTSIDE:
+                    raise _RangeOutside from error
                 raise error_of(error.refusal, self.bucket, key, sha256) from error
             except ClientError as error:
-                refusal = Refusal.of(error)
-                if refusal.status == _RANGE_OUTSIDE:
-                    raise _RangeOutside from error
-                raise error_of(refusal, self.bucket, key, sha256) from error
+                raise error_of(Refusal.of(error), self.bucket, key, sha256) from error
 
 
 class _RangeOutside(Exception):
@@ -561,25 +550,15 @@ def _time_of(header: str | None) -> datetime:
 
 def _info_of_headers(key: str, headers: Mapping[str, str]) -> ObjectInfo:
     _require(headers.keys() >= {"ETag", "Content-Length", "Last-Modified"}, "an object's description")
+    whole = headers.get("Content-Range", "").rpartition("/")[2]
     metadata = {_SHA256: headers[_SHA256_HEADER]} if _SHA256_HEADER in headers else {}
     return ObjectInfo(
         key=key,
-        size_bytes=int(headers["Content-Length"]),
+        size_bytes=int(whole or headers["Content-Length"]),
         etag=_bare(headers["ETag"]),
         modified_at=timestamp(headers["Last-Modified"]),
         sha256=recorded_sha256(headers.get("x-amz-checksum-sha256", ""), metadata),
         content_type=headers.get("Content-Type"),
-    )
-
-
-def _info_of_answer(key: str, answer: GetObjectOutputTypeDef, size_bytes: int) -> ObjectInfo:
-    return ObjectInfo(
-        key=key,
-        size_bytes=size_bytes,
-        etag=_bare(answer["ETag"]),
-        modified_at=answer["LastModified"],
-        sha256=recorded_sha256(answer.get("ChecksumSHA256", ""), answer.get("Metadata", {})),
-        content_type=answer.get("ContentType"),
     )
 
 
@@ -617,9 +596,9 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _chunks(body: StreamingBody) -> AsyncIterator[bytes]:
+async def _chunks(body: StreamReader) -> AsyncIterator[bytes]:
     with _store_errors():
-        async for chunk in body.iter_chunks(_READ_CHUNK_BYTES):
+        async for chunk in body.iter_chunked(_READ_CHUNK_BYTES):
             yield chunk
 
 

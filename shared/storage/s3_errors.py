@@ -24,7 +24,6 @@ _CONFLICT_CODES: Final = {"XMinioParentIsObject", "XMinioObjectExistsAsDirectory
 # A store that keeps keys as paths says so in a 500: without telling it apart, such a key would look like an outage.
 _CONFLICT_CAUSES: Final = ("cause(not a directory)", "cause(is a directory)")
 _HEAD: Final = "HeadObject"
-_PUT: Final = "PutObject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,6 @@ def error_of(refusal: Refusal, bucket: str, key: str, sent_sha256: str | None = 
         return StoreUnavailable("s3", said)
     if code == "NoSuchBucket":
         return StoreRefused("no_such_bucket", f"{said}: make the bucket {bucket!r} or correct its name")
-    if code == "NoSuchKey" and refusal.operation == _PUT:
-        # One that keeps keys as paths: the key's folder was being removed, as the last other file in it had gone.
-        return StoreUnavailable("s3", said)
     if code in {"NoSuchKey", "NoSuchUpload"} or (refusal.operation == _HEAD and refusal.status == 404):
         return ObjectNotFound(key, "s3")
     if code in _CREDENTIAL_CODES:

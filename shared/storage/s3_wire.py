@@ -1,7 +1,7 @@
-"""The requests that are most of the work, signed and sent straight from here: PUT and HEAD of one object, and listings.
+"""Requests of single objects and listings, signed and sent straight from here.
 
 The AWS client builds each request, and reads each answer, by a model of the whole service. That takes several times as
-long as sending a small file or reading a listing by itself. Everything rarer goes through that client.
+long as sending a small file or reading a listing by itself. What is rare goes through that client: uploads in parts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -37,7 +37,7 @@ SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 FILE_CHUNK_BYTES: Final = 1024 * 1024
 _ERROR_BYTES: Final = 64 * 1024
 _IN_ONE_WRITE_BYTES: Final = 1024 * 1024
-_OPERATIONS: Final = {"PUT": "PutObject", "HEAD": "HeadObject", "GET": "ListObjectsV2"}
+_DONE: Final = {200, 204, 206}
 
 
 class RefusedAnswer(Exception):
@@ -70,6 +70,19 @@ class BytesBody:
 
 
 @dataclass(frozen=True, slots=True)
+class _Request:
+    """`operation` is what errors know it by, `path` is encoded, `headers` are those beside what every request has."""
+
+    operation: str
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sha256: str = SHA256_OF_NOTHING
+    data: Any = None
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Of a store that did what it was asked."""
 
@@ -86,6 +99,12 @@ class Wire:
             settings.access_key.get_secret_value(), settings.secret_key.get_secret_value(), settings.region
         )
         self._host = urlsplit(settings.endpoint).netloc
+        # How long an answer may take, the caller knows: it depends on the body.
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds)
+        # But nobody waits for the whole of a body that is read piece by piece.
+        self._timeout_of_reads = aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_seconds, sock_read=settings.answer_seconds
+        )
         self._opened: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -94,8 +113,7 @@ class Wire:
             connector=aiohttp.TCPConnector(
                 limit=self._settings.connections, ssl=await asyncio.to_thread(_trust) if is_secure else True
             ),
-            # How long an answer may take, the caller knows: it depends on the body.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_seconds),
+            timeout=self._timeout,
             skip_auto_headers=("Accept-Encoding", "Content-Type"),
             headers={"User-Agent": "mediabus"},
             auto_decompress=False,
@@ -123,10 +141,10 @@ class Wire:
         if isinstance(body, BytesBody):
             # In one piece while it is small: every further piece is a system call and a turn of the loop.
             data: Any = body.data if body.size_bytes <= _IN_ONE_WRITE_BYTES else io.BytesIO(body.data)
-            return (await self._request("PUT", self._path_of(key), body.sha256, headers, data)).headers
+            return await self._put(key, headers, body.sha256, data)
         payload = _FilePayload(body)
         try:
-            return (await self._request("PUT", self._path_of(key), body.sha256, headers, payload)).headers
+            return await self._put(key, headers, body.sha256, payload)
         except aiohttp.ClientError as error:
             if payload.failure is not None:
                 raise SourceUnreadable(payload.failure) from error
@@ -135,15 +153,38 @@ class Wire:
     async def head(self, key: str) -> CIMultiDictProxy[str]:
         """Headers that describe an object. Raises like `put`."""
         headers = {"x-amz-checksum-mode": "ENABLED"}
-        return (await self._request("HEAD", self._path_of(key), SHA256_OF_NOTHING, headers)).headers
+        return (await self._answer(_Request("HeadObject", "HEAD", self._path_of(key), headers))).headers
+
+    async def get(self, key: str, wanted: str | None) -> aiohttp.ClientResponse:
+        """Begin to read an object, or the bytes that are `wanted` of it (the value of a Range header).
+
+        The caller reads the body and closes the answer. Between two pieces the store may be silent for as long as it
+        may be before an answer. Raises like `put`.
+        """
+        headers = {} if wanted is None else {"range": wanted}
+        return await self._begun(_Request("GetObject", "GET", self._path_of(key), headers))
+
+    async def copy(self, source_key: str, target_key: str) -> Mapping[str, str]:
+        """Copy an object with its metadata; returns what the store says of the copy. Raises like `put`."""
+        headers = {"x-amz-copy-source": self._path_of(source_key)}
+        answer = await self._answer(_Request("CopyObject", "PUT", self._path_of(target_key), headers))
+        kind, said = _read("CopyObject", 200, answer.body)
+        if kind == "Error":
+            # To a copy that takes long a store answers 200 before it knows.
+            raise RefusedAnswer(Refusal("CopyObject", 500, said.get("Code", ""), said.get("Message", "")))
+        return said
+
+    async def delete(self, key: str) -> None:
+        """Remove an object. Raises like `put`."""
+        await self._answer(_Request("DeleteObject", "DELETE", self._path_of(key)))
 
     async def head_bucket(self) -> None:
         """Return when the bucket is there. Raises like `put`."""
-        await self._request("HEAD", self._bucket_path, SHA256_OF_NOTHING, {})
+        await self._answer(_Request("HeadObject", "HEAD", self._bucket_path))
 
     async def list_objects(self, parameters: Mapping[str, str]) -> Answer:
         """Ask the bucket for a page of its listing. Raises like `put`."""
-        return await self._request("GET", self._bucket_path, SHA256_OF_NOTHING, {}, query=encoded_query(parameters))
+        return await self._answer(_Request("ListObjectsV2", "GET", self._bucket_path, query=encoded_query(parameters)))
 
     @property
     def _bucket_path(self) -> str:
@@ -152,17 +193,34 @@ class Wire:
     def _path_of(self, key: str) -> str:
         return f"{self._bucket_path}/{encoded(key)}"
 
-    async def _request(
-        self, method: str, path: str, sha256: str, headers: Mapping[str, str], data: Any = None, query: str = ""
-    ) -> Answer:
+    async def _put(self, key: str, headers: Mapping[str, str], sha256: str, data: Any) -> CIMultiDictProxy[str]:
+        request = _Request("PutObject", "PUT", self._path_of(key), headers, sha256, data)
+        return (await self._answer(request)).headers
+
+    async def _answer(self, request: _Request) -> Answer:
+        async with await self._begun(request) as answer:
+            return Answer(answer.headers, await answer.read())
+
+    async def _begun(self, request: _Request) -> aiohttp.ClientResponse:
+        """The answer of a store that does what it was asked, its body unread."""
         if self._opened is None:
             raise RuntimeError("the Wire is not open: use it as `async with`")
-        signed = self._signer.signed(method, self._host, path, headers, sha256, datetime.now(UTC), query)
-        url = URL(f"{self._settings.endpoint}{path}{query and '?'}{query}", encoded=True)
-        async with self._opened.request(method, url, headers=signed, data=data, allow_redirects=False) as answer:
-            if answer.status == 200:
-                return Answer(answer.headers, await answer.read())
-            raise RefusedAnswer(_refusal(method, answer.status, await answer.content.read(_ERROR_BYTES)))
+        method, path, query = request.method, request.path, request.query
+        signed = self._signer.signed(
+            method, self._host, path, request.headers, request.sha256, datetime.now(UTC), query
+        )
+        answer = await self._opened.request(
+            method,
+            URL(f"{self._settings.endpoint}{path}{query and '?'}{query}", encoded=True),
+            headers=signed,
+            data=request.data,
+            allow_redirects=False,
+            timeout=self._timeout_of_reads if method == "GET" else self._timeout,
+        )
+        if answer.status in _DONE:
+            return answer
+        async with answer:
+            raise RefusedAnswer(_refusal(request.operation, answer.status, await answer.content.read(_ERROR_BYTES)))
 
 
 class SourceUnreadable(Exception):
@@ -212,16 +270,22 @@ def encoded(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def _refusal(method: str, status: int, document: bytes) -> Refusal:
+def _refusal(operation: str, status: int, document: bytes) -> Refusal:
     """What a store says of its refusal. Raises StoreUnavailable for a page of somebody else, such as a proxy."""
-    operation = _OPERATIONS[method]
     if not document:
         return Refusal(operation, status, str(status), "")
-    try:
-        said = {_bare_tag(element.tag): element.text or "" for element in ElementTree.fromstring(document)}
-    except ElementTree.ParseError as error:
-        raise StoreUnavailable("s3", f"answered {status} with no document of a store: {document[:80]!r}") from error
+    _, said = _read(operation, status, document)
     return Refusal(operation, status, said.get("Code", str(status)), said.get("Message", ""))
+
+
+def _read(operation: str, status: int, document: bytes) -> tuple[str, dict[str, str]]:
+    """A small document: its kind, and its texts by their names. Raises StoreUnavailable for anything else."""
+    try:
+        root = ElementTree.fromstring(document.strip())
+    except ElementTree.ParseError as error:
+        said = f"answered {operation} with {status} and no document of a store: {document[:80]!r}"
+        raise StoreUnavailable("s3", said) from error
+    return _bare_tag(root.tag), {_bare_tag(element.tag): element.text or "" for element in root}
 
 
 def _bare_tag(tag: str) -> str:

@@ -694,6 +694,43 @@ async def test_a_kept_connection_that_the_store_closed_is_no_outage(
             assert (await store.put_bytes("a", b"1" * 300_000)).etag == "x"
 
 
+def refusing(code: str, status: bytes = b"404 Not Found") -> bytes:
+    document = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(document), document)
+
+
+async def test_a_write_whose_folder_was_just_removed_is_made_again(
+    object_store_server: ObjectStoreServer, bucket: str
+) -> None:
+    def losing_it_twice(count: int) -> bytes:
+        return refusing("NoSuchKey") if count < 3 else b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n'
+
+    for answers, outcome in ((losing_it_twice, None), (lambda _: refusing("NoSuchKey"), "lost the folder")):
+        async with (
+            answering(answers) as endpoint,
+            S3Store(s3_settings(object_store_server, bucket, endpoint=endpoint)) as store,
+        ):
+            if outcome is None:
+                assert (await store.put_bytes("a/b", b"1")).etag == "x"
+            else:
+                with pytest.raises(StoreUnavailable, match=outcome):
+                    await store.put_bytes("a/b", b"1")
+
+
+async def test_a_copy_that_fails_after_its_answer_began_is_no_copy(
+    object_store_server: ObjectStoreServer, bucket: str
+) -> None:
+    """To keep the connection alive while it copies, a store answers 200 and spaces first."""
+    async with (
+        answering(
+            lambda _: refusing("InternalError", b"200 OK").replace(b"<?xml version='1.0'?>", b" " * 21)
+        ) as endpoint,
+        S3Store(s3_settings(object_store_server, bucket, endpoint=endpoint)) as store,
+    ):
+        with pytest.raises(StoreUnavailable, match="InternalError"):
+            await store.copy("a", "b")
+
+
 @asynccontextmanager
 async def own_server(folder: Path) -> AsyncIterator[ObjectStoreServer]:
     server = ObjectStoreServer(folder, free_port(), "test-access", "test-secret-key")

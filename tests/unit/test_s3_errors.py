@@ -18,7 +18,6 @@ def refusal(status: int, code: str, message: str = "so it is", operation: str = 
     ("refused", "kind", "code"),
     [
         (refusal(404, "NoSuchKey"), ObjectNotFound, "object_not_found"),
-        (refusal(404, "NoSuchKey", operation="PutObject"), StoreUnavailable, None),
         (refusal(404, "404", operation="HeadObject"), ObjectNotFound, "object_not_found"),
         (refusal(404, "NoSuchBucket"), StoreRefused, "no_such_bucket"),
         (refusal(403, "AccessDenied"), StoreRefused, "access_denied"),
