@@ -100,14 +100,14 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_due ON tasks (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX tasks_ended ON tasks (changed_at) WHERE status IN ('completed', 'failed');
 
--- Every photo that a task found. One that waits is counted when a content of that generation or a later one is done.
+-- Every photo that a task found. One that waits is done as soon as a content of that generation or a later one is.
 CREATE TABLE task_photos (
     task_id      uuid    NOT NULL REFERENCES tasks ON DELETE CASCADE,
     photo_id     uuid    NOT NULL REFERENCES photos ON DELETE CASCADE,
     generation   integer NOT NULL,
-    is_waiting   boolean NOT NULL,
+    state        text    NOT NULL CHECK (state IN ('skipped', 'waiting', 'done')),
     has_original boolean NOT NULL DEFAULT false,
     PRIMARY KEY (task_id, photo_id)
 );
 
-CREATE INDEX task_photos_waiting ON task_photos (photo_id) WHERE is_waiting;
+CREATE INDEX task_photos_waiting ON task_photos (photo_id) WHERE state = 'waiting';
