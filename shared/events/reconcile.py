@@ -100,6 +100,21 @@ class DecideOnPlanV1(Event, type="reconcile.decide-on-plan.v1", topic=RECONCILE_
         return self.scope.name
 
 
+class DescribeReportV1(Event, type="reconcile.describe-report.v1", topic=RECONCILE_RUNS):
+    """A question: what is in one part of a report that was too long for one message? Like `CheckConsistencyV1`.
+
+    Parts count from 0. Reports of runs are kept as long as the run, those of checks for an hour.
+    """
+
+    question_id: UUID
+    report_id: UUID
+    part: int = Field(default=0, ge=0)
+    answer_by: datetime
+
+    def key(self) -> str:
+        return str(self.question_id)
+
+
 class RunStatus(StrEnum):
     """`awaiting_approval` waits for a person; the last five are ends.
 

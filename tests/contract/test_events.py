@@ -269,6 +269,7 @@ SAMPLES: tuple[Event, ...] = (
         answer_by=TIME,
     ),
     events.DescribePlanV1(question_id=JOB, plan_id=PRODUCT, after=99, limit=100, answer_by=TIME),
+    events.DescribeReportV1(question_id=JOB, report_id=PRODUCT, part=1, answer_by=TIME),
     events.ScheduleDueV1(name="reconcile.nightly", due_at=TIME),
     events.AnswerV1(question_id=JOB, body={"orphanedFiles": []}),
     events.StartReconcileRunV1(

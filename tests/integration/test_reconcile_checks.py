@@ -188,6 +188,32 @@ async def test_a_store_that_breaks_off_gives_no_answer_that_looks_like_loss(
         await reconciler.wait_until_ready()
 
 
+async def test_a_report_too_long_for_one_message_is_answered_whole_and_kept_with_its_run(world: ReconcileWorld) -> None:
+    product = await world.product()
+    names = [f"{number:04}-{'n' * 200}" for number in range(2500)]
+    for name in names:
+        world.put_on_disk(product.key(name))
+    expected = [f"{product.key(name)}: lies on the disk without a record" for name in names]
+    assert sum(map(len, expected)) > 700_000
+    assert (await world.checked(product))["errors"] == expected
+    everything = (await world.http.get("/admin/products/sync/check-all")).json()
+    (found,) = [one for one in everything["results"] if one["productId"] == str(product.product_id)]
+    assert (everything["errors"], found["errors"]) == (len(expected), expected)
+
+    started = await world.http.post("/admin/reconcile/runs", json={"scope": "products", "approve": True})
+    run = await ended(world, started)
+    assert (run["result"]["errors"], run["result"]["results"], run["result"]["truncated"]) == (2500, [], True)
+    told: list[str] = []
+    part: int | None = 0
+    while part is not None:
+        page = (await world.http.get(f"/admin/reconcile/reports/{run['id']}", params={"part": part})).json()
+        told += [error for one in page["results"] for error in one["errors"]]
+        part = page["next"]
+    assert told == expected
+    unknown = await world.http.get(f"/admin/reconcile/reports/{new_id()}")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
 # --- fixes over HTTP --------------------------------------------------------------------------------------------------
 
 

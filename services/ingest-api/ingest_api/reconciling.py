@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from shared.events import (
     CheckConsistencyV1,
     DecideOnPlanV1,
     DescribePlanV1,
+    DescribeReportV1,
     ReconcileScope,
     RunStatus,
     StartReconcileRunV1,
@@ -35,6 +37,8 @@ _EXPECTED = {
     "discard": ((RunStatus.AWAITING_APPROVAL,), RunStatus.DISCARDED),
     "undo": ((RunStatus.COMPLETED, RunStatus.PARTLY_UNDONE), RunStatus.UNDOING),
 }
+MOST_PARTS = 64
+"""Of a report, each of less than a megabyte, that are put together into one answer."""
 DecisionName = Literal["approve", "discard", "undo"]
 
 
@@ -51,7 +55,26 @@ class Reconciling:
 
     async def check(self, scope: ReconcileScope) -> dict[str, Any]:
         """How a scope stands, in the contract's words."""
-        return body_of(await self._answers.ask(partial(CheckConsistencyV1, scope=scope), CHECK_SECONDS))
+        body = body_of(await self._answers.ask(partial(CheckConsistencyV1, scope=scope), CHECK_SECONDS))
+        return await self.whole(body)
+
+    async def whole(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer with the lists that were too long for one message.
+
+        With more than `MOST_PARTS` of them it stays as it is: truncated, and naming the report that has them.
+        """
+        parts = body.get("parts", 0)
+        if not 0 < parts <= MOST_PARTS:
+            return body
+        entries: list[dict[str, Any]] = []
+        for part in range(parts):
+            add_entries(entries, (await self.report_part(UUID(body["reportId"]), part))["results"])
+        kept = {name: value for name, value in body.items() if name not in ("truncated", "reportId", "parts")}
+        return {**kept, "results": entries} if "results" in body else {**kept, **entries[0]}
+
+    async def report_part(self, report_id: UUID, part: int) -> dict[str, Any]:
+        question = partial(DescribeReportV1, report_id=report_id, part=part)
+        return body_of(await self._answers.ask(question, CHECK_SECONDS))
 
     async def plan_items(self, plan_id: UUID, after: int, limit: int) -> dict[str, Any]:
         question = partial(DescribePlanV1, plan_id=plan_id, after=after, limit=limit)
@@ -136,7 +159,20 @@ def body_of(answer: AnswerV1 | None) -> dict[str, Any]:
         raise no_such_product()
     if code == "unknown_plan":
         raise no_such_plan()
+    if code == "unknown_report":
+        raise Problem(404, "not_found", "There is no such part of a report, or it is not kept any more: check again.")
     raise _failed(detail or code)
+
+
+def add_entries(entries: list[dict[str, Any]], more: Sequence[dict[str, Any]]) -> None:
+    """Put the entries of a part behind those of the part before; a product that goes on in it is one entry again."""
+    for entry in more:
+        if entries and entries[-1]["productId"] == entry["productId"]:
+            for name, values in entry.items():
+                if isinstance(values, list):
+                    entries[-1][name] += values
+        else:
+            entries.append(entry)
 
 
 def outcome_of(run: ReconcileRun) -> dict[str, Any] | None:

@@ -87,6 +87,7 @@ RECONCILE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/admin/reconcile/runs"): Role.ADMIN,
         ("POST", "/admin/reconcile/runs"): Role.ADMIN,
         ("GET", "/admin/reconcile/runs/{run_id}"): Role.ADMIN,
+        ("GET", "/admin/reconcile/reports/{report_id}"): Role.ADMIN,
         ("GET", "/admin/reconcile/plans/{plan_id}"): Role.ADMIN,
         ("POST", "/admin/reconcile/plans/{plan_id}/approve"): Role.ADMIN,
         ("POST", "/admin/reconcile/plans/{plan_id}/discard"): Role.ADMIN,

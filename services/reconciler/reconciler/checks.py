@@ -12,11 +12,12 @@ from uuid import UUID
 from reconciler import errors
 from reconciler.errors import NotComparable
 from reconciler.looking import Looking
-from reconciler.report import MediaReport, ProductsReport
+from reconciler.report import MediaReport, ProductsReport, Report
 from reconciler.repositories.read_models import ReadModels
+from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import KeptItem, Runs
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import AnswerV1, CheckConsistencyV1, DescribePlanV1, ReconcileScope
+from shared.events import AnswerV1, CheckConsistencyV1, DescribePlanV1, DescribeReportV1, ReconcileScope
 from shared.messaging.publisher import Publisher
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,12 @@ class Checks:
         """Publish some items of a plan, unless nobody waits for them any more."""
         await self._answer_in_time(question, self._described(question))
 
+    async def describe_report(self, question: DescribeReportV1) -> None:
+        """Publish a part of a report, unless nobody waits for it any more."""
+        await self._answer_in_time(question, self._part(question))
+
     async def _answer_in_time(
-        self, question: CheckConsistencyV1 | DescribePlanV1, answering: Coroutine[Any, Any, AnswerV1]
+        self, question: CheckConsistencyV1 | DescribePlanV1 | DescribeReportV1, answering: Coroutine[Any, Any, AnswerV1]
     ) -> None:
         seconds_left = (question.answer_by - datetime.now(UTC)).total_seconds()
         try:
@@ -66,19 +71,25 @@ class Checks:
             return AnswerV1(question_id=question.question_id, problem=errors.UNKNOWN_PLAN)
         return AnswerV1(question_id=question.question_id, body=plan_body(items, question.limit))
 
+    async def _part(self, question: DescribeReportV1) -> AnswerV1:
+        async with self._unit_of_work.begin() as transaction:
+            part = await Reports(transaction.connection).part(question.report_id, question.part)
+        if part is None:
+            return AnswerV1(question_id=question.question_id, problem=errors.UNKNOWN_REPORT)
+        return AnswerV1(question_id=question.question_id, body={"results": part.entries, "next": part.next})
+
     async def _compared(self, question: CheckConsistencyV1) -> AnswerV1:
         try:
             async with self._unit_of_work.begin() as transaction:
-                body = await self.report(ReadModels(transaction.connection), question.scope)
+                report = await self.report(ReadModels(transaction.connection), question.scope)
+                body = report and await Reports(transaction.connection).keep(question.question_id, report)
         except NotComparable as error:
             return AnswerV1(question_id=question.question_id, problem=f"{errors.UNAVAILABLE}: {error}")
         if body is None:
             return AnswerV1(question_id=question.question_id, problem=errors.UNKNOWN_PRODUCT)
         return AnswerV1(question_id=question.question_id, body=body)
 
-    async def report(
-        self, records: ReadModels, scope: ReconcileScope, problems: Problems = ()
-    ) -> dict[str, Any] | None:
+    async def report(self, records: ReadModels, scope: ReconcileScope, problems: Problems = ()) -> Report | None:
         """How the scope stands, in the contract's words, with what went wrong meanwhile; None for no product.
 
         Raises NotComparable.
@@ -90,7 +101,7 @@ class Checks:
             report.add(finding)
         for owner, problem in problems:
             report.complain(owner, problem)
-        return body_of(report, scope)
+        return report_of(report, scope)
 
 
 async def empty_report(records: ReadModels, scope: ReconcileScope) -> ProductsReport | MediaReport | None:
@@ -102,10 +113,10 @@ async def empty_report(records: ReadModels, scope: ReconcileScope) -> ProductsRe
     return ProductsReport([scope.product_id]) if await records.is_product(scope.product_id) else None
 
 
-def body_of(report: ProductsReport | MediaReport, scope: ReconcileScope) -> dict[str, Any]:
+def report_of(report: ProductsReport | MediaReport, scope: ReconcileScope) -> Report:
     """The report in the contract's words."""
     if isinstance(report, MediaReport):
-        return report.body()
+        return report.report()
     return report.of_product(scope.product_id) if scope.product_id else report.of_all()
 
 

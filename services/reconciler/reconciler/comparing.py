@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from reconciler.alerts import Alerts
-from reconciler.checks import body_of, empty_report
+from reconciler.checks import empty_report, report_of
 from reconciler.errors import NoSuchProduct, NotComparable
 from reconciler.looking import Looking
 from reconciler.planning import Guard, PlanItem, Wishes, plan
 from reconciler.report import Tally
 from reconciler.repositories.read_models import ReadModels
+from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
 from reconciler.runs import Run, Stage
 from shared.db.unit_of_work import Transaction, UnitOfWork
@@ -63,7 +64,7 @@ class Comparing:
         await items.write()
         counts = items.counted(tally.counts())
         if not items.total:
-            result = body_of(report, scope)
+            result = await Reports(transaction.connection).keep(run.run_id, report_of(report, scope), run_id=run.run_id)
             moved = await runs.move(run.run_id, Stage.COMPLETED, counts=counts, result=result)
         elif reason := self._reason_to_wait(run, counts, tally.total):
             moved = await runs.move(run.run_id, Stage.AWAITING_APPROVAL, counts=counts, needs_approval_because=reason)

@@ -6,6 +6,7 @@ from shared.messaging.errors import TransientError
 
 UNKNOWN_PRODUCT = "unknown_product"
 UNKNOWN_PLAN = "unknown_plan"
+UNKNOWN_REPORT = "unknown_report"
 UNAVAILABLE = "unavailable"
 """Begins a problem that passes by itself; a sentence follows after a colon."""
 

@@ -21,6 +21,7 @@ from reconciler.planning import (
     undo_steps,
 )
 from reconciler.repositories.read_models import ReadModels
+from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
 from reconciler.runs import Run, Stage
 from shared.db.unit_of_work import Transaction, UnitOfWork
@@ -158,7 +159,9 @@ class Executing:
         error = _complaint(await runs.failures_by_code(run.run_id, failures), is_undo=is_undo)
         result = None
         try:
-            result = await self._checks.report(records, run.scope, await runs.problems(run.run_id, failures))
+            report = await self._checks.report(records, run.scope, await runs.problems(run.run_id, failures))
+            if report is not None:
+                result = await Reports(transaction.connection).keep(run.run_id, report, run_id=run.run_id)
         except NotComparable as problem:
             error = f"the plan is carried out; how things stand now is not known: {problem}"
         ended = await runs.move(run.run_id, stage, counts=counts, result=result, error=error)

@@ -19,6 +19,7 @@ from shared.events import (
     CheckConsistencyV1,
     DecideOnPlanV1,
     DescribePlanV1,
+    DescribeReportV1,
     FileTaskEndedV1,
     ImageProcessedV1,
     MediaStorageChangedV1,
@@ -85,6 +86,10 @@ def register_checks(consumer: Consumer, checks: Checks, at_once: int) -> None:
     @consumer.on(DescribePlanV1, concurrency=at_once)
     async def describe(question: DescribePlanV1, delivery: Delivery) -> None:
         await checks.describe(question)
+
+    @consumer.on(DescribeReportV1, concurrency=at_once)
+    async def describe_report(question: DescribeReportV1, delivery: Delivery) -> None:
+        await checks.describe_report(question)
 
 
 def register_runs(consumer: Consumer, commands: Commands, executing: Executing, quarantine: QuarantineExpiry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,9 @@ from reconciler.layout import product_of
 from shared.events import RunCounts
 
 MOST_BYTES = 700_000
-"""Of one answer: messages are bounded, and counts say the rest."""
+"""Of one answer, for messages are bounded; longer lists are kept in parts of this size."""
+
+SEPARATOR_BYTES = 2
 
 ORPHANED = frozenset({FileClass.ORPHANED_IN_BUCKET})
 MISSING = frozenset({FileClass.MISSING_IN_BUCKET, FileClass.MISSING_EVERYWHERE})
@@ -24,6 +27,14 @@ _PROBLEMS = {
     FileClass.CONTENT_DIFFERS: "what is stored is not what the record says",
     FileClass.STALE_TEMPORARY: "an unfinished file that nobody writes to any more",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`body` fits into a message. Where the lists do not, they are empty there, and `parts` has all that is in them."""
+
+    body: dict[str, Any]
+    parts: list[list[dict[str, Any]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -84,10 +95,14 @@ class ProductsReport:
     def _of(self, product_id: UUID | None) -> FileLists:
         return self._lists.setdefault(product_id, FileLists())
 
-    def of_product(self, product_id: UUID) -> dict[str, Any]:
-        return bounded(self._of(product_id).body(product_id))
+    def of_product(self, product_id: UUID) -> Report:
+        lists = self._of(product_id)
+        body = lists.body(product_id)
+        if _size_bytes(body) <= MOST_BYTES:
+            return Report(body)
+        return Report(FileLists().body(product_id), _in_parts([(product_id, lists)]))
 
-    def of_all(self) -> dict[str, Any]:
+    def of_all(self) -> Report:
         lists = self._lists
         body = {
             "totalProducts": len(self._known),
@@ -96,16 +111,43 @@ class ProductsReport:
             "missingFiles": sum(len(one.missing) for one in lists.values()),
             "syncedFiles": sum(len(one.synced) for one in lists.values()),
             "errors": sum(len(one.errors) for one in lists.values()),
-            "results": [one.body(product_id) for product_id, one in lists.items()],
         }
-        if _size_bytes(body) > MOST_BYTES:
-            # What is well needs no list; the counts hold all.
-            body["results"] = [one.body(product_id) for product_id, one in lists.items() if not one.is_clean]
-        return bounded(body)
+        whole = {**body, "results": [one.body(product_id) for product_id, one in lists.items()]}
+        if _size_bytes(whole) <= MOST_BYTES:
+            return Report(whole)
+        return Report({**body, "results": []}, _in_parts(lists.items()))
+
+
+def _in_parts(lists: Iterable[tuple[UUID | None, FileLists]]) -> list[list[dict[str, Any]]]:
+    """Entries as in `results`, a message's worth at a time; a product that goes on in the next part has one in each."""
+    parts: list[list[dict[str, Any]]] = [[]]
+    size_bytes = 0
+    for product_id, one in lists:
+        entry: dict[str, Any] | None = None
+        pieces: list[tuple[str | None, Any]] = [
+            (name, value) for name, values in one.body(None).items() for value in values or ()
+        ]
+        for name, value in pieces or [(None, None)]:
+            value_bytes = _size_bytes(value) + SEPARATOR_BYTES
+            if entry is None or size_bytes + value_bytes > MOST_BYTES:
+                entry = FileLists().body(product_id)
+                entry_bytes = _size_bytes(entry) + SEPARATOR_BYTES
+                if parts[-1] and size_bytes + entry_bytes + value_bytes > MOST_BYTES:
+                    parts.append([])
+                    size_bytes = 0
+                parts[-1].append(entry)
+                size_bytes += entry_bytes
+            if name is not None:
+                entry[name].append(value)
+                size_bytes += value_bytes
+    return parts
 
 
 class MediaReport:
-    """Counts of every class, and the first keys of each but the good ones."""
+    """Counts of every class, and the first keys of each but the good ones; `truncated` where there are more.
+
+    All that is to be repaired is in the plan.
+    """
 
     MOST_KEYS = 200
 
@@ -113,25 +155,31 @@ class MediaReport:
         self._counts: dict[FileClass, int] = dict.fromkeys(FileClass, 0)
         self._keys: dict[FileClass, list[str]] = {kind: [] for kind in FileClass if kind is not FileClass.SYNCED}
         self._errors: list[str] = []
+        self._room_bytes = MOST_BYTES
+        self._is_whole = True
 
     def add(self, finding: Finding) -> None:
         self._counts[finding.kind] += 1
-        keys = self._keys.get(finding.kind)
-        if keys is not None and len(keys) < self.MOST_KEYS:
-            keys.append(finding.key)
+        if (keys := self._keys.get(finding.kind)) is not None:
+            self._show(keys, finding.key)
 
     def complain(self, _: UUID | None, problem: str) -> None:
-        if len(self._errors) < self.MOST_KEYS:
-            self._errors.append(problem)
+        self._show(self._errors, problem)
 
-    def body(self) -> dict[str, Any]:
-        return bounded(
-            {
-                "counts": {kind.value: count for kind, count in self._counts.items()},
-                "files": {kind.value: keys for kind, keys in self._keys.items() if keys},
-                "errors": self._errors,
-            }
-        )
+    def _show(self, shown: list[str], value: str) -> None:
+        if len(shown) < self.MOST_KEYS and self._room_bytes > 0:
+            shown.append(value)
+            self._room_bytes -= _size_bytes(value) + 1
+        else:
+            self._is_whole = False
+
+    def report(self) -> Report:
+        body: dict[str, Any] = {
+            "counts": {kind.value: count for kind, count in self._counts.items()},
+            "files": {kind.value: keys for kind, keys in self._keys.items() if keys},
+            "errors": self._errors,
+        }
+        return Report(body if self._is_whole else {**body, "truncated": True})
 
 
 @dataclass(slots=True)
@@ -161,29 +209,5 @@ class Tally:
         )
 
 
-def bounded(body: dict[str, Any]) -> dict[str, Any]:
-    """The answer as it is, or with its lists cut so that a message can carry it, and `truncated` set."""
-    while _size_bytes(body) > MOST_BYTES and _holds_lists(body):
-        body = {**_halved(body), "truncated": True}
-    return body
-
-
-def _holds_lists(body: dict[str, Any]) -> bool:
-    return any(
-        _holds_lists(value) if isinstance(value, dict) else isinstance(value, list) and value for value in body.values()
-    )
-
-
-def _halved(body: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value[: len(value) // 2]
-        if isinstance(value, list)
-        else _halved(value)
-        if isinstance(value, dict)
-        else value
-        for name, value in body.items()
-    }
-
-
-def _size_bytes(body: dict[str, Any]) -> int:
-    return len(json.dumps(body, ensure_ascii=False).encode())
+def _size_bytes(value: object) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from reconciler.repositories.read_models import ReadModels
+from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
 from shared.db.unit_of_work import UnitOfWork
 
@@ -12,6 +13,8 @@ EVERY_SECONDS = 3600.0
 RUNS_AT_ONCE = 10
 REMOVED_IMAGES_KEPT_SECONDS = 30 * 24 * 3600.0
 """Longer than topics keep messages: an old fact must not bring a record back."""
+
+REPORTS_OF_CHECKS_KEPT_SECONDS = 3600.0
 
 
 class Retention:
@@ -30,4 +33,5 @@ class Retention:
     async def turn(self) -> None:
         async with self._unit_of_work.begin() as transaction:
             await Runs(transaction.connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE)
+            await Reports(transaction.connection).prune(REPORTS_OF_CHECKS_KEPT_SECONDS)
             await ReadModels(transaction.connection).prune(REMOVED_IMAGES_KEPT_SECONDS)

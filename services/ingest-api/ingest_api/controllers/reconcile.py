@@ -29,7 +29,8 @@ RUNS = "/admin/reconcile/runs"
 class ProductSyncAnswer(msgspec.Struct, rename="camel"):
     """Keys in the bucket. Orphaned: no record names it; missing: a record does, and it is not there.
 
-    `productId` is null for keys of no product. `truncated` says that the lists were too long for one answer.
+    `productId` is null for keys of no product. With `truncated` the lists were too long for one answer: they are empty
+    here, and `GET /admin/reconcile/reports/{reportId}` has them, page by page.
     """
 
     product_id: UUID | None
@@ -38,10 +39,12 @@ class ProductSyncAnswer(msgspec.Struct, rename="camel"):
     synced_files: list[str]
     errors: list[str]
     truncated: bool | msgspec.UnsetType = msgspec.UNSET
+    report_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    parts: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ProductsSyncAnswer(msgspec.Struct, rename="camel"):
-    """Counts over all products, and the files of each; of those that are well only while there is room."""
+    """Counts over all products, and the files of each; `truncated` as of one product."""
 
     total_products: int
     total_images: int
@@ -51,6 +54,15 @@ class ProductsSyncAnswer(msgspec.Struct, rename="camel"):
     errors: int
     results: list[ProductSyncAnswer]
     truncated: bool | msgspec.UnsetType = msgspec.UNSET
+    report_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    parts: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ReportPartAnswer(msgspec.Struct, rename="camel"):
+    """Files by product; one that goes on in the next part has an entry in each. `next` is null on the last part."""
+
+    results: list[ProductSyncAnswer]
+    next: int | None
 
 
 class FixBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -86,7 +98,10 @@ class DecisionAnswer(msgspec.Struct, rename="camel"):
 
 
 class RunAnswer(msgspec.Struct, rename="camel"):
-    """A comparison and what became of its plan. `requestedBy` is null for the nightly clock."""
+    """A comparison and what became of its plan. `requestedBy` is null for the nightly clock.
+
+    Where the `result` is `truncated`, its lists are at `GET /admin/reconcile/reports/{reportId}`.
+    """
 
     id: UUID
     plan_id: UUID | None
@@ -220,6 +235,19 @@ class ReconcileController(Controller):
     ) -> RunAnswer:
         return await _with_decisions(await reconciling.run(run_id), database)
 
+    @get("/reports/{report_id:uuid}", summary="Read the files of a long report")
+    async def read_report(
+        self,
+        report_id: FromPath[UUID],
+        reconciling: NamedDependency[Reconciling],
+        part: Annotated[int, QueryParameter(ge=0)] = 0,
+    ) -> ReportPartAnswer:
+        """The lists that an answer or the `result` of a run was too small for. `next` goes into `part` for more.
+
+        Kept as long as the run, those of a check for an hour.
+        """
+        return msgspec.convert(await reconciling.report_part(report_id, part), ReportPartAnswer)
+
     @get("/plans/{plan_id:uuid}", summary="Read a plan")
     async def read_plan(
         self,
@@ -278,7 +306,9 @@ async def _fixed(
         user_id=request.user.user_id,
     )
     message = f"The fix goes on; follow it at {RUNS}/{run.id}."
-    return outcome_of(run) or UnderWay(True, run.id, run.status.value, message)
+    if (outcome := outcome_of(run)) is not None:
+        return await reconciling.whole(outcome)
+    return UnderWay(True, run.id, run.status.value, message)
 
 
 def _answered(result: dict[str, Any] | UnderWay, answer: Any) -> Response[Any]:
