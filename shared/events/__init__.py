@@ -23,6 +23,7 @@ from shared.events.faces import (
 )
 from shared.events.files import (
     MAX_FILE_STEPS,
+    SET_ASIDE_PREFIX,
     FileAt,
     FilePlace,
     FileStep,
@@ -85,6 +86,7 @@ __all__ = [
     "DEFAULT_VARIANTS",
     "EVENT_TYPES",
     "MAX_FILE_STEPS",
+    "SET_ASIDE_PREFIX",
     "AnswerV1",
     "BucketObjectV1",
     "CancelSyncJobV1",

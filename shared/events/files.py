@@ -18,6 +18,9 @@ from shared.messaging.topics import SYNC_BATCHES, SYNC_EVENTS
 MAX_FILE_STEPS = 500
 """Most steps of one task; more files are several tasks of one scope, which run in order."""
 
+SET_ASIDE_PREFIX = "set-aside/"
+"""Where files wait, in the store that they lay in, while what took them away may still be taken back."""
+
 
 class FilePlace(StrEnum):
     """A store that keys are looked up in."""

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
+from shared.events import SET_ASIDE_PREFIX
 from shared.messaging.topics import CATALOG_EVENTS
 from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.stack
 
+T = TypeVar("T")
+
 BUCKET = "mediabus"
 PRODUCTS = "/admin/products"
+REQUESTS_AT_ONCE = 16
+FILLING_BYTES = 20
 KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
 
 
@@ -97,16 +103,51 @@ class Shop:
         product: dict[str, Any] = answer.json()
         return product
 
+    async def fill(self, variant_id: str, weight: str, count: int) -> dict[str, bytes]:
+        """Images as they are after as many uploads: files in both stores and records of them, by key."""
+        contents = {
+            f"products/{self.id}/{weight}/other-images/{n}.jpg": b"%d" % n * FILLING_BYTES for n in range(count)
+        }
+
+        async def put(key: str, content: bytes) -> None:
+            await self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+        await each_of(put(key, content) for key, content in contents.items())
+        for key, content in contents.items():
+            path = self.system.media_root / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        await self.system.rows(
+            "ingest-api",
+            "INSERT INTO product_images (id, product_id, variant_id, image_type, object_key, mime_type, size_bytes,"
+            " sha256, on_disk) SELECT gen_random_uuid(), $1, $2, 'other-images', object_key, 'image/jpeg', size_bytes,"
+            " sha256, true FROM unnest($3::text[], $4::bigint[], $5::text[]) AS file (object_key, size_bytes, sha256)",
+            self.id,
+            variant_id,
+            list(contents),
+            [len(content) for content in contents.values()],
+            [hashlib.sha256(content).hexdigest() for content in contents.values()],
+        )
+        return contents
+
     async def in_bucket(self) -> dict[str, bytes]:
         """Everything stored of the product, by key."""
-        found: dict[str, bytes] = {}
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"products/{self.id}/")
-        async for page in pages:
-            for listed in page.get("Contents", []):
-                answer = await self.client.get_object(Bucket=BUCKET, Key=listed["Key"])
-                async with answer["Body"] as body:
-                    found[listed["Key"]] = await body.read()
-        return found
+
+        async def read(key: str) -> tuple[str, bytes]:
+            answer = await self.client.get_object(Bucket=BUCKET, Key=key)
+            async with answer["Body"] as body:
+                return key, await body.read()
+
+        return dict(await each_of(read(key) for key in await self.keys(f"products/{self.id}/")))
+
+    async def keys(self, prefix: str) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [listed["Key"] async for page in pages for listed in page.get("Contents", [])]
+
+    async def nothing_is_set_aside(self) -> bool:
+        # Unlike a glob it does not mind that folders go meanwhile.
+        on_disk = any(names for *_, names in os.walk(self.system.media_root / SET_ASIDE_PREFIX))
+        return not on_disk and not await self.keys(SET_ASIDE_PREFIX)
 
     def on_disk(self) -> dict[str, bytes]:
         folder = self.system.media_root / "products" / self.id
@@ -154,13 +195,23 @@ class Shop:
         facts: list[dict[str, Any]] = await eventually(told, why=f"the last {event_type} is told")
         return facts
 
+    async def outcome(self, answer: httpx.Response) -> tuple[str, str | None]:
+        """How a change ended, whether or not that took longer than its caller waited: code and step of a failure."""
+        if answer.status_code == 202:
+            error = (await self.job(answer))["error"]
+        else:
+            error = None if answer.is_success else answer.json()
+        return ("completed", None) if error is None else (error["code"], error["step"])
+
     async def job(self, answer: httpx.Response, within_seconds: float = 60) -> dict[str, Any]:
         """The job of a 202, at its end."""
         assert answer.status_code == 202, answer.text
         assert answer.headers["location"] == f"{PRODUCTS}/jobs/{answer.json()['jobId']}"
+        return await self.ended(answer.json()["jobId"], within_seconds)
 
+    async def ended(self, job_id: str, within_seconds: float = 60) -> dict[str, Any]:
         async def ended() -> dict[str, Any] | None:
-            job: dict[str, Any] = (await self.http.get(answer.headers["location"])).json()
+            job: dict[str, Any] = (await self.http.get(f"{PRODUCTS}/jobs/{job_id}")).json()
             return job if job["status"] in {"completed", "failed"} else None
 
         job: dict[str, Any] = await eventually(ended, within_seconds=within_seconds, why="the job ends")
@@ -181,6 +232,17 @@ async def shop(system: System, object_store_server: ObjectStoreServer) -> AsyncI
         answer = await api.http.post(PRODUCTS, json={"name": "Kaffee"})
         assert answer.status_code == 201, answer.text
         yield Shop(system, api.http, client, bus, answer.json()["id"])
+
+
+async def each_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all, some at a time, in their order."""
+    places = asyncio.Semaphore(REQUESTS_AT_ONCE)
+
+    async def one(work: Coroutine[Any, Any, T]) -> T:
+        async with places:
+            return await work
+
+    return await asyncio.gather(*(one(work) for work in works))
 
 
 def picture(number: int = 0) -> bytes:
@@ -428,6 +490,23 @@ async def test_a_weight_change_that_meets_other_files_is_taken_back(shop: Shop) 
     assert await shop.state() == before
 
 
+async def test_more_images_than_fit_into_one_task_go_together_or_not_at_all(shop: Shop) -> None:
+    variant_id = await shop.variant("250g")
+    contents = await shop.fill(variant_id, "250g", 260)
+    *_, last = contents
+    (shop.system.media_root / last).write_bytes(b"changed by somebody")
+    before = await shop.state()
+    url = f"{shop.url}/variants/{variant_id}"
+    assert await shop.outcome(await shop.http.delete(url)) == ("files_differ", "copy_to_disk")
+    assert await shop.state() == before
+    assert await shop.nothing_is_set_aside()
+    (shop.system.media_root / last).write_bytes(contents[last])
+    assert await shop.outcome(await shop.http.delete(url)) == ("completed", None)
+    await shop.assert_stored({})
+    assert (await shop.read())["variants"] == []
+    await eventually(shop.nothing_is_set_aside, why="nothing is set aside")
+
+
 # --- outages and deaths -----------------------------------------------------------------------------------------------
 
 
@@ -448,26 +527,26 @@ async def test_while_the_bucket_is_away_the_answer_is_a_job(shop: Shop, object_s
 
 
 @pytest.mark.fault
-async def test_a_weight_change_of_many_images_survives_kills_in_the_middle(shop: Shop) -> None:
+async def test_a_weight_change_of_500_images_survives_kills_in_the_middle(shop: Shop) -> None:
     variant_id = await shop.variant("250g")
-    contents = {n: picture(n) for n in range(4)}
-    for start in range(0, 60, 12):
-        await asyncio.gather(
-            *(shop.image(variant_id, contents[n % 4], "other-images") for n in range(start, start + 12))
-        )
-    before = await shop.in_bucket()
-    assert len(before) == 60
+    before = await shop.fill(variant_id, "250g", 500)
     asked = asyncio.create_task(shop.http.patch(f"{shop.url}/variants/{variant_id}", json={"weight": "300g"}))
-    await eventually(lambda: copied_some(shop), every_seconds=0.005, why="files are being copied")
-    shop.syncer.kill()
-    answer = await asked
-    assert answer.status_code == 202, answer.text
-    api = shop.system.services[0]
-    api.kill()
-    for service in (api, shop.syncer):
+
+    async def are_being_copied() -> bool:
+        return len(await shop.keys(f"products/{shop.id}/300g/")) >= 50
+
+    await eventually(are_being_copied, every_seconds=0.02, why="files are being copied")
+    for service in shop.system.services:
+        service.kill()
+    assert 50 <= len(await shop.keys(f"products/{shop.id}/300g/")) < 500
+    with suppress(httpx.TransportError):
+        await asked  # cut off, or put off just before
+    for service in shop.system.services:
         service.start()
-    await asyncio.gather(api.wait_until_ready(), shop.syncer.wait_until_ready())
-    job = await shop.job(answer)
+    await asyncio.gather(*(service.wait_until_ready() for service in shop.system.services))
+    sql = "SELECT id FROM product_changes WHERE product_id = $1"
+    (change,) = await shop.system.rows("ingest-api", sql, shop.id)
+    job = await shop.ended(change["id"])
     assert (job["status"], job["result"]["weight"]) == ("completed", "300g")
     await shop.assert_stored({key.replace("/250g/", "/300g/"): content for key, content in before.items()})
 
@@ -527,8 +606,3 @@ async def asks_for_changes(shop: Shop, variants: list[str], chance: random.Rando
                 await shop.http.delete(f"{shop.url}/variants/{variant_id}")
         except httpx.TransportError:
             await asyncio.sleep(0.3)  # as a client does before it calls again
-
-
-async def copied_some(shop: Shop) -> bool:
-    listed = await shop.client.list_objects_v2(Bucket=BUCKET, Prefix=f"products/{shop.id}/300g/")
-    return listed["KeyCount"] > 0

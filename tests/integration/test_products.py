@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from ingest_api.product_changes import MOST_WAITING, ProductChanges
 from ingest_api.staging_sweep import StagingSweep
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import FileStepResult, FileTaskEndedV1, RunFileTaskV1
+from shared.events import FileAt, FileStepResult, FileTaskEndedV1, RunFileTaskV1
 from shared.identifiers import new_id
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
@@ -220,6 +220,103 @@ async def test_a_task_of_which_nothing_is_heard_is_asked_for_again(site: IngestS
     rows = await site.rows.fetch("SELECT payload FROM outbox WHERE topic = 'catalog.events' ORDER BY id")
     facts = [json.loads(row["payload"]) for row in rows]
     assert [fact["version"] for fact in facts if "image_id" in fact] == [1, 2]
+
+
+async def fill(site: IngestSite, url: str, variant_id: str, count: int) -> list[str]:
+    """Records of images whose files are s3-syncer's affair; their keys."""
+    product_id = url.rpartition("/")[2]
+    keys = [f"products/{product_id}/250g/other-images/{n}.jpg" for n in range(count)]
+    await site.rows.execute(
+        "INSERT INTO product_images (id, product_id, variant_id, image_type, object_key, mime_type, size_bytes, sha256,"
+        " on_disk) SELECT gen_random_uuid(), $1, $2, 'other-images', object_key, 'image/jpeg', 1, $4, true"
+        " FROM unnest($3::text[]) AS object_key",
+        UUID(product_id),
+        UUID(variant_id),
+        keys,
+        "0" * 64,
+    )
+    return keys
+
+
+async def end_next(site: IngestSite, failing: str | None = None) -> RunFileTaskV1:
+    """End the task that the active change waits for; where a step fails, only that one does."""
+    (active,) = await site.rows.fetch("SELECT task_id FROM product_changes WHERE status = 'active'")
+    task = next(task for task in await tasks(site) if task.task_id == active["task_id"])
+    results = [FileStepResult(status="done", sha256=step.sha256) for step in task.steps]
+    if failing is not None:
+        results[-1] = FileStepResult(status="failed", code=failing, detail="for a reason")
+    ended = FileTaskEndedV1(
+        task_id=task.task_id,
+        scope=task.scope,
+        succeeded=failing is None,
+        results=tuple(results),
+        ended_at=datetime.now(UTC),
+    )
+    assert await site.handlers.deliver(ended)
+    return task
+
+
+def moves_of(task: RunFileTaskV1) -> list[tuple[FileAt | None, FileAt]]:
+    return [(step.source, step.target) for step in task.steps]
+
+
+async def test_a_removal_of_two_tasks_whose_second_fails_puts_back_what_the_first_took(site: IngestSite) -> None:
+    url, (variant_id,) = await make_product(site, "250g")
+    keys = await fill(site, url, variant_id, 260)
+    before = (await site.api.get(url)).json()
+    deletion = await site.api.delete(f"{url}/variants/{variant_id}")
+    set_aside = [await end_next(site), await end_next(site)]
+    removals = [await end_next(site), await end_next(site, failing="changed")]
+    assert [len(task.steps) for task in (*set_aside, *removals)] == [500, 20, 500, 20]
+    assert [task.is_atomic for task in (*set_aside, *removals)] == [True, True, False, False]
+    # What was set aside lies beside the products, under the same keys.
+    kept = {target: source for task in set_aside for source, target in moves_of(task)}
+    assert {target.key.partition("products/")[2] for target in kept} == {key.removeprefix("products/") for key in keys}
+    put_back = [await end_next(site), await end_next(site)]
+    (stayed,) = (step.target for step in removals[1].steps[-1:])
+    assert [move for task in put_back for move in moves_of(task)] == [
+        (target, source) for target, source in kept.items() if source != stayed
+    ]
+    withdrawn = [await end_next(site), await end_next(site)]
+    assert [step.target for task in withdrawn for step in task.steps] == list(kept)
+    failed = await job(site, deletion)
+    assert (failed["status"], failed["error"]["code"], failed["error"]["step"]) == (
+        "failed",
+        "files_differ",
+        "remove_from_disk",
+    )
+    after = (await site.api.get(url)).json()
+    assert after | {"updatedAt": before["updatedAt"]} == before
+    assert await site.count("product_images WHERE change_id IS NOT NULL") == 0
+
+
+async def test_what_a_large_removal_could_not_put_back_is_kept_and_named(site: IngestSite) -> None:
+    url, (variant_id,) = await make_product(site, "250g")
+    await fill(site, url, variant_id, 260)
+    deletion = await site.api.delete(url)
+    for failing in (None, None, None, "changed", "store_refused", None):
+        await end_next(site, failing)
+    failed = await job(site, deletion)
+    assert (failed["status"], failed["error"]["step"]) == ("failed", "remove_from_disk")
+    assert f"lies below 'set-aside/{failed['jobId']}/'" in failed["error"]["detail"]
+    assert len((await site.api.get(url)).json()["images"]) == 260
+    assert (await tasks(site))[-1].steps[0].kind == "copy", "nothing that is set aside is removed"
+
+
+async def test_when_a_large_removal_is_done_nothing_stays_set_aside(site: IngestSite) -> None:
+    url, (variant_id,) = await make_product(site, "250g")
+    await fill(site, url, variant_id, 260)
+    deletion = await site.api.delete(f"{url}/variants/{variant_id}")
+    set_aside = [await end_next(site), await end_next(site)]
+    for _ in range(2):
+        await end_next(site)
+    assert (await job(site, deletion))["status"] == "completed"
+    tidying = (await tasks(site))[-2:]
+    assert [step.target for task in tidying for step in task.steps] == [
+        step.target for task in set_aside for step in task.steps
+    ]
+    assert {(task.is_atomic, step.kind) for task in tidying for step in task.steps} == {(False, "remove")}
+    assert await site.count("product_images") == await site.count("product_variants") == 0
 
 
 async def test_lists_page_through_products(site: IngestSite) -> None:

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from ingest_api.problem_details import Problem
 from ingest_api.product_change import Change, ChangeError, ChangeKind, ChangeRequest
-from ingest_api.product_plans import error_of, plan_of, rollback_failed
-from ingest_api.product_saga import Move, Position, Stage, Work, after, failure_of, first
+from ingest_api.product_plans import aside_folder, error_of, plan_of, rollback_failed
+from ingest_api.product_saga import Move, Part, Position, Stage, Work, after, failure_of, first
 from ingest_api.products import Product, ProductImage, image_values, variant_values
 from ingest_api.repositories.product_changes import ProductChangeRepository
 from ingest_api.repositories.products import ProductRepository
@@ -153,9 +153,12 @@ class _Step:
             if error is None:
                 error = error_of(failure)
             elif at.stage is Stage.RESTORING:
-                error = rollback_failed(error, failure)
+                error = rollback_failed(error, failure, aside_folder(change.id) if work.sets_aside else None)
+                work = work.without_withdrawals()
         if at.stage is Stage.COPYING and event.succeeded:
             work = work.with_copied(at.part, event.results)
+        elif at.stage is Stage.REMOVING:
+            work = work.with_removed(at.part, event.results)
         await self._move(change, work, after(work, at, succeeded=event.succeeded), error)
 
     async def _move(self, change: Change, work: Work, move: Move, error: ChangeError | None) -> None:
@@ -169,9 +172,11 @@ class _Step:
         if move.ending == "completed":
             result = await self._complete(change)
             error = None
+            if work.sets_aside:
+                self._remove_files(change, *work.withdrawals)
         else:
             result = None
-            await self._take_back(change, work)
+            await self._take_back(change)
         await self._end(change, error, result)
         await self._begin_next(change.product_id)
 
@@ -213,21 +218,14 @@ class _Step:
                 await self.products.remove(change.product_id)
         return None
 
-    async def _take_back(self, change: Change, work: Work) -> None:
-        """The last step backwards: the records are as they were, but for files that are gone for good.
-
-        Those are the files of earlier tasks of a removal that was too large for one; of them no record stays.
-        """
+    async def _take_back(self, change: Change) -> None:
+        """The last step backwards: the records are as they were."""
         images = await self.products.images_in_change(change.id)
         variant_id = change.request.variant_id
         if change.kind is ChangeKind.UPLOAD_IMAGE:
             await self._remove(images)
             return
-        gone: set[str] = set()
-        if not work.copies and change.position is not None:
-            gone = work.removed_keys(change.position.part)
-        await self._remove([image for image in images if image.file.object_key in gone])
-        await self._settle([image for image in images if image.file.object_key not in gone])
+        await self._settle(images)
         if change.kind in {ChangeKind.DELETE_VARIANT, ChangeKind.CHANGE_WEIGHT}:
             assert variant_id is not None
             await self.products.set_variant(variant_id, is_hidden=False)
@@ -238,13 +236,19 @@ class _Step:
         await self.changes.end(change.id, error, result)
         upload = change.request.upload
         if upload is not None:
-            # Nobody waits for its end: what it can't remove, the sweep of the staging area does.
+            # What can't be removed now, the sweep of the staging area does.
             target = FileAt(place=FilePlace.STAGING, key=upload.staging_key)
-            step = FileStep(kind="remove", target=target)
-            scope = str(change.product_id)
-            self._transaction.publish(
-                RunFileTaskV1(task_id=new_id(), scope=scope, steps=(step,), is_atomic=False, requested_at=self._now)
+            self._remove_files(change, (FileStep(kind="remove", target=target),))
+
+    def _remove_files(self, change: Change, *parts: Part) -> None:
+        """Have files removed that are nobody's; nobody waits for the end of these tasks."""
+        scope = str(change.product_id)
+        self._transaction.publish(
+            *(
+                RunFileTaskV1(task_id=new_id(), scope=scope, steps=part, is_atomic=False, requested_at=self._now)
+                for part in parts
             )
+        )
 
     async def _begin_next(self, product_id: UUID) -> None:
         """Give the next its turn; one that makes no sense any more fails, and the one behind it is next."""
@@ -281,6 +285,6 @@ def _task(change: Change, work: Work, at: Position, task_id: UUID) -> RunFileTas
         task_id=task_id,
         scope=str(change.product_id),
         steps=work.steps(at),
-        is_atomic=at.is_atomic,
+        is_atomic=work.is_atomic(at),
         requested_at=datetime.now(UTC),
     )

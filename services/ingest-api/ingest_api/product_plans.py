@@ -11,7 +11,7 @@ from ingest_api.product_change import ChangeError, ChangeKind, ChangeRequest, St
 from ingest_api.product_keys import ProductKey
 from ingest_api.product_saga import StepFailure, Work, parts_of
 from ingest_api.products import ImageFile, Product, ProductImage, Variant
-from shared.events import ProductImageType
+from shared.events import SET_ASIDE_PREFIX, ProductImageType
 
 FILES_DIFFER = frozenset({"conflict", "changed", "source_missing", "checksum_mismatch", "copy_differs"})
 """Codes of file steps that found other files than the records tell of."""
@@ -41,12 +41,12 @@ def plan_of(
         case ChangeKind.REPLACE_IMAGE:
             return _replacement(request, product, images)
         case ChangeKind.DELETE_IMAGE:
-            return _removal([seen_image(images, request.image_id)])
+            return _removal(change_id, [seen_image(images, request.image_id)])
         case ChangeKind.DELETE_VARIANT:
             variant = seen_variant(product, request.variant_id)
-            return _removal([image for image in _seen(images) if image.file.variant_id == variant.id])
+            return _removal(change_id, [image for image in _seen(images) if image.file.variant_id == variant.id])
         case ChangeKind.DELETE_PRODUCT:
-            return _removal(_seen(images))
+            return _removal(change_id, _seen(images))
         case ChangeKind.CHANGE_WEIGHT:
             return _weight(request, product, images)
 
@@ -82,9 +82,15 @@ def error_of(failure: StepFailure) -> ChangeError:
     return ChangeError(502, "storage_failed", detail, failure.step)
 
 
-def rollback_failed(error: ChangeError, failure: StepFailure) -> ChangeError:
-    """For a change whose way back failed too: what the records name is there, the next repair tidies up the rest."""
+def rollback_failed(error: ChangeError, failure: StepFailure, aside: str | None) -> ChangeError:
+    """For a change whose way back failed too.
+
+    What the records name is there, and the next repair tidies up the rest; but where files were set `aside`, some are
+    nowhere else.
+    """
     detail = f"{error.step} failed, and then {failure.step} on the way back: {failure.code}: {failure.detail}"
+    if aside is not None:
+        detail += f"; what could not be put back lies below {aside!r}"
     return replace(error, detail=detail)
 
 
@@ -111,12 +117,19 @@ def _replacement(request: ChangeRequest, product: Product, images: Sequence[Prod
     return Plan(work, takes={image.id: file})
 
 
-def _removal(images: Sequence[ProductImage]) -> Plan:
-    return Plan(
-        Work(removals=parts_of(image.file.removals() for image in images)),
-        takes={image.id: None for image in images},
-        hides=True,
-    )
+def _removal(change_id: UUID, images: Sequence[ProductImage]) -> Plan:
+    work = Work(removals=parts_of(image.file.removals() for image in images))
+    if len(work.removals) > 1:
+        # One task puts back what it took away if it fails, but nothing that an earlier one did.
+        folder = aside_folder(change_id)
+        copies = parts_of(image.file.copies_aside(folder) for image in images)
+        work = work.model_copy(update={"copies": copies, "sets_aside": True})
+    return Plan(work, takes={image.id: None for image in images}, hides=True)
+
+
+def aside_folder(change_id: UUID) -> str:
+    """Where the files of a large removal wait for its end, in the bucket and on the disk."""
+    return f"{SET_ASIDE_PREFIX}{change_id}/"
 
 
 def _weight(request: ChangeRequest, product: Product, images: Sequence[ProductImage]) -> Plan:

@@ -1,7 +1,8 @@
 """The way of a change of files through its stages, forwards and back again, without I/O.
 
 Files are copied, then the records switch to the copies, then the old files go. What fails is taken back to where both
-sides were before: old files that went are made again, the records switch back, the copies go.
+sides were before: old files that went are made again, the records switch back, the copies go. A removal that is too
+large for one task copies too: its files are set aside, and what is set aside goes when all the others have gone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.events import MAX_FILE_STEPS, FileStep, FileStepResult
+from shared.events import MAX_FILE_STEPS, FileAt, FileStep, FileStepResult
 
 Part = tuple[FileStep, ...]
 
@@ -28,13 +29,19 @@ class Stage(StrEnum):
 
 
 class Work(BaseModel):
-    """The steps of a change in parts, each a file task; `withdrawals` undo the parts of `copies` that are done."""
+    """The steps of a change in parts, each a file task.
+
+    `withdrawals` undo the parts of `copies` that are done, `restorations` those of `removals`. With `sets_aside` the
+    copies are there for the way back alone, and the records name none of them.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     copies: tuple[Part, ...] = ()
     removals: tuple[Part, ...] = ()
     withdrawals: tuple[Part, ...] = ()
+    restorations: tuple[Part, ...] = ()
+    sets_aside: bool = False
 
     def with_copied(self, part: int, results: Sequence[FileStepResult]) -> Work:
         """Remember what undoes a part: the copies that were made, not those that were there."""
@@ -44,6 +51,31 @@ class Work(BaseModel):
             if result.status == "done"
         )
         return self.model_copy(update={"withdrawals": (*self.withdrawals, made) if made else self.withdrawals})
+
+    def with_removed(self, part: int, results: Sequence[FileStepResult]) -> Work:
+        """Remember what restores a part, whether or not it failed: files that it took away and that copies hold."""
+        copies = self._copies_by_source()
+        gone = tuple(
+            _reversed(copies[step.target])
+            for step, result in zip(self.removals[part], results, strict=True)
+            if step.target in copies and not _was_left_alone(result)
+        )
+        return self.model_copy(update={"restorations": (*self.restorations, gone) if gone else self.restorations})
+
+    def without_withdrawals(self) -> Work:
+        """For a way back that failed: what is set aside is all there is of some files."""
+        return self.model_copy(update={"withdrawals": ()})
+
+    def is_atomic(self, at: Position) -> bool:
+        """Whether the task of a position has to put back what it did if it fails.
+
+        What copies hold is restored from them, which costs less than that every task keeps its own; and on the way back
+        as much as possible is done.
+        """
+        if at.stage is Stage.REMOVING:
+            copies = self._copies_by_source()
+            return any(step.target not in copies for step in self.removals[at.part])
+        return at.stage is Stage.COPYING
 
     def steps(self, at: Position) -> Part:
         """What the task of a position does."""
@@ -55,11 +87,10 @@ class Work(BaseModel):
             case Stage.WITHDRAWING:
                 return self.withdrawals[at.part]
             case Stage.RESTORING:
-                return tuple(_reversed(step) for step in self.copies[at.part])
+                return self.restorations[at.part]
 
-    def removed_keys(self, parts: int) -> set[str]:
-        """Keys that the first so many parts of the removals have removed."""
-        return {step.target.key for part in self.removals[:parts] for step in part}
+    def _copies_by_source(self) -> dict[FileAt, FileStep]:
+        return {step.source: step for part in self.copies for step in part if step.source is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +99,6 @@ class Position:
 
     stage: Stage
     part: int
-
-    @property
-    def is_atomic(self) -> bool:
-        """On the way back as much as possible is done."""
-        return self.stage in {Stage.COPYING, Stage.REMOVING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +115,7 @@ def first(work: Work) -> Move:
 
 
 def after(work: Work, at: Position, *, succeeded: bool) -> Move:
-    """What follows the end of the task at a position; `work` knows of the copies that were made before."""
+    """What follows the end of the task at a position; `work` knows what it and those before it copied and removed."""
     following = replace(at, part=at.part + 1)
     match at.stage:
         case Stage.COPYING | Stage.REMOVING if succeeded:
@@ -99,9 +125,8 @@ def after(work: Work, at: Position, *, succeeded: bool) -> Move:
         case Stage.REMOVING if not work.copies:
             return Move(None, None, "failed")
         case Stage.REMOVING:
-            # The task that failed has put back what it had removed; only earlier ones need restoring.
-            return _go_on(work, Position(Stage.RESTORING, 0 if at.part else len(work.copies)))
-        case Stage.RESTORING if not succeeded:
+            return _go_on(work, Position(Stage.RESTORING, 0))
+        case Stage.RESTORING if not succeeded and not work.sets_aside:
             # The records name the copies, and those are there: left like this nothing is missing.
             return Move(None, None, "failed")
         case Stage.RESTORING | Stage.WITHDRAWING:
@@ -118,7 +143,7 @@ def _go_on(work: Work, at: Position) -> Move:
     if at.stage is Stage.REMOVING:
         return Move(None, at, None) if at.part < len(work.removals) else Move(None, None, "completed")
     if at.stage is Stage.RESTORING:
-        if at.part < len(work.copies):
+        if at.part < len(work.restorations):
             return Move(None, at, None)
         withdrawing = _go_on(work, Position(Stage.WITHDRAWING, 0))
         return replace(withdrawing, switch="back")
@@ -139,7 +164,12 @@ def parts_of(groups: Iterable[Part], most_steps: int = MAX_FILE_STEPS) -> tuple[
 
 def _reversed(step: FileStep) -> FileStep:
     assert step.source is not None
-    return step.model_copy(update={"source": step.target, "target": step.source, "may_lack_source": True})
+    return step.model_copy(update={"source": step.target, "target": step.source, "may_lack_source": False})
+
+
+def _was_left_alone(result: FileStepResult) -> bool:
+    """Whether a removal has surely not removed its file: it was gone before, not come to, or another one."""
+    return result.status in {"unchanged", "not_tried"} or result.code == "changed"
 
 
 @dataclass(frozen=True, slots=True)

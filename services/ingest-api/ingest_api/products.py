@@ -64,6 +64,19 @@ class ImageFile:
             for place in self.places()
         )
 
+    def copies_aside(self, folder: str) -> tuple[FileStep, ...]:
+        """Steps that copy the file into a folder within each store; what is gone already is passed over."""
+        return tuple(
+            FileStep(
+                kind="copy",
+                source=self.at(place),
+                target=FileAt(place=place, key=f"{folder}{self.object_key}"),
+                sha256=self.sha256,
+                may_lack_source=True,
+            )
+            for place in self.places()
+        )
+
     def arrivals_from(self, staging_key: str) -> tuple[FileStep, ...]:
         """Steps that copy a staged file to its places."""
         source = FileAt(place=FilePlace.STAGING, key=staging_key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from s3_syncer import errors
 from s3_syncer.file_steps import (
     Found,
@@ -16,7 +18,7 @@ from s3_syncer.file_steps import (
 from shared.events import FileAt, FilePlace, FileStep, FileStepResult
 from shared.storage.errors import ChecksumMismatch, ObjectNotFound
 from shared.storage.local_disk import LocalDiskStore
-from shared.storage.object_store import ObjectStore, content_type_of, digest
+from shared.storage.object_store import ObjectInfo, ObjectStore, content_type_of, digest
 
 
 class FileMoves:
@@ -37,14 +39,17 @@ class FileMoves:
             return planned_removal(step, target)
         if step.sha256 is not None and target is not None and target.sha256 == step.sha256:
             return planned_copy(step, step.sha256, target)
-        source = await self._found(step.source)
+        source: Found | ObjectInfo | None
+        if step.sha256 is None:
+            source = await self._found(step.source)
+        else:
+            # Whether it holds the bytes that the step names is seen when it is read to be copied.
+            source = await self._store(step.source.place).stat(step.source.key)
         if source is None:
             return without_source(step)
         if step.etag not in (None, source.etag):
             return changed_source(step)
-        if step.sha256 is not None and source.sha256 != step.sha256:
-            raise ChecksumMismatch(step.source.key, step.sha256, source.sha256)
-        return planned_copy(step, source.sha256, target)
+        return planned_copy(step, step.sha256 or source.sha256, target)
 
     async def carry_out(self, step: FileStep, record: StepRecord, aside: FileAt | None) -> StepRecord:
         """Do what the record says is left, unless it was done before; `aside` is where former bytes are kept."""
@@ -128,20 +133,26 @@ class FileMoves:
 
     async def _verified(self, target: FileAt, sha256: str) -> Found:
         """Read the copy back: what a store says of a checksum is no proof of its bytes."""
-        found = await self._found(target)
+        found = await self._read(target)
         if found is None or found.sha256 != sha256:
             raise errors.copy_differs(target.key, target.place)
         return found
 
     async def _found(self, file: FileAt) -> Found | None:
-        store = self._store(file.place)
-        if (info := await store.stat(file.key)) is None:
-            return None
+        is_there = await self._store(file.place).stat(file.key) is not None
+        return await self._read(file) if is_there else None
+
+    async def _read(self, file: FileAt) -> Found | None:
+        """For what should be there: it is read at once, with the tag of the very bytes that are read."""
+        hashed, size_bytes = hashlib.sha256(), 0
         try:
-            read = await digest(store, file.key)
+            async with self._store(file.place).open(file.key) as opened:
+                async for chunk in opened.chunks:
+                    hashed.update(chunk)
+                    size_bytes += len(chunk)
         except ObjectNotFound:
             return None
-        return Found(read.size_bytes, info.etag, read.sha256)
+        return Found(size_bytes, opened.info.etag, hashed.hexdigest())
 
     def _store(self, place: FilePlace) -> ObjectStore:
         match place:

@@ -11,10 +11,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from s3_syncer import errors
-from shared.events import FileAt, FileStep, FileStepResult
+from shared.events import SET_ASIDE_PREFIX, FileAt, FileStep, FileStepResult
 from shared.messaging.retry import Failure
 
-SET_ASIDE_PREFIX: Final = "set-aside/"
 WAVE_STEPS: Final = 100
 """Most steps that are looked at, written down and then carried out side by side."""
 
