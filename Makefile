@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STACK := $(RUN) -m deploy.local
 COMPILE := $(VENV)/bin/uv pip compile --no-header --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-annotate
+	--no-emit-index-url --no-annotate --overrides requirements-overrides.in
 LOCKS := requirements-bootstrap.lock requirements.lock
 PROJECTS := pyproject.toml $(wildcard services/*/pyproject.toml)
 INSTALLED := $(VENV)/installed.sha256
@@ -24,11 +24,12 @@ help: ## list every target
 setup: ## build .venv from the lock files, if it is not current
 	@if $(RUN) -c '' 2>/dev/null && sha256sum --check --status $(INSTALLED) 2>/dev/null; then exit 0; fi; \
 	$(MAKE) --no-print-directory install
+	@$(RUN) -m deploy.local.face_models >/dev/null || echo "going on without faces: face-embedder and its tests need them" >&2
 
 .PHONY: install bootstrap
 install: bootstrap
 	@echo "installing $(VENV) from requirements.lock"
-	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --require-hashes -r requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --require-hashes --no-deps -r requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation \
 		$(addprefix --editable ./,$(dir $(PROJECTS)))
 	@sha256sum $(LOCKS) $(PROJECTS) > $(INSTALLED)

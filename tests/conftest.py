@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 
 import pytest
 
+from deploy.local.face_models import ensure_lite, models_folder
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
@@ -27,6 +29,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def tracing() -> None:
     """Spans are made in tests as in a service, and exported nowhere."""
     start_tracing("tests", "tests", None)
+
+
+@pytest.fixture(scope="session")
+def face_models() -> Path:
+    """The folder with the face pack lite, which `make setup` has fetched; fetched now where it has not."""
+    return ensure_lite(models_folder()).parent
 
 
 @pytest.fixture(scope="session")
