@@ -14,7 +14,7 @@ PROJECTS := pyproject.toml $(wildcard services/*/pyproject.toml)
 INSTALLED := $(VENV)/installed.sha256
 SOURCES := deploy services shared tests
 
-.PHONY: help setup lock demo test lint types unit bench stack-start stack-stop stack-status stack-logs stack-psql \
+.PHONY: help setup lock demo test lint types unit chaos bench stack-start stack-stop stack-status stack-logs stack-psql \
 	stack-wipe up down logs psql compose-check
 
 help: ## list every target
@@ -76,6 +76,14 @@ types: setup ## check types
 
 unit: setup ## run the tests that need no server
 	$(RUN) -m pytest tests/unit tests/contract
+
+# A system for each seed, so that none pays for what others left.
+chaos: setup ## change files at random while the system works: 20 rounds of 300 products, or FIRST_SEED=, SEEDS=, PRODUCTS=
+	@first=$(or $(FIRST_SEED),1); last=$$((first + $(or $(SEEDS),20) - 1)); \
+	for seed in $$(seq $$first $$last); do \
+		MEDIABUS_CHAOS_FIRST_SEED=$$seed MEDIABUS_CHAOS_SEEDS=1 MEDIABUS_CHAOS_PRODUCTS=$(or $(PRODUCTS),300) \
+			$(RUN) -m pytest tests/faults/test_consistency_chaos.py || exit 1; \
+	done
 
 bench: setup ## measure, and print the figures beside their goals
 	$(RUN) -m tests.bench
