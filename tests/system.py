@@ -26,6 +26,7 @@ MODULES = {
     "image-processor": "image_processor.app",
     "s3-syncer": "s3_syncer.app",
     "reconciler": "reconciler.app",
+    "face-embedder": "face_embedder.app",
 }
 SUPERADMIN_EMAIL = "root@example.test"
 

@@ -11,7 +11,7 @@ from face_embedder.engine.faces import Floats, Pixels, Pose
 
 # A usual head in millimetres from the nose's tip: right, down, away from the camera. Seen from in front it is like the
 # template that faces are aligned to.
-_HEAD = np.array(
+HEAD = np.array(
     [[-32.0, -36.6, 28.0], [32.0, -36.6, 28.0], [0.0, 0.0, 0.0], [-26.5, 37.4, 24.0], [26.5, 37.4, 24.0]],
     dtype=np.float64,
 )
@@ -27,12 +27,14 @@ def sharpness(crop: Pixels) -> float:
 def pose(landmarks: Floats) -> Pose:
     """Fit the usual head to five points under a distant camera; an estimate, exact for that head alone."""
     points = landmarks.astype(np.float64)
-    camera = np.linalg.lstsq(_HEAD - _HEAD.mean(axis=0), points - points.mean(axis=0), rcond=None)[0].T
-    # The first two rows of the head's rotation, each times the scale.
-    right, down = (row / max(float(np.linalg.norm(row)), 1e-9) for row in camera)
+    camera = np.linalg.lstsq(HEAD - HEAD.mean(axis=0), points - points.mean(axis=0), rcond=None)[0].T
+    # The first two rows of the head's rotation, each times the scale; without the roll, yaw and pitch stand apart.
+    roll = math.atan2(camera[1, 0], camera[0, 0])
+    upright = np.array([[math.cos(roll), math.sin(roll)], [-math.sin(roll), math.cos(roll)]]) @ camera
+    right, down = (row / max(float(np.linalg.norm(row)), 1e-9) for row in upright)
     away = np.cross(right, down)
     return Pose(
         yaw=math.degrees(math.atan2(-right[2], away[2])),
         pitch=math.degrees(math.asin(min(1.0, max(-1.0, float(down[2]))))),
-        roll=math.degrees(math.atan2(down[0], right[0])),
+        roll=math.degrees(roll),
     )

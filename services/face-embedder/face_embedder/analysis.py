@@ -1,0 +1,75 @@
+"""What a worker process is asked and what it answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+DIMENSIONS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOrder:
+    """Find the faces of a picture; where `makes_preview`, make a preview of it first and look at that."""
+
+    picture: bytes
+    makes_preview: bool = False
+
+
+class FoundFace(BaseModel):
+    """One face; box and five points in pixels of the upright picture, angles in degrees.
+
+    `embedding` is base64 of 512 float32, little-endian.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    box: tuple[float, float, float, float]
+    landmarks: tuple[float, ...] = Field(min_length=10, max_length=10)
+    score: float
+    size_px: float
+    sharpness: float
+    yaw: float
+    pitch: float
+    roll: float
+    embedding: str
+
+    @field_validator("embedding")
+    @classmethod
+    def _holds_numbers(cls, value: str) -> str:
+        try:
+            numbers = np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4")
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"it is no base64 of float32: {error}") from None
+        if len(numbers) != DIMENSIONS or not np.isfinite(numbers).all():
+            raise ValueError(f"expected {DIMENSIONS} finite numbers")
+        return value
+
+    def vector(self) -> str:
+        """The embedding as PostgreSQL reads it."""
+        numbers = np.frombuffer(base64.b64decode(self.embedding), dtype="<f4")
+        return f"[{','.join(f'{number:.6g}' for number in numbers)}]"
+
+
+class Analysis(BaseModel):
+    """The faces of a picture, best first, and by which models; `preview` is base64 of a JPEG."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pack: str
+    pack_version: str
+    threshold: float
+    faces: tuple[FoundFace, ...]
+    preview: str | None = None
+
+    def preview_bytes(self) -> bytes | None:
+        return base64.b64decode(self.preview) if self.preview is not None else None
+
+    def confidence(self) -> float:
+        """The best score, 0 without a face."""
+        return max((face.score for face in self.faces), default=0.0)

@@ -1,0 +1,171 @@
+"""From one photo to its faces."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from face_embedder import failures
+from face_embedder.analysis import Analysis, FaceOrder
+from face_embedder.bucket import Content, read
+from face_embedder.face_pool import FacePool
+from face_embedder.photos import Photo
+from face_embedder.repositories.events import Events
+from face_embedder.repositories.faces import Faces
+from face_embedder.repositories.photos import Photos, Result
+from face_embedder.repositories.tasks import Outcome, Tasks
+from face_embedder.tasks import last_words
+from shared.db.unit_of_work import Transaction, UnitOfWork
+from shared.events import IndexPhotoV1, PhotoStatus
+from shared.messaging.delivery import Delivery
+from shared.messaging.errors import (
+    AlreadyHandled,
+    InfrastructureUnavailable,
+    MessageError,
+    PermanentError,
+    Postponed,
+    TransientError,
+)
+from shared.messaging.retry import RetryPolicy
+from shared.storage.object_store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+RETRIES: Final = RetryPolicy(attempts=6, first_delay_seconds=1.0, longest_delay_seconds=60.0)
+"""More than elsewhere: a photo may be at work in several processes that die before it is the photo's own fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found on a photo, and in which content."""
+
+    analysis: Analysis
+    preview_etag: str
+    original_etag: str | None = None
+
+
+class Indexing:
+    """Handles orders to index a photo. Doing one twice is harmless: faces are replaced, and counted once."""
+
+    def __init__(
+        self, unit_of_work: UnitOfWork, bucket: ObjectStore, pool: FacePool, *, limit_bytes: int, limit_seconds: float
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._bucket = bucket
+        self._pool = pool
+        self._limit_bytes = limit_bytes
+        self._limit_seconds = limit_seconds
+
+    async def index(self, command: IndexPhotoV1, delivery: Delivery) -> None:
+        """Find the faces of a photo's content, unless a newer one is known.
+
+        What is wrong with the photo is recorded with it, and so is what still fails at the last attempt. Raises what
+        may be tried again.
+        """
+        if await self._unit_of_work.is_handled(delivery):
+            raise AlreadyHandled
+        photo = await self._photo(command)
+        if photo is None:
+            return
+        try:
+            await self._record(photo, await self._looked(photo), delivery)
+        except (AlreadyHandled, InfrastructureUnavailable, Postponed):
+            raise
+        except PermanentError as error:
+            await self._record_failure(photo, error, delivery)
+        except Exception as error:
+            if delivery.attempt < RETRIES.attempts:
+                raise
+            # Or the photo would wait for ever, and its sync with it.
+            log.exception("a photo could not be indexed", extra={"photo_id": str(photo.photo_id)})
+            known = error if isinstance(error, MessageError) else failures.unforeseen(type(error).__name__)
+            await self._record_failure(photo, known, delivery)
+
+    async def _photo(self, command: IndexPhotoV1) -> Photo | None:
+        async with self._unit_of_work.begin() as transaction:
+            photo = await Photos(transaction.connection).get(command.photo_id)
+        is_due = photo is not None and photo.generation == command.generation and not photo.is_settled
+        return photo if is_due else None
+
+    async def _looked(self, photo: Photo) -> Looked:
+        async with self._unit_of_work.begin() as transaction:
+            event = await Events(transaction.connection).get(photo.event_id)
+        if event is None or not event.keeps_faces:
+            raise failures.not_kept()
+        try:
+            async with asyncio.timeout(self._limit_seconds):
+                return await (self._look(photo) if photo.preview_etag is not None else self._make_and_look(photo))
+        except TimeoutError as error:
+            raise TransientError(
+                "photo_deadline", f"Not done within {self._limit_seconds:g} seconds. It is tried again."
+            ) from error
+
+    async def _look(self, photo: Photo) -> Looked:
+        preview = await self._read(photo.s3_key)
+        return Looked(await self._pool.run(FaceOrder(preview.content), is_urgent=False), preview.etag)
+
+    async def _make_and_look(self, photo: Photo) -> Looked:
+        """Make the preview, unless somebody has put one there meanwhile."""
+        assert photo.image_key is not None, "a preview is made of an original"
+        found = await self._bucket.stat(photo.s3_key)
+        if found is not None and (photo.made_sha256 is None or found.sha256 != photo.made_sha256):
+            return await self._look(photo)
+        original = await self._read(photo.image_key)
+        analysis = await self._pool.run(FaceOrder(original.content, makes_preview=True), is_urgent=False)
+        preview = analysis.preview_bytes()
+        assert preview is not None, "the worker was asked for a preview"
+        sha256 = hashlib.sha256(preview).hexdigest()
+        # Before it is stored: what the bucket tells of it may be heard before this is done.
+        async with self._unit_of_work.begin() as transaction:
+            await Photos(transaction.connection).note_made(photo, sha256)
+        stored = await self._bucket.put_bytes(photo.s3_key, preview, sha256=sha256, content_type="image/jpeg")
+        return Looked(analysis, stored.etag, original.etag)
+
+    async def _read(self, key: str) -> Content:
+        return await read(self._bucket, key, self._limit_bytes)
+
+    async def _record(self, photo: Photo, looked: Looked, delivery: Delivery) -> None:
+        faces = len(looked.analysis.faces)
+        result = Result(
+            status=PhotoStatus.INDEXED if faces else PhotoStatus.NO_FACE_DETECTED,
+            faces=faces,
+            confidence=looked.analysis.confidence(),
+            preview_etag=looked.preview_etag,
+            original_etag=looked.original_etag,
+            # The preview that somebody put there is theirs from now on.
+            makes_preview=photo.makes_preview and (photo.preview_etag is not None or looked.original_etag is not None),
+        )
+        outcome = Outcome(processed=1, no_face=int(not faces), previews_made=int(looked.original_etag is not None))
+        async with self._unit_of_work.begin(delivery) as transaction:
+            recorded = await Photos(transaction.connection).record(photo, result)
+            if recorded is None:
+                return
+            await Faces(transaction.connection).replace(recorded, looked.analysis)
+            transaction.publish(recorded.told())
+            await count(transaction, recorded, outcome)
+
+    async def _record_failure(self, photo: Photo, error: MessageError, delivery: Delivery) -> None:
+        log.warning("a photo failed", extra={"photo_id": str(photo.photo_id), "code": error.code})
+        result = Result(PhotoStatus.FAILED, code=error.code, detail=error.detail, makes_preview=photo.makes_preview)
+        async with self._unit_of_work.begin(delivery) as transaction:
+            recorded = await Photos(transaction.connection).record(photo, result)
+            if recorded is None:
+                return
+            # The faces of an older content are not on this one.
+            await Faces(transaction.connection).remove([recorded.photo_id])
+            transaction.publish(recorded.told())
+            await count(transaction, recorded, Outcome(failed=1))
+
+
+async def count(transaction: Transaction, photo: Photo, outcome: Outcome) -> None:
+    """Add a photo that is done to the tasks that wait for it, and tell of those that end with it."""
+    tasks = Tasks(transaction.connection)
+    for task_id in await tasks.settle(photo):
+        task, is_told = await tasks.count(task_id, outcome)
+        if task.is_done:
+            transaction.publish((await tasks.complete(task_id, last_words(task))).told())
+        elif is_told:
+            transaction.publish(task.told())

@@ -1,0 +1,39 @@
+-- name: remove
+DELETE FROM faces WHERE photo_id = ANY ($1::uuid[]);
+
+-- name: add
+INSERT INTO faces (face_id, event_id, photo_id, pack, pack_version, embedding, box, landmarks, score, size_px, sharpness,
+                   yaw, pitch, roll)
+SELECT face.face_id, $1, $2, $3, $4, face.embedding::halfvec(512), face.box, face.landmarks, face.score, face.size_px,
+       face.sharpness, face.yaw, face.pitch, face.roll
+FROM jsonb_to_recordset($5) AS face (
+    face_id uuid, embedding text, box real[], landmarks real[], score real, size_px real, sharpness real, yaw real,
+    pitch real, roll real);
+
+-- At most so many of an event's faces, to choose the way of its search.
+-- name: count_up_to
+SELECT count(*) FROM (SELECT 1 FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3 LIMIT $4) AS some;
+
+-- Every embedding of the event is compared; the index, which may miss some, is kept out by reading them first.
+-- name: exact
+WITH compared AS MATERIALIZED (
+    SELECT photo_id, box, score, 1 - (embedding <=> $4::text::halfvec(512)) AS similarity
+    FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3
+)
+SELECT photo.photo_id, photo.s3_key, best.similarity, best.box, best.score
+FROM (SELECT DISTINCT ON (photo_id) * FROM compared WHERE similarity >= $5 ORDER BY photo_id, similarity DESC) AS best
+JOIN photos AS photo USING (photo_id)
+ORDER BY best.similarity DESC, photo.photo_id
+LIMIT $6;
+
+-- name: look_further
+SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', $1::text, true),
+       set_config('hnsw.max_scan_tuples', $2::text, true);
+
+-- The nearest first, by the index; one photo may come several times.
+-- name: near
+SELECT face.photo_id, photo.s3_key, 1 - (face.embedding <=> $4::text::halfvec(512)) AS similarity, face.box, face.score
+FROM faces AS face JOIN photos AS photo USING (photo_id)
+WHERE face.event_id = $1 AND face.pack = $2 AND face.pack_version = $3
+ORDER BY face.embedding <=> $4::text::halfvec(512)
+LIMIT $5;

@@ -1,0 +1,129 @@
+"""On which photos of an event is the person of a selfie?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from face_embedder.analysis import Analysis, FaceOrder, FoundFace
+from face_embedder.face_pool import FacePool
+from face_embedder.repositories.events import Events, KnownEvent
+from face_embedder.repositories.faces import Faces, Match, Wanted
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import AnswerV1, SearchFacesV1
+from shared.messaging.errors import PermanentError
+from shared.messaging.publisher import Publisher
+from shared.storage.sealed import SealedSelfies
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_EVENT: Final = "unknown_event"
+NOT_SEARCHABLE: Final = "event_not_searchable"
+NO_FACE: Final = "no_face_in_selfie"
+NO_SUCH_FACE: Final = "no_such_face"
+NOT_A_PICTURE: Final = "not_a_picture"
+
+
+class Refused(Exception):
+    """The question has no answer; the text is the problem's code, and perhaps a sentence behind a colon."""
+
+
+class Searching:
+    """Answers searches. The selfie is only ever in memory, here and in the worker that looks at it."""
+
+    def __init__(
+        self,
+        unit_of_work: UnitOfWork,
+        pool: FacePool,
+        selfies: SealedSelfies,
+        publisher: Publisher,
+        *,
+        exact_search_faces: int,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._pool = pool
+        self._selfies = selfies
+        self._publisher = publisher
+        self._exact_search_faces = exact_search_faces
+
+    async def answer(self, question: SearchFacesV1) -> None:
+        """Publish what was found, or why nothing could be looked for, unless nobody waits for it any more."""
+        seconds_left = (question.answer_by - datetime.now(UTC)).total_seconds()
+        try:
+            async with asyncio.timeout(max(seconds_left, 0)):
+                body = await self._body(question)
+        except Refused as refusal:
+            self._publisher.tell(AnswerV1(question_id=question.question_id, problem=str(refusal)))
+        except TimeoutError:
+            log.warning("a search was not answered in time", extra={"question_id": str(question.question_id)})
+        else:
+            self._publisher.tell(AnswerV1(question_id=question.question_id, body=body))
+        finally:
+            await self._selfies.discard(question.question_id)
+
+    async def _body(self, question: SearchFacesV1) -> dict[str, Any]:
+        await self._require_searchable(question)
+        picture = await self._selfies.unseal(question.question_id, question.selfie)
+        try:
+            analysis = await self._pool.run(FaceOrder(picture))
+        except PermanentError as error:
+            raise Refused(f"{NOT_A_PICTURE}: {error.detail}") from error
+        chosen, face = chosen_face(analysis.faces, question.choose)
+        wanted = Wanted(
+            event_id=question.event_id,
+            pack=analysis.pack,
+            pack_version=analysis.pack_version,
+            vector=face.vector(),
+            threshold=analysis.threshold if question.threshold is None else question.threshold,
+            limit=question.limit,
+        )
+        return _body(analysis, chosen, wanted, await self._matches(wanted))
+
+    async def _require_searchable(self, question: SearchFacesV1) -> KnownEvent:
+        async with self._unit_of_work.begin() as transaction:
+            event = await Events(transaction.connection).get(question.event_id)
+        if event is None or event.is_deleted:
+            raise Refused(UNKNOWN_EVENT)
+        if not event.is_searchable or not event.keeps_faces:
+            raise Refused(NOT_SEARCHABLE)
+        return event
+
+    async def _matches(self, wanted: Wanted) -> list[Match]:
+        async with self._unit_of_work.begin() as transaction:
+            faces = Faces(transaction.connection)
+            if await faces.are_more_than(wanted, self._exact_search_faces):
+                return await faces.near(wanted)
+            return await faces.exact(wanted)
+
+
+def chosen_face(faces: Sequence[FoundFace], choose: int | Literal["largest"]) -> tuple[int, FoundFace]:
+    """The wanted face by its place among the faces of a selfie, the largest first. Raises Refused."""
+    if not faces:
+        raise Refused(NO_FACE)
+    by_size = sorted(faces, key=lambda face: -face.size_px)
+    index = 0 if choose == "largest" else choose
+    if not 0 <= index < len(by_size):
+        raise Refused(NO_SUCH_FACE)
+    return index, by_size[index]
+
+
+def _body(analysis: Analysis, chosen: int, wanted: Wanted, matches: Sequence[Match]) -> dict[str, Any]:
+    return {
+        "faces_in_selfie": len(analysis.faces),
+        "chosen": chosen,
+        "pack": analysis.pack,
+        "threshold": wanted.threshold,
+        "matches": [
+            {
+                "photo_id": str(match.photo_id),
+                "s3_key": match.s3_key,
+                "similarity": match.similarity,
+                "box": list(match.box),
+                "confidence": match.score,
+            }
+            for match in matches
+        ],
+    }

@@ -1,0 +1,73 @@
+"""Settings of face-embedder, on top of those that every service has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+
+from face_embedder.engine_settings import EngineSettings
+from shared.settings import ServiceSettings
+from shared.worker_pool import WorkerPoolSettings
+
+MEBIBYTE = 2**20
+
+
+class FaceEmbedderSettings(ServiceSettings):
+    """Which models look, at how many photos at once, and what one photo may cost."""
+
+    face_pack: str = Field(default="lite", description="lite, or buffalo_l where its licence allows it")
+    face_models_folder: Path | None = Field(default=None, description="holds a folder for each pack that we know")
+    face_pack_folder: Path | None = Field(default=None, description="files of the pack that the operator vouches for")
+    face_accept_noncommercial_models: bool = Field(
+        default=False, description="the use is one that the licence of buffalo_l allows"
+    )
+    face_provider: str = Field(default="CPU", description="of ONNX Runtime: CPU, CUDA, ...")
+    face_workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
+    face_threads: int = Field(default=1, ge=1, description="of one worker; more make a single photo faster")
+    face_seconds: float = Field(default=60.0, gt=0, description="wall time of one photo, then it is refused")
+    face_memory_mebibytes: int = Field(default=2048, ge=256, description="per worker, then the photo is refused")
+    face_niceness: int = Field(default=5, ge=0, le=19, description="added to the process's own")
+    pixel_limit_px: int = Field(default=100_000_000, ge=1, description="larger photos are refused")
+    photo_limit_bytes: int = Field(default=64 * MEBIBYTE, ge=1, description="larger files are refused")
+
+    listing_retry_seconds: float = Field(default=300.0, gt=0, description="before a failed listing is tried again")
+    listings_at_once: int = Field(default=4, ge=1)
+    task_hold_seconds: float = Field(default=60.0, gt=1, description="after so long a dead process's listing goes on")
+    tasks_kept_seconds: float = Field(default=30 * 24 * 3600.0, gt=0, description="ended syncs")
+    forget_every_seconds: float = Field(default=30.0, gt=0, description="between looks for faces that have expired")
+
+    exact_search_faces: int = Field(
+        default=20_000, ge=0, description="events with more faces are searched by their index"
+    )
+
+    @property
+    def index_concurrency(self) -> int:
+        """Some photos more than workers, so that they are fetched while others are looked at."""
+        return self.face_workers + 2
+
+    @property
+    def index_seconds(self) -> float:
+        """Of one attempt: waiting for a worker behind the others, looking, fetching and storing."""
+        return self.face_seconds * 4 + 60.0
+
+    def engine(self) -> EngineSettings:
+        return EngineSettings(
+            pack=self.face_pack,
+            models_folder=self.face_models_folder,
+            pack_folder=self.face_pack_folder,
+            accept_noncommercial=self.face_accept_noncommercial_models,
+            provider=self.face_provider,
+            threads=self.face_threads,
+            pixel_limit_px=self.pixel_limit_px,
+        )
+
+    def face_pool(self) -> WorkerPoolSettings:
+        return WorkerPoolSettings(
+            workers=self.face_workers,
+            time_limit_seconds=self.face_seconds,
+            start_limit_seconds=180.0,
+            memory_limit_bytes=self.face_memory_mebibytes * MEBIBYTE,
+            niceness=self.face_niceness,
+        )
