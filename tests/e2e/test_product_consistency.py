@@ -132,3 +132,18 @@ async def test_a_variant_that_was_deleted(shelf: Shelf) -> None:
     await shelf.call("DELETE", f"/variants/{shelf.variant_id}", 204)
     await shelf.checks_as()
     assert await shelf.fix(removeOrphaned=True, recreateMissing=True) == shelf.lists()
+
+
+async def test_an_undone_record_takes_the_variant_with_it_that_was_made_for_it(shelf: Shelf) -> None:
+    before = await shelf.call("GET", "", 200)
+    orphan = f"products/{shelf.product_id}/1 kg/hero-card/by hand.jpg"
+    await shelf.client.put_object(Bucket=BUCKET, Key=orphan, Body=photo_jpeg(50, 48))
+    assert await shelf.fix(recreateMissing=True) == shelf.lists(syncedFiles=[*shelf.keys, orphan])
+    fixed = await shelf.call("GET", "", 200)
+    assert [(one["weight"], one["isActive"]) for one in fixed["variants"]] == [("250g", True), ("1 kg", False)]
+    run = (await shelf.http.get("/admin/reconcile/runs", params={"limit": 1})).json()["runs"][0]
+    answer = await shelf.http.post(f"/admin/reconcile/plans/{run['planId']}/undo")
+    assert answer.status_code in {200, 202}, answer.text
+    await shelf.checks_as(orphanedFiles=[orphan], syncedFiles=shelf.keys)
+    after = await shelf.call("GET", "", 200)
+    assert after | {"updatedAt": before["updatedAt"]} == before
