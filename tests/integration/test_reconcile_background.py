@@ -34,6 +34,7 @@ from reconciler.retention import Retention
 from reconciler.runs import Stage
 from reconciler.settings import ReconcilerSettings
 from reconciler.sweep import Sweep
+from reconciler.watch import Watch
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
@@ -539,6 +540,21 @@ async def test_a_decision_counts_once_and_where_it_fits(reconciler: Reconciler) 
     for stage, decision, then in cases:
         run_id = await kept_run(reconciler, stage, [removal("a")], "done")
         assert [await decide(reconciler, run_id, decision) for _ in range(2)] == [then, then], (stage, decision)
+
+
+async def test_figures_tell_what_waits_and_what_quarantine_holds(reconciler: Reconciler) -> None:
+    kept_seconds = 7 * 24 * 3600
+    for stage in (Stage.AWAITING_APPROVAL, Stage.EXECUTING):
+        await kept_run(reconciler, stage, [], "planned")
+    await kept_run(reconciler, Stage.COMPLETED, [removal("a"), removal("b")], "done")
+    await kept_run(reconciler, Stage.COMPLETED, [removal("c")], "failed")
+    await reconciler.rows("UPDATE runs SET changed_at = changed_at - interval '1 hour' RETURNING 1")
+    await reconciler.rows("UPDATE plan_items SET ended_at = ended_at - interval '7 days 1 minute' RETURNING 1")
+    await Watch(reconciler.work, kept_seconds).look()
+    names = ("plans_waiting", "plan_waiting_oldest_seconds", "reconcile_run_oldest_seconds")
+    kept = ("quarantine_files", "quarantine_bytes", "quarantine_overdue_seconds", "alerts_given_up")
+    values = [REGISTRY.get_sample_value(f"mediabus_{name}") or 0.0 for name in (*names, *kept)]
+    assert [round(value, -1 if value > 10 else 0) for value in values] == [1, 3600, 3600, 2, 2, 60, 0]
 
 
 async def test_unfinished_files_go_unless_somebody_is_at_them(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from reconciler.runner import Runner
 from reconciler.scrub import Scrub
 from reconciler.settings import ReconcilerSettings
 from reconciler.sweep import Sweep
+from reconciler.watch import Watch
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
@@ -67,6 +68,7 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     if settings.scrub_enabled:
         service.background(Scrub(service.unit_of_work, stores, alerts, settings).run, "scrub of stored bytes")
     service.background(alerts.run, "alerts")
+    service.background(Watch(service.unit_of_work, settings.quarantine_kept_seconds).run, "figures of repairs")
 
 
 def main() -> None:

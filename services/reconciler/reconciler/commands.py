@@ -7,6 +7,7 @@ import logging
 from reconciler import errors
 from reconciler.repositories.runs import Runs
 from reconciler.runs import Stage, decided
+from reconciler.watch import count
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import DecideOnPlanV1, StartReconcileRunV1
 from shared.messaging.delivery import Delivery
@@ -54,3 +55,4 @@ class Commands:
             )
             transaction.publish(moved.told())
             await runs.wake()
+        count(moved)

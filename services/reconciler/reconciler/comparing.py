@@ -14,6 +14,7 @@ from reconciler.repositories.read_models import ReadModels
 from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
 from reconciler.runs import Run, Stage
+from reconciler.watch import count
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import RunCounts
 
@@ -37,17 +38,18 @@ class Comparing:
         try:
             await self._looking.wait_until_fresh(run.scope)
             async with self._unit_of_work.begin() as transaction:
-                await self._plan(transaction, run)
+                moved = await self._plan(transaction, run)
         except NotComparable as error:
             async with self._unit_of_work.begin() as transaction:
-                failed = await Runs(transaction.connection).move(run.run_id, Stage.FAILED, error=str(error))
-                await self._alerts.tell(transaction, failed)
+                moved = await Runs(transaction.connection).move(run.run_id, Stage.FAILED, error=str(error))
+                await self._alerts.tell(transaction, moved)
+        count(moved)
 
-    async def _plan(self, transaction: Transaction, run: Run) -> None:
+    async def _plan(self, transaction: Transaction, run: Run) -> Run | None:
         runs, records = Runs(transaction.connection), ReadModels(transaction.connection)
         locked = await runs.lock(run.run_id)
         if locked is None or locked.stage is not Stage.COMPARING:
-            return
+            return None
         scope = run.scope
         report = await empty_report(records, scope)
         if report is None:
@@ -71,6 +73,7 @@ class Comparing:
         else:
             moved = await runs.move(run.run_id, Stage.EXECUTING, counts=counts, wants_work=True)
         await self._alerts.tell(transaction, moved)
+        return moved
 
     def _reason_to_wait(self, run: Run, counts: RunCounts, files_in_scope: int) -> str | None:
         return WAITS_TO_BE_READ if not run.approves else self._guard.objection(counts, files_in_scope)

@@ -24,6 +24,7 @@ from reconciler.repositories.read_models import ReadModels
 from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
 from reconciler.runs import Run, Stage
+from reconciler.watch import count
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     FileStep,
@@ -89,7 +90,8 @@ class Executing:
                 if step == REMOVALS_STEP:
                     break
                 step += 1
-            await self._end(transaction, run, Stage.COMPLETED)
+            ended = await self._end(transaction, run, Stage.COMPLETED)
+        count(ended)
 
     async def _send(self, transaction: Transaction, run: Run, items: Sequence[PlanItem]) -> None:
         runs, records = Runs(transaction.connection), ReadModels(transaction.connection)
@@ -149,7 +151,7 @@ class Executing:
                     )
                 )
 
-    async def _end(self, transaction: Transaction, run: Run, stage: Stage) -> None:
+    async def _end(self, transaction: Transaction, run: Run, stage: Stage) -> Run:
         runs, records = Runs(transaction.connection), ReadModels(transaction.connection)
         counts = run.counts.model_copy(update=await runs.outcome_counts(run.run_id))
         is_undo = stage is Stage.UNDONE
@@ -168,6 +170,7 @@ class Executing:
         await self._alerts.tell(transaction, ended)
         # Whoever waited for this run to end may begin.
         await runs.wake()
+        return ended
 
     # --- undoing --------------------------------------------------------------------------------------------------
 
@@ -187,7 +190,8 @@ class Executing:
                 if open_items:
                     return
                 break
-            await self._end(transaction, run, Stage.UNDONE)
+            ended = await self._end(transaction, run, Stage.UNDONE)
+        count(ended)
 
     async def _send_back(self, transaction: Transaction, run: Run, items: Sequence[PlanItem]) -> None:
         # Ids of this attempt alone: the one before was answered under its own, and would be answered so again.
