@@ -204,7 +204,8 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         product_handlers.register(registered, products.changes, repairs)  # type: ignore[arg-type]
         direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
         bucket_handlers.register(registered, stores.bucket, direct_uploads, repairs)  # type: ignore[arg-type]
-        photo_desk = PhotoDesk.of(unit_of_work, feed, settings)
+        answers = Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")
+        photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers)
         face_handlers.register(registered, photo_desk.syncs, pool)  # type: ignore[arg-type]
         app = create_app(
             sign_in,
@@ -230,7 +231,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             rerendering=rerendering,
             products=products,
             reconciling=Reconciling(
-                Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests"),
+                answers,
                 unit_of_work,
                 hub,
                 longest_wait_seconds=settings.reconcile_wait_seconds,

@@ -47,7 +47,7 @@ class SealedSelfies:
         self._store = store
         self._cipher = AESGCM(key)
 
-    async def seal(self, question_id: UUID, picture: bytes) -> SealedSelfie:
+    async def seal(self, question_id: UUID, picture: bytes | bytearray) -> SealedSelfie:
         """Raises StoreUnavailable and StoreRefused; what may have been stored then is swept."""
         sealed = await asyncio.to_thread(self._encrypt, question_id, picture)
         sha256 = hashlib.sha256(sealed).hexdigest()
@@ -100,7 +100,7 @@ class SealedSelfies:
                 sealed += chunk
         return bytes(sealed)
 
-    def _encrypt(self, question_id: UUID, picture: bytes) -> bytes:
+    def _encrypt(self, question_id: UUID, picture: bytes | bytearray) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, picture, _PURPOSE + question_id.bytes)
 

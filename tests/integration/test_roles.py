@@ -40,6 +40,8 @@ PLACES = {
         "run_id",
         "event_uuid",
         "task_id",
+        "search_id",
+        "report_id",
     )
 } | {
     "variant": "large",

@@ -51,11 +51,14 @@ class Answers:
         self._waiting: dict[UUID, asyncio.Future[AnswerV1]] = {}
         self._hearing = False
 
-    async def ask(self, question: Question, within_seconds: float) -> AnswerV1 | None:
-        """The answer; None at the deadline. Raises InfrastructureUnavailable when nothing can be asked now."""
+    async def ask(self, question: Question, within_seconds: float, question_id: UUID | None = None) -> AnswerV1 | None:
+        """The answer; None at the deadline. Raises InfrastructureUnavailable when nothing can be asked now.
+
+        `question_id` is given by who needs to know it before; it is asked with once.
+        """
         if not self._hearing:
             raise InfrastructureUnavailable("kafka", "answers can't be heard yet")
-        question_id = new_id()
+        question_id = question_id or new_id()
         answered: asyncio.Future[AnswerV1] = asyncio.get_running_loop().create_future()
         self._waiting[question_id] = answered
         try:

@@ -7,7 +7,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from multipart import (
     MultipartError,
@@ -20,7 +20,6 @@ from multipart import (
 from ingest_api.part_names import HEADER_CHARSET, extended_filename, header_text
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from shared.picture_types import SNIFF_BYTES, PictureType, sniff
-from shared.storage.staging import StagingWriter
 
 FILE_FIELD: Final = "file"
 MOST_PARTS: Final = 32
@@ -31,6 +30,13 @@ ENVELOPE_BYTES: Final = MOST_PARTS * (MOST_HEADER_BYTES + MOST_TEXT_BYTES)
 
 FILENAME_MAX_CHARACTERS: Final = 200
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
+
+
+class FileSink(Protocol):
+    """Takes the bytes of a file as they come."""
+
+    async def write(self, chunk: bytes) -> None: ...
+
 
 NextChunk = Callable[[], Awaitable[bytes]]
 
@@ -60,7 +66,7 @@ def boundary_of(content_type: str | None) -> str:
     return boundary
 
 
-async def read_form(next_chunk: NextChunk, boundary: str, writer: StagingWriter) -> ReceivedForm:
+async def read_form(next_chunk: NextChunk, boundary: str, writer: FileSink) -> ReceivedForm:
     """Read a body to its end and write its file, as it comes, to `writer`.
 
     Raises Problem 400 for what is no form, 413 for text fields too long or too many, 415 for bytes that no accepted
@@ -144,7 +150,7 @@ class FormParts(ABC):
 class _OneFile(FormParts):
     """Recognises the one file by its first bytes and writes it."""
 
-    def __init__(self, writer: StagingWriter) -> None:
+    def __init__(self, writer: FileSink) -> None:
         super().__init__()
         self._writer = writer
         self._head = b""

@@ -5,21 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from ingest_api.answers import Answers
+from ingest_api.face_search import FaceSearch
 from ingest_api.face_syncs import FaceSyncs
 from ingest_api.photo_events import PhotoEvents
+from ingest_api.photo_urls import PhotoUrls
+from ingest_api.selfie_form import Selfies
 from ingest_api.settings import IngestSettings
 from shared.db.unit_of_work import UnitOfWork
 from shared.settings_feed import SettingsFeed
+from shared.storage.sealed import SealedSelfies
+from shared.storage.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoDesk:
     events: PhotoEvents
     syncs: FaceSyncs
+    selfies: Selfies
+    search: FaceSearch
 
     @classmethod
-    def of(cls, unit_of_work: UnitOfWork, feed: SettingsFeed, settings: IngestSettings) -> Self:
+    def of(
+        cls,
+        unit_of_work: UnitOfWork,
+        feed: SettingsFeed,
+        settings: IngestSettings,
+        stores: Stores,
+        answers: Answers,
+    ) -> Self:
+        urls = PhotoUrls(stores.bucket, settings.photo_url_seconds)
+        # Where uploads are staged: face-embedder reads there too.
+        staged_in = stores.bucket if settings.staging_store == "bucket" and stores.bucket else stores.disk
+        key = settings.selfie_key_bytes
+        sealed_selfies = None if key is None else SealedSelfies(staged_in, key)
         return cls(
             PhotoEvents(unit_of_work),
             FaceSyncs(unit_of_work, feed, silence_seconds=settings.face_sync_silence_seconds),
+            Selfies(settings, feed),
+            FaceSearch(unit_of_work.database, answers, sealed_selfies, urls, settings),
         )

@@ -35,9 +35,13 @@ class PhotoEvent:
     updated_at: datetime
 
     @property
+    def folder(self) -> str:
+        """Where in the bucket its files lie."""
+        return f"events/{self.number}/"
+
+    @property
     def previews_prefix(self) -> str:
-        """Where in the bucket its previews lie."""
-        return f"events/{self.number}/previews/"
+        return f"{self.folder}previews/"
 
     def is_searchable(self, now: datetime) -> bool:
         is_over = self.expires_at is not None and self.expires_at <= now

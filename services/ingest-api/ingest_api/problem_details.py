@@ -63,6 +63,10 @@ CODES: Mapping[str, str] = MappingProxyType(
         "storage_failed": "The files could not be stored or removed",
         # repairs
         "approval_needed": "A person has to approve this first",
+        # faces
+        "search_off": "Faces can't be looked for at this event",
+        "consent_needed": "The person who is looked for has to agree first",
+        "no_face": "There is no face on the picture",
         # this side
         "service_unavailable": "Something this service needs is away",
         "internal_error": "Something went wrong on our side",

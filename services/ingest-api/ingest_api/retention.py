@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
+from ingest_api.repositories.face_searches import FaceSearchRepository
 from ingest_api.repositories.face_syncs import FaceSyncRepository
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.notices import NoticeRepository
@@ -45,6 +46,7 @@ class Retention:
         await self._remove_bulk_jobs()
         await self._remove_sync_jobs()
         await self._remove_face_syncs()
+        await self._remove_face_searches()
         async with self._database.connection() as connection:
             await JobRepository(connection).remove_old_idempotency_keys(self._settings.idempotency_keys_kept_seconds)
             await NoticeRepository(connection).prune(self._settings.notices_kept_seconds)
@@ -73,6 +75,15 @@ class Retention:
                 removed = await FaceSyncRepository(connection).remove_finished(
                     self._settings.face_syncs_kept_seconds, BATCH_ROWS
                 )
+
+    async def _remove_face_searches(self) -> None:
+        settings = self._settings
+        removed = BATCH_ROWS
+        while removed == BATCH_ROWS:
+            async with self._database.connection() as connection:
+                searches = FaceSearchRepository(connection)
+                await searches.remove_results(settings.face_search_results_kept_seconds)
+                removed = await searches.remove_records(settings.face_searches_kept_seconds, BATCH_ROWS)
 
     async def _remove_bulk_jobs(self) -> None:
         removed = BATCH_ROWS

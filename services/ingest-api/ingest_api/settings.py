@@ -106,6 +106,19 @@ class IngestSettings(ServiceSettings):
         gt=0,
         description="a sync of photos of which nothing is heard for so long has failed; longer than any of its pauses",
     )
+    selfie_limit_bytes: int = Field(default=10 * MEBIBYTE, gt=0, description="of the picture that is searched with")
+    selfies_in_flight: int = Field(default=8, ge=1, description="selfies in memory at once")
+    selfies_waiting: int = Field(default=100, ge=0, description="searches that wait for their turn; beyond: 429")
+    face_search_seconds: float = Field(default=10.0, gt=0, description="for the answer to a search; beyond: 503")
+    face_search_results_kept_seconds: float = Field(
+        default=HOUR_SECONDS, gt=0, description="for so long the pages of a search can be read"
+    )
+    face_searches_kept_seconds: float = Field(
+        default=365 * DAY_SECONDS, gt=0, description="the record of who searched where and when"
+    )
+    photo_url_seconds: int = Field(
+        default=int(HOUR_SECONDS), ge=60, le=7 * 24 * 3600, description="how long addresses of event photos are valid"
+    )
     face_syncs_kept_seconds: float = Field(default=30 * DAY_SECONDS, gt=0, description="after their end")
 
     # media bytes

@@ -115,6 +115,26 @@ class ConsentDecisionList(msgspec.Struct):
     next_cursor: str | None
 
 
+class SearchRecordAnswer(msgspec.Struct):
+    """`gallery_id` in place of `asked_by`: a guest with that link. `consent_version`: of the text that was agreed to.
+
+    `outcome` is answered, the code with which it was refused, or asked where no end was recorded.
+    """
+
+    id: UUID
+    asked_by: UUID | None
+    gallery_id: UUID | None
+    asked_at: datetime
+    consent_version: int | None
+    outcome: str
+    matches: int | None
+
+
+class SearchRecordList(msgspec.Struct):
+    searches: list[SearchRecordAnswer]
+    next_cursor: str | None
+
+
 class PhotoEventController(Controller):
     """Events whose photos are found by face. Admins see and change all, photographers those that they made."""
 
@@ -194,6 +214,26 @@ class PhotoEventController(Controller):
         page = [ConsentDecisionAnswer(**asdict(decision)) for decision in found[:limit]]
         next_cursor = encode_cursor(str(page[-1].event_version)) if len(found) > limit else None
         return ConsentDecisionList(page, next_cursor)
+
+    @get("/{event_uuid:uuid}/searches", summary="Read who searched for faces")
+    async def searches(
+        self,
+        request: SignedInRequest,
+        event_uuid: FromPath[UUID],
+        photo_desk: NamedDependency[PhotoDesk],
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: FromQuery[str | None] = None,
+    ) -> SearchRecordList:
+        """Newest first; refused searches too. What was searched with is recorded nowhere."""
+        event = await photo_desk.events.read(event_uuid, request.user)
+        found = await photo_desk.search.records(event.id, id_of(cursor), limit + 1)
+        page = [
+            SearchRecordAnswer(
+                one.id, one.asked_by, one.gallery_id, one.asked_at, one.consent_version, one.outcome, one.matches
+            )
+            for one in found[:limit]
+        ]
+        return SearchRecordList(page, encode_cursor(str(page[-1].id)) if len(found) > limit else None)
 
 
 def _answer(event: PhotoEvent, status: int = 200) -> Response[PhotoEventAnswer]:

@@ -9,3 +9,8 @@ SET version = excluded.version, s3_key = excluded.s3_key, image_key = excluded.i
     changed_at = excluded.changed_at,
     hidden_at = CASE WHEN excluded.status = 'removed' THEN NULL ELSE event_photos.hidden_at END
 WHERE event_photos.version < excluded.version;
+
+-- Photos of which nothing was heard yet have no row: only those that are known to be gone are.
+-- name: shown
+SELECT id, s3_key, image_key, status <> 'removed' AND hidden_at IS NULL AS is_shown
+FROM event_photos WHERE event_id = $1 AND id = ANY($2::uuid[]);

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import EventPhotoChangedV1
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "event_photos.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoKeys:
+    """Where a photo lies: its preview, and its original if there is one. Nobody is shown one that was removed."""
+
+    s3_key: str
+    image_key: str | None
+    is_shown: bool
 
 
 class EventPhotoRepository:
@@ -34,3 +46,8 @@ class EventPhotoRepository:
             event.detail,
             event.changed_at,
         )
+
+    async def keys(self, event_id: UUID, photo_ids: Sequence[UUID]) -> dict[UUID, PhotoKeys]:
+        """Of those of the photos that are known."""
+        rows = await self._connection.fetch(QUERIES["shown"], event_id, list(photo_ids))
+        return {row["id"]: PhotoKeys(row["s3_key"], row["image_key"], row["is_shown"]) for row in rows}
