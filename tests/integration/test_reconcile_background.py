@@ -23,12 +23,16 @@ from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
 from reconciler.alerts import Alerts, channels_of
 from reconciler.commands import QUARANTINE_IS_OVER, Commands
+from reconciler.comparing import Comparing
 from reconciler.comparison import FileClass
+from reconciler.freshness import Freshness
 from reconciler.leftovers import discard
+from reconciler.looking import Looking
 from reconciler.nightly import NightlyClock, NightlyRun
-from reconciler.planning import Action, PlanItem
+from reconciler.planning import Action, Guard, PlanItem
 from reconciler.quarantine import QuarantineExpiry
 from reconciler.repositories.known_objects import KnownObjects
+from reconciler.repositories.read_models import ReadModels
 from reconciler.repositories.runs import Runs
 from reconciler.retention import Retention
 from reconciler.runs import Stage
@@ -45,6 +49,7 @@ from shared.events import (
     FilePlace,
     FileStepResult,
     FileTaskEndedV1,
+    ProductChangedV1,
     ReconcileRunChangedV1,
     ReconcileScope,
     RunCounts,
@@ -55,10 +60,13 @@ from shared.events import (
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
+from shared.messaging.topics import Topic
 from shared.storage.errors import StoreUnavailable
 from shared.storage.local_disk import LocalDiskStore
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
+from shared.storage.staging import LocalStaging
+from shared.storage.stores import Stores
 from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
 
@@ -246,6 +254,71 @@ async def test_one_process_sweeps_at_a_time(swept: Swept) -> None:
     turns = await asyncio.gather(*(swept.sweep(sweep_every_seconds=3600).turn() for _ in range(3)))
     assert sorted(turns) == [False, False, True]
     assert await swept.told() == [("created", "a.png")]
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+class Heard(Freshness):
+    """Everything that was told is known."""
+
+    async def wait(self, topics: Sequence[Topic], within_seconds: float) -> None:
+        return None
+
+
+async def compared(swept: Swept, product_id: UUID) -> tuple[str, str | None, list[str]]:
+    """Stage, error and planned keys of a run over the product that wants everything repaired."""
+    reconciler = swept.reconciler
+    settings = reconciler.settings(object_grace_seconds=0)
+    command = StartReconcileRunV1(
+        run_id=new_id(),
+        scope=ReconcileScope(kind="product", product_id=product_id),
+        remove_orphaned=True,
+        recreate_missing=False,
+        approves=True,
+        requested_by=new_id(),
+        requested_at=datetime.now(UTC),
+    )
+    async with LocalDiskStore(reconciler.folder) as disk:
+        stores = Stores(disk, swept.store, LocalStaging(disk))
+        looking = Looking(stores, Heard("unused", "reconciler"), settings)
+        comparing = Comparing(reconciler.work, looking, Guard(20, 0.1, 1000), Alerts(reconciler.work, []))
+        async with reconciler.work.begin() as transaction:
+            await Runs(transaction.connection).add(command)
+        async with reconciler.work.begin() as transaction:
+            run = await Runs(transaction.connection).claim(60)
+        assert run is not None
+        await comparing.compare(run)
+    (row,) = await reconciler.rows("SELECT stage, error FROM runs WHERE run_id = $1", command.run_id)
+    sql = "SELECT object_key FROM plan_items WHERE plan_id = $1 ORDER BY object_key"
+    return row["stage"], row["error"], [item["object_key"] for item in await reconciler.rows(sql, command.run_id)]
+
+
+async def test_nothing_follows_from_a_listing_that_breaks_off_half_way(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product_id = UUID(swept.prefix.split("/")[1])
+    product = ProductChangedV1(
+        product_id=product_id, version=1, name="Coffee", is_deleted=False, variants=(), changed_at=datetime.now(UTC)
+    )
+    async with swept.reconciler.work.begin() as transaction:
+        await ReadModels(transaction.connection).know_product(product)
+    keys = [await swept.put(f"{number}.txt") for number in range(3)]
+    whole = swept.store.list
+
+    async def broken(prefix: str = "", *, start_after: str = "") -> AsyncIterator[Any]:
+        async for info in whole(prefix, start_after=start_after):
+            yield info
+            if info.key == keys[1]:
+                raise StoreUnavailable("s3", "cut off")
+
+    monkeypatch.setattr(swept.store, "list", broken)
+    stage, error, planned = await compared(swept, product_id)
+    assert (stage, planned) == ("failed", [])
+    assert "nothing follows from it" in str(error)
+    assert "cut off" in str(error)
+    monkeypatch.undo()
+    assert await compared(swept, product_id) == ("executing", None, keys)
 
 
 # --- the night --------------------------------------------------------------------------------------------------------
