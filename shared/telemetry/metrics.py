@@ -123,6 +123,36 @@ direct_uploads_total = Counter(
     ["outcome"],
 )
 
+# --- repairs ----------------------------------------------------------------------------------------------------------
+
+reconcile_runs_ended_total = Counter(
+    "mediabus_reconcile_runs_ended",
+    "Comparisons and repairs that ended, by how. failed above zero: a listing broke off, or others' facts stay away; "
+    "the run's error says which.",
+    ["scope", "status"],
+)
+reconcile_run_oldest_seconds = Gauge(
+    "mediabus_reconcile_run_oldest_seconds",
+    "For how long the oldest run that is queued or under way has not changed. Rising without end: s3-syncer or the "
+    "bucket is away, or the run fails over and over; the log of reconciler says why.",
+)
+plans_waiting = Gauge("mediabus_plans_waiting", "Plans of repairs that wait for a person to approve or discard them.")
+plan_waiting_oldest_seconds = Gauge(
+    "mediabus_plan_waiting_oldest_seconds", "For how long the oldest of them has been waiting; 0 without one."
+)
+quarantine_files = Gauge("mediabus_quarantine_files", "Removed or replaced files that undo can still bring back.")
+quarantine_bytes = Gauge(
+    "mediabus_quarantine_bytes", "Their size. Rising: repairs remove much; read the newest plans and what they found."
+)
+quarantine_overdue_seconds = Gauge(
+    "mediabus_quarantine_overdue_seconds",
+    "For how long the oldest of them should have been gone; 0 without one. Rising: the bucket does not let them go.",
+)
+alerts_given_up = Gauge(
+    "mediabus_alerts_given_up",
+    "Alerts of the last day that got through on no attempt. Above zero: the webhook or the mail server refuses them.",
+)
+
 # --- outbox ----------------------------------------------------------------------------------------------------------
 
 outbox_published_total = Counter("mediabus_outbox_published", "Outbox rows published.", ["topic"])
@@ -147,3 +177,15 @@ event_loop_delay_seconds = Gauge(
 background_restarts_total = Counter(
     "mediabus_background_restarts", "Background tasks that failed and were started again; the log says why.", ["task"]
 )
+
+# What first appears with its first event shows no increase then: what alerts watch is there from the start.
+for _place in ("bucket", "disk"):
+    for _outcome in ("healed", "lost"):
+        rotten_files_total.labels(_place, _outcome)
+for _happened in ("created", "removed"):
+    bucket_events_missed_total.labels(_happened)
+for _outcome in ("stored", "repeated", "ignored", "invalid"):
+    bucket_notifications_total.labels(_outcome)
+for _outcome in ("announced", "received", "refused"):
+    direct_uploads_total.labels(_outcome)
+bucket_objects_unknown_total.labels("uploads/")
