@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth, S3SigV4QueryAuth
+from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from botocore.handlers import add_expect_header
 
+from shared.storage.s3_signing import Signer
 from shared.storage.settings import S3Settings
 
 if TYPE_CHECKING:
@@ -97,10 +99,18 @@ def presigned_url(
     """`url` with a signature that lets anyone send it, by this method and with exactly these headers."""
     if not 1 <= expires_in_seconds <= PRESIGNED_MAX_SECONDS:
         raise ValueError(f"expires_in_seconds is {expires_in_seconds}, expected 1 to {PRESIGNED_MAX_SECONDS}")
-    credentials = Credentials(settings.access_key.get_secret_value(), settings.secret_key.get_secret_value())
-    request = AWSRequest(method, url, headers=headers)
-    S3SigV4QueryAuth(credentials, "s3", settings.region, expires=expires_in_seconds).add_auth(request)
-    return str(request.url)
+    signer = _signer(settings.access_key.get_secret_value(), settings.secret_key.get_secret_value(), settings.region)
+    parts = urlsplit(url)
+    # Clients leave the port out of the Host header where it is that of the scheme.
+    host = parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
+    query = signer.signed_query(method, host, parts.path, headers, expires_in_seconds, datetime.now(UTC))
+    return f"{url}?{query}"
+
+
+@lru_cache(maxsize=8)
+def _signer(access_key: str, secret_key: str, region: str) -> Signer:
+    """Lists have hundreds of addresses, and a signer derives its key once a day."""
+    return Signer(access_key, secret_key, region)
 
 
 def timestamp(value: str) -> datetime:

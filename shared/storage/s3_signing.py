@@ -39,12 +39,40 @@ class Signer:
         lines = "".join(f"{name}:{' '.join(sent[name].split())}\n" for name in names)
         request = f"{method}\n{path}\n{query}\n{lines}\n{listed}\n{sha256}"
         scope = f"{day}/{self._region}/s3/{_TERMINATOR}"
-        text = f"{_ALGORITHM}\n{time}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._key_of(day), text.encode(), "sha256").hex()
+        signature = self._signature(time, scope, request)
         sent["authorization"] = (
             f"{_ALGORITHM} Credential={self._access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
         )
         return sent
+
+    def signed_query(
+        self, method: str, host: str, path: str, headers: Mapping[str, str], expires_in_seconds: int, at: datetime
+    ) -> str:
+        """The query with which anyone may send such a request until it expires: exactly these headers, and any body.
+
+        Parameters are as those of `signed`.
+        """
+        time = at.strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{time[:8]}/{self._region}/s3/{_TERMINATOR}"
+        sent = {**headers, "host": host}
+        names = sorted(sent)
+        listed = ";".join(names)
+        query = encoded_query(
+            {
+                "X-Amz-Algorithm": _ALGORITHM,
+                "X-Amz-Credential": f"{self._access_key}/{scope}",
+                "X-Amz-Date": time,
+                "X-Amz-Expires": str(expires_in_seconds),
+                "X-Amz-SignedHeaders": listed,
+            }
+        )
+        lines = "".join(f"{name}:{' '.join(sent[name].split())}\n" for name in names)
+        request = f"{method}\n{path}\n{query}\n{lines}\n{listed}\nUNSIGNED-PAYLOAD"
+        return f"{query}&X-Amz-Signature={self._signature(time, scope, request)}"
+
+    def _signature(self, time: str, scope: str, request: str) -> str:
+        text = f"{_ALGORITHM}\n{time}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        return hmac.digest(self._key_of(time[:8]), text.encode(), "sha256").hex()
 
     def _key_of(self, day: str) -> bytes:
         if day != self._day:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -27,6 +28,26 @@ def test_presigned_addresses_demand_what_they_sign() -> None:
     assert query["X-Amz-Expires"] == ["604800"]
     assert query["X-Amz-Credential"][0].startswith("an-access-key/")
     assert len(query["X-Amz-Signature"][0]) == 64
+
+
+def test_the_port_of_the_scheme_is_not_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Browsers send none, and the store checks the Host that it got."""
+    at = datetime(2026, 3, 4, tzinfo=UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return at
+
+    monkeypatch.setattr("shared.storage.s3_client.datetime", Clock)
+
+    def signature(address: str) -> str:
+        url = presigned_url(SETTINGS, "GET", f"{address}/b/k", {}, expires_in_seconds=60)
+        return parse_qs(urlsplit(url).query)["X-Amz-Signature"][0]
+
+    assert signature("https://s3.example:443") == signature("https://s3.example")
+    assert signature("http://s3.example:80") == signature("http://s3.example")
+    assert signature("http://s3.example:443") != signature("http://s3.example")
 
 
 @pytest.mark.parametrize("expires_in_seconds", [0, -1, 604_801])

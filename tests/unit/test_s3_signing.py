@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -29,6 +30,17 @@ def test_signs_as_the_aws_client_does(path: str, parameters: dict[str, str], hea
     ours = SIGNER.signed("PUT", "s3.example.test:9000", path, headers, sha256, at, encoded_query(parameters))
     assert ours["x-amz-content-sha256"] == request.headers["X-Amz-Content-SHA256"] == sha256
     assert ours["authorization"] == request.headers["Authorization"]
+
+
+@pytest.mark.parametrize("url", ["https://s3.example.test:9000/b/%C3%A4%20b/%2B~_.-", "http://s3/b/a//b.jpg"])
+@pytest.mark.parametrize("headers", [{}, {"content-type": "image/webp; a=b  c", "content-length": "3"}])
+def test_addresses_are_those_of_the_aws_client(url: str, headers: dict[str, str]) -> None:
+    request = AWSRequest("PUT", url, headers=headers)
+    S3SigV4QueryAuth(Credentials("an-access-key", "a/secret+key"), "s3", "eu-central-1", expires=77).add_auth(request)
+    at = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    parts = urlsplit(url)
+    ours = SIGNER.signed_query("PUT", parts.netloc, parts.path, headers, 77, at)
+    assert dict(parse_qsl(ours)) == dict(parse_qsl(urlsplit(str(request.url)).query))
 
 
 def test_the_key_of_a_day_ends_with_it() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 
 from ingest_api.intake import Intake, UploadCall
 from ingest_api.multipart_upload import (
@@ -183,7 +183,7 @@ class SearchOperation(Operation):
     """The operation with its form."""
 
     def __post_init__(self) -> None:
-        event = Schema(type=OpenAPIType.STRING, format="uuid", description="The event to search.")
+        event = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, description="The event to search.")
         form = _schema({**_FIELDS, "event_uuid": event}, "event_uuid")
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
 
