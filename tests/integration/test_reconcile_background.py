@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import pytest
@@ -25,6 +25,7 @@ from reconciler.alerts import Alerts, channels_of
 from reconciler.commands import QUARANTINE_IS_OVER, Commands
 from reconciler.comparing import Comparing
 from reconciler.comparison import FileClass
+from reconciler.executing import Executing
 from reconciler.freshness import Freshness
 from reconciler.leftovers import discard
 from reconciler.looking import Looking
@@ -50,6 +51,8 @@ from shared.events import (
     FileStepResult,
     FileTaskEndedV1,
     ProductChangedV1,
+    ProductImageChangedV1,
+    ProductImageType,
     ReconcileRunChangedV1,
     ReconcileScope,
     RunCounts,
@@ -628,6 +631,56 @@ async def test_figures_tell_what_waits_and_what_quarantine_holds(reconciler: Rec
     kept = ("quarantine_files", "quarantine_bytes", "quarantine_overdue_seconds", "alerts_given_up")
     values = [REGISTRY.get_sample_value(f"mediabus_{name}") or 0.0 for name in (*names, *kept)]
     assert [round(value, -1 if value > 10 else 0) for value in values] == [1, 3600, 3600, 2, 2, 60, 0]
+
+
+async def test_what_did_not_come_back_though_a_record_names_it_can_be_undone(
+    reconciler: Reconciler,
+) -> None:
+    item = removal("named")
+    run_id = await kept_run(reconciler, Stage.EXECUTING, [item], "done")
+    named = ProductImageChangedV1(
+        product_id=new_id(),
+        image_id=new_id(),
+        version=1,
+        variant_id=new_id(),
+        weight="250g",
+        image_type=ProductImageType.HERO_CARD,
+        object_key=item.key,
+        mime_type="image/png",
+        size_bytes=1,
+        sha256=None,
+        on_disk=False,
+        is_settled=True,
+        is_removed=False,
+        changed_at=datetime.now(UTC),
+    )
+    async with reconciler.work.begin() as transaction:
+        await ReadModels(transaction.connection).know_image(named)
+        await Runs(transaction.connection).send([(item.item_id, item.item_id)], "sent")
+    unused = cast(Any, None)
+    executing = Executing(reconciler.work, unused, unused, unused, in_flight=1, temporary_kept_seconds=1)
+
+    async def ended(task_id: UUID, result: FileStepResult) -> tuple[str, str | None]:
+        event = FileTaskEndedV1(
+            task_id=task_id,
+            scope="products",
+            succeeded=result.status == "done",
+            results=(result,) * 2,
+            ended_at=datetime.now(UTC),
+        )
+        await executing.task_ended(event, delivery_of(event))
+        (row,) = await reconciler.rows("SELECT status, code FROM plan_items WHERE plan_id = $1", run_id)
+        return row["status"], row["code"]
+
+    assert await ended(item.item_id, FileStepResult(status="done", sha256="0" * 64)) == ("returning", None)
+    (task,) = await reconciler.told(RunFileTaskV1)
+    refused = FileStepResult(status="failed", code="conflict", detail="other bytes came")
+    assert await ended(UUID(task["task_id"]), refused) == ("undo_failed", "conflict")
+    await reconciler.rows("UPDATE runs SET stage = 'completed' RETURNING 1")
+    assert await decide(reconciler, run_id, "undo") == "undo_wanted"
+    async with reconciler.work.begin() as transaction:
+        (again,) = await Runs(transaction.connection).next_to_undo(run_id, 10)
+    assert again.item_id == item.item_id
 
 
 async def test_unfinished_files_go_unless_somebody_is_at_them(tmp_path: Path) -> None:

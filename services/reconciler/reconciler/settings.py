@@ -39,7 +39,7 @@ class ReconcilerSettings(ServiceSettings):
 
     scrub_enabled: bool = True
     temporary_kept_seconds: float = Field(
-        default=24 * 3600.0, gt=0, description="unfinished files that nobody wrote to for so long are told of"
+        default=24 * 3600.0, gt=0, description="unfinished files that nobody wrote to for so long may go"
     )
     scrub_bytes_per_second: int = Field(default=4 * 2**20, gt=0, description="read to find rot")
     scrub_rest_seconds: float = Field(default=3600.0, gt=0, description="between two rounds over everything")
