@@ -34,14 +34,14 @@ class FileMoves:
 
     async def look(self, step: FileStep) -> StepRecord:
         """What is left to do; changes nothing."""
-        target = await self._found(step.target)
+        target = await self._read(step.target)
         if step.source is None:
             return planned_removal(step, target)
         if step.sha256 is not None and target is not None and target.sha256 == step.sha256:
             return planned_copy(step, step.sha256, target)
         source: Found | ObjectInfo | None
         if step.sha256 is None:
-            source = await self._found(step.source)
+            source = await self._read(step.source)
         else:
             # Whether it holds the bytes that the step names is seen when it is read to be copied.
             source = await self._store(step.source.place).stat(step.source.key)
@@ -63,7 +63,7 @@ class FileMoves:
 
     async def undo(self, step: FileStep, record: StepRecord, aside: FileAt | None) -> None:
         """Bring the target back to what it was; what others have put there since is left alone."""
-        found = await self._found(step.target)
+        found = await self._read(step.target)
         match record.intent:
             case Intent.COPY if found is not None and found.sha256 == record.sha256:
                 await self._store(step.target.place).delete(step.target.key)
@@ -83,7 +83,7 @@ class FileMoves:
     async def _copy(self, step: FileStep, record: StepRecord, aside: FileAt | None) -> StepRecord:
         assert step.source is not None
         assert record.sha256 is not None
-        found = await self._found(step.target)
+        found = await self._read(step.target)
         if found is not None and found.sha256 == record.sha256:
             # Made before this task died: the record says that it was not there when the task began.
             return copied(record, found)
@@ -109,7 +109,7 @@ class FileMoves:
 
     async def _put_back(self, aside: FileAt, target: FileAt, record: StepRecord) -> None:
         # Without it the step had not come to changing its target.
-        if (kept := await self._found(aside)) is not None and kept.sha256 == record.before_sha256:
+        if (kept := await self._read(aside)) is not None and kept.sha256 == record.before_sha256:
             await self._transfer(aside, target, kept.sha256)
             await self._verified(target, kept.sha256)
 
@@ -138,12 +138,8 @@ class FileMoves:
             raise errors.copy_differs(target.key, target.place)
         return found
 
-    async def _found(self, file: FileAt) -> Found | None:
-        is_there = await self._store(file.place).stat(file.key) is not None
-        return await self._read(file) if is_there else None
-
     async def _read(self, file: FileAt) -> Found | None:
-        """For what should be there: it is read at once, with the tag of the very bytes that are read."""
+        """What the bytes are, and the tag of the very bytes that were read; None where there is no file."""
         hashed, size_bytes = hashlib.sha256(), 0
         try:
             async with self._store(file.place).open(file.key) as opened:
