@@ -44,6 +44,7 @@ UNTIL_OLD_SECONDS: Final = OBJECT_GRACE_SECONDS + 1.5
 """What is younger than the grace is nobody's orphan; stores tell the time in whole seconds, so ages may be one off."""
 ACTIONS: Final = frozenset({"remove", "copy", "make_record", "remove_record", "refresh_record"})
 CALLERS: Final = 4
+READY_SECONDS: Final = 90
 UNDERSTOOD: Final = frozenset({200, 201, 202, 204, 404, 409, 503})
 
 
@@ -74,7 +75,10 @@ async def system(
     folder = tmp_path_factory.mktemp("chaos")
     async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
         await made.make_superadmin()
-        await made.start_all(*SERVICES)
+        services = [made.service(name) for name in SERVICES]
+        for service in services:
+            service.start()
+        await asyncio.gather(*(service.wait_until_ready(READY_SECONDS) for service in services))
         yield made
 
 
@@ -358,7 +362,7 @@ async def all_at_once(shop: Shop, outsider: Outsider, seed: int, victim: Running
         await outsider.world.keys()
         victim.kill()
         victim.start()
-        await victim.wait_until_ready(90)
+        await victim.wait_until_ready(READY_SECONDS)
 
     await asyncio.gather(*(caller(number) for number in range(CALLERS)), outside(), death())
     await outsider.post()
