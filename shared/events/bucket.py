@@ -13,7 +13,7 @@ class BucketObjectV1(Event, type="bucket.object.v1", topic=BUCKET_EVENTS):
     """Something happened to an object; who acts on it looks at the object first.
 
     `sequencer` orders the events of one key where the store gives one; `etag` is that of a created object. `told_by` is
-    `sweep` for what the listing showed and no notification had told of.
+    `sweep` for what the listing showed and no notification had told of, and `deletion` for what one of us removed.
     """
 
     bucket: str
@@ -24,7 +24,7 @@ class BucketObjectV1(Event, type="bucket.object.v1", topic=BUCKET_EVENTS):
     etag: str | None = None
     sequencer: str | None = None
     happened_at: datetime
-    told_by: Literal["webhook", "kafka", "sweep"]
+    told_by: Literal["webhook", "kafka", "sweep", "deletion"]
 
     def key(self) -> str:
         return f"{self.bucket}/{self.object_key}"

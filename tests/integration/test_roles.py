@@ -41,6 +41,7 @@ PLACES = {
         "event_uuid",
         "task_id",
         "search_id",
+        "photo_id",
         "report_id",
     )
 } | {

@@ -87,6 +87,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers)
     service.background(photo_desk.syncs.run, "silent syncs of photos")
     service.background(photo_desk.search.run, "sweep of selfies")
+    service.background(photo_desk.photos.run, "files of deleted photos")
     face_handlers.register(service.consumer, photo_desk.syncs, database)
     media_urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
     records = Records(media_urls)

@@ -12,6 +12,7 @@ from ingest_api.application import Application
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.direct_uploads import DirectUploadController
+from ingest_api.controllers.event_photos import EventPhotoController
 from ingest_api.controllers.faces import FaceController
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
@@ -104,6 +105,7 @@ def create_app(
             ProductImageAddressController,
             PhotoEventController,
             FaceController,
+            EventPhotoController,
             MediaBytesController,
             WebhookController,
             WebSocketController,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ingest_api.answers import Answers
+from ingest_api.event_photos import EventPhotos
 from ingest_api.face_search import FaceSearch
 from ingest_api.face_syncs import FaceSyncs
 from ingest_api.photo_events import PhotoEvents
@@ -24,6 +25,8 @@ class PhotoDesk:
     syncs: FaceSyncs
     selfies: Selfies
     search: FaceSearch
+    photos: EventPhotos
+    urls: PhotoUrls
 
     @classmethod
     def of(
@@ -44,4 +47,6 @@ class PhotoDesk:
             FaceSyncs(unit_of_work, feed, silence_seconds=settings.face_sync_silence_seconds),
             Selfies(settings, feed),
             FaceSearch(unit_of_work.database, answers, sealed_selfies, urls, settings),
+            EventPhotos(unit_of_work, stores.bucket),
+            urls,
         )

@@ -122,6 +122,8 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("PATCH", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
         ("DELETE", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/consents"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}/photos"): Role.PHOTOGRAPHER,
+        ("DELETE", "/api/v1/events/{event_uuid}/photos/{photo_id}"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/searches"): Role.PHOTOGRAPHER,
         ("POST", "/api/v1/faces/search"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/faces/searches/{search_id}"): Role.PHOTOGRAPHER,

@@ -14,3 +14,37 @@ WHERE event_photos.version < excluded.version;
 -- name: shown
 SELECT id, s3_key, image_key, status <> 'removed' AND hidden_at IS NULL AS is_shown
 FROM event_photos WHERE event_id = $1 AND id = ANY($2::uuid[]);
+
+-- name: page
+SELECT id, s3_key, image_key, status, faces, confidence, code, detail, changed_at FROM event_photos
+WHERE event_id = $1 AND status <> 'removed' AND hidden_at IS NULL
+  AND ($2::text IS NULL OR status = $2) AND ($3::uuid IS NULL OR id > $3)
+ORDER BY id
+LIMIT $4;
+
+-- name: by_ids
+SELECT id, s3_key, image_key, status, faces, confidence, code, detail, changed_at FROM event_photos
+WHERE event_id = $1 AND status <> 'removed' AND hidden_at IS NULL AND id = ANY($2::uuid[])
+ORDER BY id;
+
+-- name: hide
+UPDATE event_photos SET hidden_at = clock_timestamp()
+WHERE id = $2 AND event_id = $1 AND status <> 'removed' AND hidden_at IS NULL
+RETURNING s3_key, image_key;
+
+-- name: add_removal
+INSERT INTO photo_removals (photo_id, object_keys, removed_by, due_at)
+VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+ON CONFLICT (photo_id) DO UPDATE SET object_keys = excluded.object_keys, due_at = excluded.due_at;
+
+-- Of several replicas one works on a removal, and it comes up again if that one goes.
+-- name: claim_removals
+UPDATE photo_removals SET due_at = clock_timestamp() + make_interval(secs => $1)
+WHERE photo_id IN (
+    SELECT photo_id FROM photo_removals WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING photo_id, object_keys;
+
+-- name: end_removal
+DELETE FROM photo_removals WHERE photo_id = $1;

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
-from shared.events import EventPhotoChangedV1
+from shared.events import EventPhotoChangedV1, PhotoStatus
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "event_photos.sql")
 
@@ -22,6 +23,29 @@ class PhotoKeys:
     s3_key: str
     image_key: str | None
     is_shown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventPhoto:
+    """One photo of an event; `s3_key` is its preview, `image_key` its original if there is one."""
+
+    id: UUID
+    s3_key: str
+    image_key: str | None
+    status: PhotoStatus
+    faces: int
+    confidence: float
+    code: str | None
+    detail: str | None
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The files of a deleted photo that are still in the bucket, in the order in which they go."""
+
+    photo_id: UUID
+    object_keys: tuple[str, ...]
 
 
 class EventPhotoRepository:
@@ -51,3 +75,37 @@ class EventPhotoRepository:
         """Of those of the photos that are known."""
         rows = await self._connection.fetch(QUERIES["shown"], event_id, list(photo_ids))
         return {row["id"]: PhotoKeys(row["s3_key"], row["image_key"], row["is_shown"]) for row in rows}
+
+    async def page(
+        self, event_id: UUID, status: PhotoStatus | None, after: UUID | None, limit: int
+    ) -> list[EventPhoto]:
+        """Those that are there, of one status or of all, in the order in which they were found."""
+        rows = await self._connection.fetch(QUERIES["page"], event_id, status, after, limit)
+        return [_photo(row) for row in rows]
+
+    async def by_ids(self, event_id: UUID, photo_ids: Sequence[UUID]) -> list[EventPhoto]:
+        """Those of the photos that are there, in the order in which they were found."""
+        return [_photo(row) for row in await self._connection.fetch(QUERIES["by_ids"], event_id, list(photo_ids))]
+
+    async def hide(self, event_id: UUID, photo_id: UUID) -> tuple[str, str | None] | None:
+        """Let nobody see the photo any more; its preview and original, or None where there is no such photo."""
+        row = await self._connection.fetchrow(QUERIES["hide"], event_id, photo_id)
+        return None if row is None else (row["s3_key"], row["image_key"])
+
+    async def add_removal(self, removal: Removal, removed_by: UUID, due_seconds: float) -> None:
+        """Have the files taken out of the bucket, by the sweep unless somebody does it before."""
+        keys = list(removal.object_keys)
+        await self._connection.execute(QUERIES["add_removal"], removal.photo_id, keys, removed_by, due_seconds)
+
+    async def claim_removals(self, again_seconds: float, limit: int) -> list[Removal]:
+        """Those that are due; they come up again after so long unless they are ended."""
+        rows = await self._connection.fetch(QUERIES["claim_removals"], again_seconds, limit)
+        return [Removal(row["photo_id"], tuple(row["object_keys"])) for row in rows]
+
+    async def end_removal(self, photo_id: UUID) -> None:
+        await self._connection.execute(QUERIES["end_removal"], photo_id)
+
+
+def _photo(row: Mapping[str, Any]) -> EventPhoto:
+    values = dict(row)
+    return EventPhoto(**values | {"status": PhotoStatus(values["status"])})

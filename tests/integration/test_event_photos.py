@@ -1,0 +1,196 @@
+"""Photos of events as callers see them, on a real bucket; the test tells what face-embedder would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from deploy.local.object_store import ObjectStoreServer
+from ingest_api.accounts import Role
+from ingest_api.event_photos import EventPhotos
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import EventPhotoChangedV1, PhotoStatus
+from shared.identifiers import new_id
+from shared.storage.s3 import S3Store
+from shared.storage.settings import S3Settings
+from shared.testing.databases import TestDatabases
+from tests.face_double import photo_of
+from tests.ingest_site import IngestSite, running_site
+
+pytestmark = pytest.mark.stack
+
+EVENTS = "/api/v1/events"
+
+
+@pytest.fixture(scope="module")
+async def site(
+    databases: TestDatabases, object_store_server: ObjectStoreServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[IngestSite]:
+    database = await databases.create()
+    bucket = {
+        "s3_endpoint": object_store_server.endpoint,
+        "s3_access_key": SecretStr(object_store_server.access_key),
+        "s3_secret_key": SecretStr(object_store_server.secret_key),
+    }
+    async with running_site(database, tmp_path_factory.mktemp("event-photos") / "media", **bucket) as running:
+        yield running
+    await databases.drop(database)
+
+
+@pytest.fixture
+async def event(site: IngestSite) -> dict[str, Any]:
+    made: dict[str, Any] = (await site.api.post(EVENTS, json={"name": "Wedding"})).json()
+    return made
+
+
+@pytest.fixture
+def bucket(site: IngestSite) -> S3Store:
+    assert site.stores.bucket is not None
+    return site.stores.bucket
+
+
+async def tell(site: IngestSite, *photos: EventPhotoChangedV1) -> None:
+    for photo in photos:
+        await site.handlers.deliver(photo)
+
+
+async def listed(site: IngestSite, event: dict[str, Any], **parameters: Any) -> list[dict[str, Any]]:
+    answer = await site.api.get(f"{EVENTS}/{event['uuid']}/photos", params=parameters)
+    assert answer.status_code == 200, answer.text
+    photos: list[dict[str, Any]] = answer.json()["photos"]
+    return photos
+
+
+async def told_of_bucket(site: IngestSite, event: dict[str, Any]) -> list[str]:
+    rows = await site.rows.fetch("SELECT payload FROM outbox WHERE topic = 'bucket.events' ORDER BY id")
+    facts = [json.loads(row["payload"]) for row in rows]
+    return [fact["object_key"] for fact in facts if fact["object_key"].startswith(f"events/{event['id']}/")]
+
+
+async def test_what_is_known_of_a_photo_and_where_it_is_read(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store
+) -> None:
+    photo = photo_of(event, "a b.jpg")
+    assert photo.image_key is not None
+    await bucket.put_bytes(photo.s3_key, b"preview")
+    await bucket.put_bytes(photo.image_key, b"original")
+    await tell(site, photo)
+    (read,) = await listed(site, event)
+    async with httpx.AsyncClient() as anybody:
+        contents = [(await anybody.get(read[name])).content for name in ("preview_url", "image_url")]
+    assert contents == [b"preview", b"original"]
+    expected = {"id": str(photo.photo_id), "s3_key": photo.s3_key, "image_key": photo.image_key, "status": "indexed"}
+    assert {name: read[name] for name in expected} == expected
+    assert (read["faces"], read["confidence"], read["code"]) == (1, 0.97, None)
+
+
+async def test_lists_page_and_filter(site: IngestSite, event: dict[str, Any]) -> None:
+    photos = [photo_of(event, f"{number}.jpg") for number in range(5)]
+    bare = photo_of(event, "bare.jpg", image_key=None, status=PhotoStatus.NO_FACE_DETECTED, faces=0, confidence=0.0)
+    broken = photo_of(event, "broken.jpg", status=PhotoStatus.FAILED, faces=0, confidence=0.0, code="not_a_picture")
+    gone = photo_of(event, "gone.jpg", status=PhotoStatus.REMOVED)
+    await tell(site, *photos, bare, broken, gone)
+    url = f"{EVENTS}/{event['uuid']}/photos"
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        parameters = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
+        page = (await site.api.get(url, params=parameters)).json()
+        seen += [photo["id"] for photo in page["photos"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    # Ids of one moment are in no order.
+    assert seen == sorted(str(photo.photo_id) for photo in (*photos, bare, broken))
+    (without,) = await listed(site, event, status="no_face_detected")
+    assert (without["image_url"], without["confidence"]) == (None, 0.0)
+    assert [photo["code"] for photo in await listed(site, event, status="failed")] == ["not_a_picture"]
+    assert (await site.api.get(url, params={"status": "removed"})).status_code == 422
+
+
+async def test_a_fact_that_comes_late_changes_nothing(site: IngestSite, event: dict[str, Any]) -> None:
+    photo = photo_of(event, "a.jpg", version=3)
+    late = photo.model_copy(update={"version": 2, "status": PhotoStatus.PENDING})
+    await tell(site, photo, late, photo)
+    assert [one["status"] for one in await listed(site, event)] == ["indexed"]
+
+
+async def test_a_deleted_photo_is_hidden_and_its_files_go(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store
+) -> None:
+    photo, other = photo_of(event, "a.jpg"), photo_of(event, "b.jpg")
+    assert photo.image_key is not None
+    for key in (photo.s3_key, photo.image_key, other.s3_key):
+        await bucket.put_bytes(key, b"x")
+    await tell(site, photo, other)
+    url = f"{EVENTS}/{event['uuid']}/photos/{photo.photo_id}"
+    assert (await site.api.delete(url)).status_code == 204
+    assert [one["id"] for one in await listed(site, event)] == [str(other.photo_id)]
+    assert [await bucket.stat(key) for key in (photo.s3_key, photo.image_key)] == [None, None]
+    assert await bucket.stat(other.s3_key) is not None
+    assert await told_of_bucket(site, event) == [photo.image_key, photo.s3_key]
+    assert (await site.api.delete(url)).status_code == 404
+    assert await site.count("photo_removals") == 0
+
+    # What a sync finds before it hears of the removal stays hidden; what comes under the key later is shown.
+    await tell(site, photo.model_copy(update={"version": 2}))
+    assert len(await listed(site, event)) == 1
+    await tell(site, photo.model_copy(update={"version": 3, "status": PhotoStatus.REMOVED}))
+    assert len(await listed(site, event)) == 1
+    await tell(site, photo.model_copy(update={"version": 4, "status": PhotoStatus.PENDING}))
+    assert len(await listed(site, event)) == 2
+
+
+async def test_while_the_bucket_is_away_the_files_wait_and_the_photo_is_hidden(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store
+) -> None:
+    photo = photo_of(event, "a.jpg", image_key=None)
+    await bucket.put_bytes(photo.s3_key, b"x")
+    await tell(site, photo)
+    unit_of_work = UnitOfWork(site.database, source="/mediabus/ingest-api", schema="ingest")
+    nowhere = S3Settings(
+        endpoint="http://127.0.0.1:9", bucket="mediabus", access_key=SecretStr("a"), secret_key=SecretStr("b")
+    )
+    principal = await site.sign_in.by_api_key(site.key)
+    assert principal is not None
+    known = await site.photo_desk.events.read(UUID(event["uuid"]), principal)
+    async with S3Store(nowhere) as away:
+        await EventPhotos(unit_of_work, away).delete(known, photo.photo_id, principal.user_id)
+    assert await listed(site, event) == []
+    assert await told_of_bucket(site, event) == []
+    await site.photo_desk.photos.sweep_once()
+    assert await bucket.stat(photo.s3_key) is not None, "it is not due yet"
+    await site.rows.execute("UPDATE photo_removals SET due_at = clock_timestamp()")
+    await site.photo_desk.photos.sweep_once()
+    assert await bucket.stat(photo.s3_key) is None
+    assert await told_of_bucket(site, event) == [photo.s3_key]
+
+
+async def test_keys_outside_the_event_are_neither_shown_nor_removed(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store
+) -> None:
+    await bucket.put_bytes("media/other.jpg", b"x")
+    photo = photo_of(event, "a.jpg", image_key="media/other.jpg")
+    await tell(site, photo)
+    (read,) = await listed(site, event)
+    assert read["image_url"] is None
+    assert (await site.api.delete(f"{EVENTS}/{event['uuid']}/photos/{photo.photo_id}")).status_code == 204
+    assert await bucket.stat("media/other.jpg") is not None
+
+
+async def test_others_neither_see_nor_delete_photos(site: IngestSite, event: dict[str, Any]) -> None:
+    photo = photo_of(event, "a.jpg")
+    await tell(site, photo)
+    other = {"Authorization": f"Bearer {await site.key_of(Role.PHOTOGRAPHER)}"}
+    mine = (await site.api.post(EVENTS, json={"name": "Other"})).json()
+    url = f"{EVENTS}/{event['uuid']}/photos"
+    assert (await site.api.get(url, headers=other)).status_code == 404
+    assert (await site.api.delete(f"{url}/{photo.photo_id}", headers=other)).status_code == 404
+    assert (await site.api.delete(f"{EVENTS}/{mine['uuid']}/photos/{photo.photo_id}")).status_code == 404
+    assert (await site.api.delete(f"{url}/{new_id()}")).status_code == 404
+    assert len(await listed(site, event)) == 1
