@@ -18,6 +18,7 @@ from typing import Final
 
 from tests.bench.acks import measure_acks, measure_burst
 from tests.bench.figures import Figure, Section, table
+from tests.bench.finding_faces import measure_faces
 from tests.bench.notice import measure_notice
 from tests.bench.processors import ProcessorWatch
 from tests.bench.reconciling import measure_reconciling
@@ -25,7 +26,7 @@ from tests.bench.site import Site, running_site
 from tests.bench.syncing import measure_syncing
 from tests.bench.throughput import measure_rendering, measure_system
 
-PARTS: Final = ("notice", "render", "acks", "burst", "reconcile", "sync", "storage")
+PARTS: Final = ("notice", "render", "acks", "burst", "reconcile", "sync", "storage", "faces")
 
 
 class Bench:
@@ -59,6 +60,9 @@ class Bench:
         if "sync" in self._parts:
             with tempfile.TemporaryDirectory(prefix="mediabus-bench-") as folder:
                 await self._section("disk to bucket, 20 in flight", measure_syncing(Path(folder), wanted.turns))
+        if "faces" in self._parts:
+            finding = asyncio.to_thread(measure_faces, wanted.rounds, wanted.photos)
+            await self._section("faces: the engine alone, pack lite", finding)
         if "storage" in self._parts:
             await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "tests.bench.bench_storage"], check=True)
 
@@ -84,6 +88,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of rendering")
     parser.add_argument("--turns", type=int, default=3, help="turns of each sync job")
     parser.add_argument("--pictures", type=int, default=8, help="pictures per round of rendering")
+    parser.add_argument("--photos", type=int, default=40, help="previews per round of finding faces")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="render processes")
     return parser.parse_args()
 
