@@ -10,6 +10,7 @@ from face_embedder.settings import FaceEmbedderSettings
 from shared.events import BucketObjectV1, IndexPhotoV1, PhotoEventChangedV1, SearchFacesV1, SyncEventPhotosV1
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
+from shared.messaging.retry import RetryPolicy
 
 LONGEST_SEARCH_SECONDS = 60.0
 
@@ -46,7 +47,7 @@ def register(
     async def hear(event: BucketObjectV1, delivery: Delivery) -> None:
         await news.hear(event, delivery)
 
-    @consumer.on(SearchFacesV1, deadline_seconds=LONGEST_SEARCH_SECONDS)
+    @consumer.on(SearchFacesV1, retry=RetryPolicy(attempts=1), deadline_seconds=LONGEST_SEARCH_SECONDS)
     async def search(question: SearchFacesV1, delivery: Delivery) -> None:
         """No inbox: a question changes nothing, and its selfie can be read once."""
         await searching.answer(question)

@@ -14,9 +14,10 @@ from face_embedder.repositories.events import Events, KnownEvent
 from face_embedder.repositories.faces import Faces, Match, Wanted
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import AnswerV1, SearchFacesV1
-from shared.messaging.errors import PermanentError
+from shared.messaging.errors import PermanentError, Postponed, TransientError
 from shared.messaging.publisher import Publisher
-from shared.storage.sealed import SealedSelfies
+from shared.storage.errors import ObjectNotFound
+from shared.storage.sealed import SealBroken, SealedSelfies
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ NOT_SEARCHABLE: Final = "event_not_searchable"
 NO_FACE: Final = "no_face_in_selfie"
 NO_SUCH_FACE: Final = "no_such_face"
 NOT_A_PICTURE: Final = "not_a_picture"
+UNREADABLE: Final = "selfie_unreadable"
+ATTEMPTS: Final = 3
 
 
 class Refused(Exception):
@@ -56,21 +59,21 @@ class Searching:
             async with asyncio.timeout(max(seconds_left, 0)):
                 body = await self._body(question)
         except Refused as refusal:
+            await self._selfies.discard(question.question_id)
             self._publisher.tell(AnswerV1(question_id=question.question_id, problem=str(refusal)))
         except TimeoutError:
+            await self._selfies.discard(question.question_id)
             log.warning("a search was not answered in time", extra={"question_id": str(question.question_id)})
         else:
             self._publisher.tell(AnswerV1(question_id=question.question_id, body=body))
-        finally:
-            await self._selfies.discard(question.question_id)
 
     async def _body(self, question: SearchFacesV1) -> dict[str, Any]:
         await self._require_searchable(question)
-        picture = await self._selfies.unseal(question.question_id, question.selfie)
         try:
-            analysis = await self._pool.run(FaceOrder(picture))
-        except PermanentError as error:
-            raise Refused(f"{NOT_A_PICTURE}: {error.detail}") from error
+            picture = await self._selfies.unseal(question.question_id, question.selfie)
+        except (SealBroken, ObjectNotFound) as error:
+            raise Refused(f"{UNREADABLE}: {error.detail}") from error
+        analysis = await self._analysed(picture)
         chosen, face = chosen_face(analysis.faces, question.choose)
         wanted = Wanted(
             event_id=question.event_id,
@@ -81,6 +84,17 @@ class Searching:
             limit=question.limit,
         )
         return _body(analysis, chosen, wanted, await self._matches(wanted))
+
+    async def _analysed(self, picture: bytes) -> Analysis:
+        """Looked at again here where a worker died: the selfie can't be read a second time."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._pool.run(FaceOrder(picture))
+            except PermanentError as error:
+                raise Refused(f"{NOT_A_PICTURE}: {error.detail}") from error
+            except (TransientError, Postponed) as error:
+                log.warning("a selfie could not be looked at", extra={"code": error.code, "attempt": attempt})
+        raise Refused(UNREADABLE)
 
     async def _require_searchable(self, question: SearchFacesV1) -> KnownEvent:
         async with self._unit_of_work.begin() as transaction:

@@ -12,7 +12,7 @@ FROM jsonb_to_recordset($5) AS face (
 
 -- At most so many of an event's faces, to choose the way of its search.
 -- name: count_up_to
-SELECT count(*) FROM (SELECT 1 FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3 LIMIT $4) AS some;
+SELECT count(*) FROM (SELECT 1 FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3 LIMIT $4) AS counted;
 
 -- Every embedding of the event is compared; the index, which may miss some, is kept out by reading them first.
 -- name: exact
