@@ -416,7 +416,7 @@ async def webhook(answers: list[int]) -> AsyncIterator[tuple[str, list[dict[str,
     ("stage", "counts", "subject"),
     [
         (Stage.COMPLETED, {"orphaned": 2, "missing": 1}, "Checking products found files: orphaned 2, missing 1"),
-        (Stage.COMPLETED, {"synced": 5, "failed": 1}, "Checking products found files: failed 1"),
+        (Stage.COMPLETED, {"failed": 1, "errors": 2}, "Checking products found files: failed 1, unfinished 2"),
         (Stage.FAILED, {}, "Checking products failed: the bucket is away"),
     ],
 )

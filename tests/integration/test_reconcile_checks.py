@@ -332,3 +332,31 @@ async def test_at_the_deadline_the_answer_is_a_job_to_follow(world: ReconcileWor
         await reconciler.wait_until_ready()
 
     assert (await ended(world, answer))["status"] == "completed"
+
+
+async def test_undo_is_409_once_it_is_done_and_once_quarantine_is_over(
+    world: ReconcileWorld, syncer: RunningService
+) -> None:
+    product = await world.product()
+    wanted = {"scope": "product", "productId": str(product.product_id), "removeOrphaned": True, "approve": True}
+    plans = []
+    for _ in range(2):
+        await world.put(product.key("orphan.png"))
+        run = await ended(world, await world.http.post("/admin/reconcile/runs", json=wanted))
+        assert (run["status"], run["counts"]["done"]) == ("completed", 1)
+        plans.append(f"/admin/reconcile/plans/{run['id']}")
+    expired = plans[0].rpartition("/")[2]
+    sql = "UPDATE plan_items SET is_expired = true WHERE plan_id = $1::uuid RETURNING 1"
+    await world.system.rows("reconciler", sql, expired)
+
+    over = await world.http.post(f"{plans[0]}/undo")
+    assert (over.status_code, over.json()["detail"]) == (
+        409,
+        "It can't be undone: the time of its quarantine is over, and what it removed is gone.",
+    )
+    assert (await ended(world, await world.http.post(f"{plans[1]}/undo")))["counts"]["undone"] == 1
+    again = await world.http.post(f"{plans[1]}/undo")
+    assert (again.status_code, again.json()["detail"]) == (
+        409,
+        "The plan is undone; to undo it, it has to be completed or partly_undone.",
+    )

@@ -40,7 +40,8 @@ def subject_of(run: Run) -> str | None:
         "orphaned": counts.orphaned,
         "missing": counts.missing,
         "differing": counts.differing,
-        "failed": counts.failed + counts.errors,
+        "failed": counts.failed,
+        "unfinished": counts.errors,
     }
     named = [f"{name} {count}" for name, count in found.items() if count]
     return f"Checking {run.scope.name} found files: {', '.join(named)}" if named else None
