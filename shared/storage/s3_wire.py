@@ -220,7 +220,8 @@ class Wire:
         if answer.status in _DONE:
             return answer
         async with answer:
-            raise RefusedAnswer(_refusal(request.operation, answer.status, await answer.content.read(_ERROR_BYTES)))
+            document = await read_at_most(answer.content, _ERROR_BYTES)
+            raise RefusedAnswer(_refusal(request.operation, answer.status, document))
 
 
 class SourceUnreadable(Exception):
@@ -263,6 +264,14 @@ class _FilePayload(Payload):
             raise self.failure
         await writer.write(chunk)
         return len(chunk)
+
+
+async def read_at_most(body: aiohttp.StreamReader, most_bytes: int) -> bytes:
+    """Read to the end, or so far; a single `read` gives what has arrived, which may be half a document."""
+    read = bytearray()
+    while piece := await body.read(most_bytes - len(read)):
+        read += piece
+    return bytes(read)
 
 
 def encoded(key: str) -> str:

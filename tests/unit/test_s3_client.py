@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from datetime import UTC, datetime
@@ -9,11 +10,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from pydantic import SecretStr, ValidationError
 
 from shared.settings import ServiceSettings
 from shared.storage.s3 import recorded_sha256
 from shared.storage.s3_client import presigned_url, timestamp
+from shared.storage.s3_wire import read_at_most
 from shared.storage.settings import S3Settings
 
 SETTINGS = S3Settings(
@@ -73,6 +77,20 @@ def test_prefers_the_checksum_that_the_store_counted() -> None:
 def test_refuses_what_is_no_endpoint(endpoint: str) -> None:
     with pytest.raises(ValidationError, match="expected something like"):
         S3Settings(endpoint=endpoint, bucket="b", access_key=SecretStr("a"), secret_key=SecretStr("s"))
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end_or_its_bound() -> None:
+    for most_bytes, expected in ((100, b"<Error></Error>"), (7, b"<Error>")):
+        loop = asyncio.get_running_loop()
+        connection = BaseProtocol(loop)
+        connection.connection_made(asyncio.Transport())
+        body = StreamReader(connection, 2**16, loop=loop)
+        body.feed_data(b"<Err")
+        reading = asyncio.create_task(read_at_most(body, most_bytes))
+        await asyncio.sleep(0)
+        body.feed_data(b"or></Error>")
+        body.feed_eof()
+        assert await reading == expected
 
 
 def test_every_address_comes_from_the_service_settings(monkeypatch: pytest.MonkeyPatch) -> None:
