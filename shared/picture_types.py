@@ -56,3 +56,16 @@ def _sniff_boxes(head: bytes) -> PictureType | None:
     if any(brand in _HEIC_BRANDS for brand in brands):
         return PictureType.HEIC
     return None
+
+
+def webp_canvas_px(head: bytes) -> tuple[int, int]:
+    """Width and height of a WebP by its first bytes; (0, 0) where they make no sense, which the decoder will say."""
+    match head[12:16]:
+        case b"VP8X":
+            return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+        case b"VP8 ":
+            return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+        case b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return 0, 0

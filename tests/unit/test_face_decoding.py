@@ -29,6 +29,14 @@ def test_bad_pictures_are_refused_for_good(code: str, content: Callable[[], byte
     assert refused.value.code == code
 
 
+def test_the_canvas_of_a_webp_is_refused_before_its_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = pictures.encoded(Image.new("RGB", (400, 300)), "WEBP")
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("opened"))
+    with pytest.raises(PermanentError) as refused:
+        decode(content, pixel_limit_px=100_000)
+    assert refused.value.code == "image_too_many_pixels"
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_photos_are_turned_upright(orientation: int) -> None:
     pixels = decode(pictures.turned_by_exif(orientation)).pixels

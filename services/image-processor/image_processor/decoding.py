@@ -19,7 +19,7 @@ from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, UnidentifiedImageE
 
 from image_processor import errors
 from image_processor.resizing import resized
-from shared.picture_types import SNIFF_BYTES, PictureType, sniff
+from shared.picture_types import SNIFF_BYTES, PictureType, sniff, webp_canvas_px
 
 # One picture uses one core: the pool has as many workers as there are cores, and threads inside a codec would only
 # compete with the other workers.
@@ -120,7 +120,7 @@ def open_picture(path: Path, pixel_limit_px: int) -> Iterator[OpenPicture]:
             raise errors.unsupported()
         file.seek(0)
         # Pillow takes the memory of a whole WebP canvas before it tells its size, so we read that size ourselves.
-        canvas_px = _webp_canvas_px(head) if picture_type is PictureType.WEBP else (0, 0)
+        canvas_px = webp_canvas_px(head) if picture_type is PictureType.WEBP else (0, 0)
         _check_limit(canvas_px, pixel_limit_px)
         with _decoder_failures(picture_type, file, math.prod(canvas_px)):
             image = Image.open(file, formats=[_DECODERS[picture_type]])
@@ -138,19 +138,6 @@ def _check_limit(size_px: tuple[int, int], limit_px: int) -> None:
     width_px, height_px = size_px
     if width_px * height_px > limit_px:
         raise errors.too_many_pixels(f"{width_px} x {height_px} pixels", limit_px)
-
-
-def _webp_canvas_px(head: bytes) -> tuple[int, int]:
-    """Width and height of a WebP by its first bytes; (0, 0) where they make no sense, which the decoder will say."""
-    match head[12:16]:
-        case b"VP8X":
-            return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-        case b"VP8 ":
-            return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
-        case b"VP8L":
-            bits = int.from_bytes(head[21:25], "little")
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return 0, 0
 
 
 def _orientation(image: Image.Image) -> int:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from face_embedder import errors
 from face_embedder.engine.faces import Pixels
 from shared.messaging.errors import PermanentError
-from shared.picture_types import SNIFF_BYTES, PictureType, sniff
+from shared.picture_types import SNIFF_BYTES, PictureType, sniff, webp_canvas_px
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 # Ours is checked from the header, before any pixel is decoded.
@@ -74,17 +74,24 @@ def decode(content: bytes, pixel_limit_px: int = PIXEL_LIMIT_PX, analysed_px: in
     picture_type = sniff(content[:SNIFF_BYTES])
     if picture_type is None:
         raise errors.unsupported()
+    if picture_type is PictureType.WEBP:
+        # Pillow takes the memory of a whole WebP canvas before it tells its size.
+        _check_limit(webp_canvas_px(content[:SNIFF_BYTES]), pixel_limit_px)
     try:
         with Image.open(io.BytesIO(content), formats=[_DECODERS[picture_type]]) as image:
-            width_px, height_px = image.size
-            if width_px * height_px > pixel_limit_px:
-                raise errors.too_many_pixels(width_px, height_px, pixel_limit_px)
-            reduction = _reduction(width_px * height_px, analysed_px)
+            _check_limit(image.size, pixel_limit_px)
+            reduction = _reduction(image.width * image.height, analysed_px)
             return Decoded(_upright(image, reduction), reduction)
     except PermanentError:
         raise
     except _FAILURES as error:
         raise _named(error, content, picture_type) from error
+
+
+def _check_limit(size_px: tuple[int, int], limit_px: int) -> None:
+    width_px, height_px = size_px
+    if width_px * height_px > limit_px:
+        raise errors.too_many_pixels(width_px, height_px, limit_px)
 
 
 def _reduction(found_px: int, wanted_px: int) -> int:
