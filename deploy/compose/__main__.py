@@ -17,7 +17,7 @@ from urllib.parse import quote
 from shared.db.schemas import SCHEMAS, role_of
 
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / ".mediabus-compose"
-SERVICES = ("ingest-api", "image-processor", "s3-syncer", "reconciler")
+SERVICES = ("ingest-api", "image-processor", "s3-syncer", "reconciler", "face-embedder")
 SUPERADMIN_EMAIL = "superadmin@example.com"
 OWNER_ONLY = 0o600
 ROLE_PASSWORDS = "role-passwords.json"
@@ -63,7 +63,8 @@ def _environments(made: Mapping[str, str]) -> dict[str, dict[str, str]]:
     services = {service: {"MEDIABUS_POSTGRES_DSN": _service_dsn(service, made), **store} for service in SERVICES}
     services["ingest-api"]["MEDIABUS_SIGNING_KEY"] = made["signing_key"]
     services["ingest-api"]["MEDIABUS_WEBHOOK_TOKEN"] = made["webhook_token"]
-    services["ingest-api"]["MEDIABUS_SELFIE_KEY"] = made["selfie_key"]
+    for service in ("ingest-api", "face-embedder"):
+        services[service]["MEDIABUS_SELFIE_KEY"] = made["selfie_key"]
     return {
         **services,
         "postgres": {"POSTGRES_PASSWORD": made["postgres"]},

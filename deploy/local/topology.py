@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.bucket_notifications import webhook_environment
+from deploy.local.face_models import models_folder
 from deploy.local.stack_folder import StackFolder
 from deploy.local.stack_secrets import StackSecrets
 from shared.db.schemas import SCHEMAS, role_of
@@ -158,6 +159,14 @@ def _ingest_api(site: Site) -> dict[str, str]:
     }
 
 
+def _face_embedder(site: Site) -> dict[str, str]:
+    return {
+        **_service("face-embedder")(site),
+        "MEDIABUS_SELFIE_KEY": site.secrets.selfie_key,
+        "MEDIABUS_FACE_MODELS_FOLDER": str(models_folder()),
+    }
+
+
 def _first_superadmin(site: Site) -> dict[str, str]:
     return {
         **_database_of("ingest-api")(site),
@@ -181,6 +190,8 @@ SERVICES = (
     # Its copies wait for nobody's answer.
     Service("s3-syncer", python("-m", "s3_syncer.app"), _service("s3-syncer"), stage=1, niceness=5),
     Service("reconciler", python("-m", "reconciler.app"), _service("reconciler"), stage=1, niceness=5),
+    # Photos wait for nobody's answer; somebody who searches waits for one selfie.
+    Service("face-embedder", python("-m", "face_embedder.app"), _face_embedder, stage=1, niceness=10),
     Service("ingest-api", python("-m", "ingest_api.app"), _ingest_api, stage=2),
 )
 

@@ -29,6 +29,7 @@ from pydantic_settings import BaseSettings
 
 from deploy.compose.__main__ import SERVICES, write_secrets
 from deploy.compose.parser import COMPOSE
+from face_embedder.settings import FaceEmbedderSettings
 from image_processor.settings import ImageProcessorSettings
 from ingest_api.route_roles import ROUTES
 from ingest_api.settings import IngestSettings
@@ -51,6 +52,7 @@ SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "image-processor": (ImageProcessorSettings,),
     "s3-syncer": (S3SyncerSettings,),
     "reconciler": (ReconcilerSettings,),
+    "face-embedder": (FaceEmbedderSettings,),
 }
 
 # Docker, Compose and the registry's tools read none of the caller's variables in these tests.
@@ -242,7 +244,7 @@ def test_services_meet_their_servers_under_the_names_here(compose: dict[str, Any
 def test_the_services_of_one_volume_agree_on_it(compose: dict[str, Any]) -> None:
     for name in SERVICES:
         service = _services(compose)[name]
-        assert service["volumes"] == [f"media:{_environment(service)['MEDIABUS_MEDIA_ROOT']}"]
+        assert service["volumes"][0] == f"media:{_environment(service)['MEDIABUS_MEDIA_ROOT']}"
         assert service["user"] == "10001:10001"
 
 
@@ -300,12 +302,13 @@ def test_a_service_may_drain_before_it_is_killed(compose: dict[str, Any], name: 
     assert grace_seconds >= float(_environment(service)["MEDIABUS_DRAIN_SECONDS"]) + 20
 
 
-def test_the_memory_limit_holds_every_render_worker(compose: dict[str, Any]) -> None:
-    service = _services(compose)["image-processor"]
+@pytest.mark.parametrize(("name", "work"), [("image-processor", "RENDER"), ("face-embedder", "FACE")])
+def test_the_memory_limit_holds_every_worker(compose: dict[str, Any], name: str, work: str) -> None:
+    service = _services(compose)[name]
     environment, limits = _environment(service), service["deploy"]["resources"]["limits"]
-    workers = int(environment["MEDIABUS_RENDER_WORKERS"])
+    workers = int(environment[f"MEDIABUS_{work}_WORKERS"])
     limit_mebibytes = int(str(limits["memory"]).removesuffix("G")) * 1024
-    assert workers * int(environment["MEDIABUS_RENDER_MEMORY_MEBIBYTES"]) + 512 <= limit_mebibytes
+    assert workers * int(environment[f"MEDIABUS_{work}_MEMORY_MEBIBYTES"]) + 512 <= limit_mebibytes
     assert workers <= float(limits["cpus"])
 
 
