@@ -32,9 +32,9 @@ from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = [pytest.mark.stack, pytest.mark.fault]
 
-SEEDS: Final = int(os.environ.get("MEDIABUS_CHAOS_SEEDS", "2"))
+SEEDS: Final = int(os.environ.get("MEDIABUS_CHAOS_SEEDS", "1"))
 FIRST_SEED: Final = int(os.environ.get("MEDIABUS_CHAOS_FIRST_SEED", "1"))
-PRODUCTS: Final = int(os.environ.get("MEDIABUS_CHAOS_PRODUCTS", "4"))
+PRODUCTS: Final = int(os.environ.get("MEDIABUS_CHAOS_PRODUCTS", "5"))
 TOKEN: Final = "a-token-of-the-store"
 IMAGE_TYPES: Final = ("hero-card", "info-card", "other-images")
 STRANGE_NAMES: Final = ("a b.jpg", "a+b.jpg", "Bär ñ 图.jpg", "100%.jpg", "q?x=1&y=2.jpg", "no-extension")
