@@ -504,7 +504,7 @@ async def test_more_images_than_fit_into_one_task_go_together_or_not_at_all(shop
     assert await shop.outcome(await shop.http.delete(url)) == ("completed", None)
     await shop.assert_stored({})
     assert (await shop.read())["variants"] == []
-    await eventually(shop.nothing_is_set_aside, why="nothing is set aside")
+    await eventually(shop.nothing_is_set_aside, within_seconds=60, why="nothing is set aside")
 
 
 # --- outages and deaths -----------------------------------------------------------------------------------------------
@@ -535,7 +535,7 @@ async def test_a_weight_change_of_500_images_survives_kills_in_the_middle(shop: 
     async def are_being_copied() -> bool:
         return len(await shop.keys(f"products/{shop.id}/300g/")) >= 50
 
-    await eventually(are_being_copied, every_seconds=0.02, why="files are being copied")
+    await eventually(are_being_copied, within_seconds=60, why="files are being copied")
     for service in shop.system.services:
         service.kill()
     assert 50 <= len(await shop.keys(f"products/{shop.id}/300g/")) < 500
@@ -543,10 +543,10 @@ async def test_a_weight_change_of_500_images_survives_kills_in_the_middle(shop: 
         await asked  # cut off, or put off just before
     for service in shop.system.services:
         service.start()
-    await asyncio.gather(*(service.wait_until_ready() for service in shop.system.services))
+    await asyncio.gather(*(service.wait_until_ready(within_seconds=90) for service in shop.system.services))
     sql = "SELECT id FROM product_changes WHERE product_id = $1"
     (change,) = await shop.system.rows("ingest-api", sql, shop.id)
-    job = await shop.ended(change["id"])
+    job = await shop.ended(change["id"], within_seconds=120)
     assert (job["status"], job["result"]["weight"]) == ("completed", "300g")
     await shop.assert_stored({key.replace("/250g/", "/300g/"): content for key, content in before.items()})
 
