@@ -40,14 +40,24 @@ async def provision(connection: asyncpg.Connection[Any], passwords: Mapping[str,
         await connection.execute("SELECT pg_advisory_xact_lock($1)", PROVISION_LOCK)
         database = await connection.fetchval("SELECT current_database()")
         await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-        await connection.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
         for schema in SCHEMAS.values():
-            await _provision_one(connection, str(database), schema, passwords[schema])
+            await _provision_one(connection, schema, passwords[schema])
+        await connection.execute(database_rights(str(database)))
         for schema, extension in EXTENSIONS.items():
             await connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{extension}" SCHEMA "{schema}"')
 
 
-async def _provision_one(connection: asyncpg.Connection[Any], database: str, schema: str, password: str) -> None:
+def database_rights(database: str) -> str:
+    """The SQL of what belongs to the database itself, and so is lacking in its copies; runs in any database."""
+    statements = [f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC']
+    for schema in SCHEMAS.values():
+        role = role_of(schema)
+        statements.append(f'GRANT CONNECT ON DATABASE "{database}" TO "{role}"')
+        statements.append(f'ALTER ROLE "{role}" IN DATABASE "{database}" SET search_path = "{schema}"')
+    return ";\n".join(statements)
+
+
+async def _provision_one(connection: asyncpg.Connection[Any], schema: str, password: str) -> None:
     role = role_of(schema)
     quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
     exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
@@ -56,9 +66,7 @@ async def _provision_one(connection: asyncpg.Connection[Any], database: str, sch
         f'{verb} ROLE "{role}" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT '
         f"CONNECTION LIMIT 60 PASSWORD {quoted}"
     )
-    await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO "{role}"')
     await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}" AUTHORIZATION "{role}"')
-    await connection.execute(f'ALTER ROLE "{role}" IN DATABASE "{database}" SET search_path = "{schema}"')
 
 
 async def main() -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from shared.db.migrations import ROOT, migrate, service_migrations
-from shared.db.provision import provision
+from shared.db.provision import database_rights, provision
 from shared.db.schemas import SCHEMAS, role_of
 
 TEMPLATE = "mediabus_template"
@@ -61,9 +61,10 @@ class TestDatabases:
 
     async def create(self) -> TestDatabase:
         name = f"mediabus_{secrets.token_hex(6)}"
-        await self._run("postgres", f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        # A template's copy lacks what belongs to the database itself: rights and search paths.
-        return await self._provision(name)
+        # Copying files takes less than writing every page to the log, as is the default.
+        copy = f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"
+        await self._run("postgres", copy, database_rights(name))
+        return self._database(name)
 
     async def drop(self, database: TestDatabase) -> None:
         await self._run("postgres", f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
@@ -74,11 +75,15 @@ class TestDatabases:
             await provision(connection, self._passwords)
         finally:
             await connection.close()
+        return self._database(name)
+
+    def _database(self, name: str) -> TestDatabase:
         return TestDatabase(name, self._admin_dsn(name), self._passwords)
 
-    async def _run(self, database: str, statement: str) -> None:
+    async def _run(self, database: str, *statements: str) -> None:
         connection: asyncpg.Connection[Any] = await asyncpg.connect(self._admin_dsn(database))
         try:
-            await connection.execute(statement)
+            for statement in statements:
+                await connection.execute(statement)
         finally:
             await connection.close()
