@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from shared.messaging.topics import ensure_topics
 from shared.telemetry.tracing import start_tracing
 from shared.testing.databases import TestDatabase, TestDatabases
 
+# Nothing of these databases outlives the server, so it need not reach the disk: tests of crashes start their own. Nor
+# does anybody guess passwords, and hashing them is half of logging in.
+_FORGETFUL = {"fsync": "off", "full_page_writes": "off", "scram_iterations": "1"}
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -23,6 +28,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what lives until the end: thousands of tests and all that they import."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +49,7 @@ def face_models() -> Path:
 
 @pytest.fixture(scope="session")
 async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"), free_port())
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"), free_port(), settings=_FORGETFUL)
     await server.start()
     yield server
     await server.stop()
