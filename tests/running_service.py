@@ -16,7 +16,7 @@ import httpx
 
 from shared.testing.waiting import eventually
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 40.0
 
 
@@ -54,7 +54,7 @@ class RunningService:
             )
 
     async def wait_until_ready(self, within_seconds: float = READY_SECONDS) -> None:
-        async with httpx.AsyncClient(base_url=self.base_url, timeout=5) as client:
+        async with httpx.AsyncClient(base_url=self.base_url, timeout=5, verify=False) as client:
 
             async def ready() -> bool:
                 assert self.running, f"{self.module} ended with {self._process and self._process.returncode}"
@@ -66,7 +66,7 @@ class RunningService:
                 return True
 
             try:
-                await eventually(ready, within_seconds=within_seconds, why=f"{self.module} is ready")
+                await eventually(ready, within_seconds=within_seconds, every_seconds=0.1, why=f"{self.module} is ready")
             except AssertionError as error:
                 raise AssertionError(f"{error}\n--- the end of its log ---\n{self.tail()}") from None
 
