@@ -245,7 +245,9 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         base_url = await stack.enter_async_context(_served(traced(app), port))  # type: ignore[arg-type]
         user_id, key = await add_account(sign_in, Role.SUPERADMIN)
         headers = {"Authorization": f"Bearer {key}"}
-        api = await stack.enter_async_context(httpx.AsyncClient(base_url=base_url, headers=headers, timeout=30))
+        # Without TLS: loading the authorities of the world takes longer than most tests.
+        client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=30, verify=False)
+        api = await stack.enter_async_context(client)
         rows: asyncpg.Connection[Any] = await asyncpg.connect(dsn)
         stack.push_async_callback(rows.close)
         yield IngestSite(
