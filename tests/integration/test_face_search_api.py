@@ -343,6 +343,39 @@ async def test_searches_are_recorded_for_the_owner_in_pages(
     }
 
 
+async def test_guests_find_their_own_photos_and_get_those_alone(
+    api: httpx.AsyncClient, faces: FaceDouble, bus: Bus, system: System, ingest: RunningService
+) -> None:
+    event = await made(api, consent_text="I agree.")
+    mine, other = photo_of(event, "mine.jpg"), photo_of(event, "other.jpg")
+    await tell(system, bus, mine, other)
+    faces.reply = lambda question, _: found(question, match_of(mine, 0.9))
+    wish = {"may_list": False}
+    link = (await api.post(f"{EVENTS}/{event['uuid']}/galleries", json=wish)).json()
+    async with httpx.AsyncClient(base_url=ingest.base_url, timeout=30) as guest:
+        files = {"file": ("me.jpg", SELFIE)}
+        answer = await guest.post(f"{link['path']}/search", files=files, data={"consent_version": "1"})
+        assert answer.status_code == 200, answer.text
+        (match,) = answer.json()["matches"]
+        assert (match["photo_id"], match["s3_key"]) == (str(mine.photo_id), mine.s3_key)
+        search_id = answer.json()["search_id"]
+        again = await guest.get(f"{link['path']}/searches/{search_id}")
+        assert [one["photo_id"] for one in again.json()["matches"]] == [str(mine.photo_id)]
+        originals = [
+            await guest.get(f"{link['path']}/photos/{photo.photo_id}/original", params={"search_id": search_id})
+            for photo in (mine, other)
+        ]
+        assert [original.status_code for original in originals] == [302, 422]
+        # Another link to the same event does not open the search.
+        strange = (await api.post(f"{EVENTS}/{event['uuid']}/galleries", json=wish)).json()
+        assert (await guest.get(f"{strange['path']}/searches/{search_id}")).status_code == 404
+    assert (await api.get(f"/api/v1/faces/searches/{search_id}")).status_code == 404
+    (record,) = await records(api, event)
+    assert (record["asked_by"], record["gallery_id"]) == (None, link["gallery"]["id"])
+    assert (record["consent_version"], record["outcome"], record["matches"]) == (1, "answered", 1)
+    assert link["token"] not in ingest.log_path.read_text()
+
+
 def test_the_question_carries_no_picture() -> None:
     schema = json.dumps(SearchFacesV1.model_json_schema())
     assert "bytes" not in schema.replace("size_bytes", "").replace("sealed bytes", "")

@@ -42,12 +42,14 @@ PLACES = {
         "task_id",
         "search_id",
         "photo_id",
+        "gallery_id",
         "report_id",
     )
 } | {
     "variant": "large",
     "entity_type": "product",
     "path": "x",
+    "token": "x",
 }
 
 

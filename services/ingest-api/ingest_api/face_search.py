@@ -46,6 +46,7 @@ ASKED: Final = "asked"
 class ShownMatch:
     """A match with the addresses of its files; without the original `image_url` is None."""
 
+    photo_id: UUID
     s3_key: str
     image_url: str | None
     preview_url: str | None
@@ -112,7 +113,16 @@ class FaceSearch:
         return await self._page(event, result, 0, wish.limit)
 
     async def page(self, search_id: UUID, seeker: Seeker, position: int, limit: int) -> SearchPage:
-        """Further matches of a search. Raises Problem 404 when it is over, 409 while faces can't be looked for."""
+        """Further matches of a search. Raises as `found` does."""
+        event, result = await self._found(search_id, seeker)
+        return await self._page(event, result, position, limit)
+
+    async def found(self, search_id: UUID, seeker: Seeker) -> frozenset[UUID]:
+        """The photos that a search found. Raises Problem 404 when it is over, 409 while faces can't be looked for."""
+        _, result = await self._found(search_id, seeker)
+        return frozenset(match.photo_id for match in result.matches)
+
+    async def _found(self, search_id: UUID, seeker: Seeker) -> tuple[PhotoEvent, SearchResult]:
         async with self._database.connection() as connection:
             kept_seconds = self._settings.face_search_results_kept_seconds
             result = await FaceSearchRepository(connection).result(search_id, seeker, kept_seconds)
@@ -121,7 +131,11 @@ class FaceSearch:
             raise Problem(404, "not_found", "There is no such search, or it is over: search again.")
         if not event.is_searchable(datetime.now(UTC)):
             raise search_is_off()
-        return await self._page(event, result, position, limit)
+        return event, result
+
+    def is_open_to_guests(self, event: PhotoEvent) -> bool:
+        """Guests search only where there is a text that they can agree to."""
+        return event.is_searchable(datetime.now(UTC)) and event.consent_text is not None
 
     async def records(self, event_id: UUID, after: UUID | None, limit: int) -> list[SearchRecord]:
         """Who searched an event, newest first."""
@@ -182,6 +196,7 @@ class FaceSearch:
 
     def _shown(self, event: PhotoEvent, match: FoundMatch, image_key: str | None) -> ShownMatch:
         return ShownMatch(
+            photo_id=match.photo_id,
             s3_key=match.s3_key,
             image_url=self._urls.of(event, image_key),
             preview_url=self._urls.of(event, match.s3_key),

@@ -14,6 +14,8 @@ from ingest_api.catalogue import Records
 from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.event_photos import EventPhotoController
 from ingest_api.controllers.faces import FaceController
+from ingest_api.controllers.galleries import GalleriesController
+from ingest_api.controllers.gallery import GalleryController
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
@@ -106,6 +108,8 @@ def create_app(
             PhotoEventController,
             FaceController,
             EventPhotoController,
+            GalleriesController,
+            GalleryController,
             MediaBytesController,
             WebhookController,
             WebSocketController,

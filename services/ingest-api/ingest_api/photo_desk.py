@@ -9,10 +9,13 @@ from ingest_api.answers import Answers
 from ingest_api.event_photos import EventPhotos
 from ingest_api.face_search import FaceSearch
 from ingest_api.face_syncs import FaceSyncs
+from ingest_api.galleries import Galleries
+from ingest_api.gallery import GalleryPasses
 from ingest_api.photo_events import PhotoEvents
 from ingest_api.photo_urls import PhotoUrls
 from ingest_api.selfie_form import Selfies
 from ingest_api.settings import IngestSettings
+from ingest_api.sign_in import SignIn
 from shared.db.unit_of_work import UnitOfWork
 from shared.settings_feed import SettingsFeed
 from shared.storage.sealed import SealedSelfies
@@ -27,6 +30,7 @@ class PhotoDesk:
     search: FaceSearch
     photos: EventPhotos
     urls: PhotoUrls
+    galleries: Galleries
 
     @classmethod
     def of(
@@ -36,6 +40,7 @@ class PhotoDesk:
         settings: IngestSettings,
         stores: Stores,
         answers: Answers,
+        sign_in: SignIn,
     ) -> Self:
         urls = PhotoUrls(stores.bucket, settings.photo_url_seconds)
         # Where uploads are staged: face-embedder reads there too.
@@ -49,4 +54,10 @@ class PhotoDesk:
             FaceSearch(unit_of_work.database, answers, sealed_selfies, urls, settings),
             EventPhotos(unit_of_work, stores.bucket),
             urls,
+            Galleries(
+                unit_of_work.database,
+                sign_in,
+                GalleryPasses(settings.signing_key_bytes, settings.gallery_pass_seconds),
+                settings,
+            ),
         )

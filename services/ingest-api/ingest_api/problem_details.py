@@ -15,6 +15,7 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from ingest_api.secret_paths import without_secrets
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.telemetry.tracing import current_trace_id
 
@@ -67,6 +68,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "search_off": "Faces can't be looked for at this event",
         "consent_needed": "The person who is looked for has to agree first",
         "no_face": "There is no face on the picture",
+        "pin_needed": "The gallery opens with its PIN",
+        "wrong_pin": "The PIN is wrong",
         # this side
         "service_unavailable": "Something this service needs is away",
         "internal_error": "Something went wrong on our side",
@@ -234,7 +237,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 def log_error(connection: ASGIConnection[Any, Any, Any, Any], error: Exception, problem: Problem) -> None:
     """Log unexpected errors with their traceback, refusals of ours with 5xx without; 4xx not at all."""
     method = connection.scope.get("method", "WEBSOCKET")
-    facts = {"method": method, "path": connection.url.path, "code": problem.code, "detail": str(error)}
+    path = without_secrets(connection.url.path)
+    facts = {"method": method, "path": path, "code": problem.code, "detail": str(error)}
     if problem.code == "internal_error":
         log.error("request failed unexpectedly", extra=facts, exc_info=error)
     elif problem.status >= 500:

@@ -119,6 +119,9 @@ class IngestSettings(ServiceSettings):
     photo_url_seconds: int = Field(
         default=int(HOUR_SECONDS), ge=60, le=7 * 24 * 3600, description="how long addresses of event photos are valid"
     )
+    gallery_pass_seconds: float = Field(default=12 * HOUR_SECONDS, gt=0, description="then guests give the PIN again")
+    gallery_searches_per_minute: int = Field(default=60, ge=1, description="of one link; beyond: 429")
+    gallery_downloads: int = Field(default=8, ge=1, description="archives that are sent at once; beyond: 429")
     face_syncs_kept_seconds: float = Field(default=30 * DAY_SECONDS, gt=0, description="after their end")
 
     # media bytes

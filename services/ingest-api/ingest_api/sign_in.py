@@ -141,7 +141,7 @@ class SignIn:
         # What is no address can have no account; it is counted and refused like an unknown one.
         account = normalised_email(email) or email.strip().lower()[:254].replace("\x00", "")
         address = counted_address(address)
-        await self._admit(account, address)
+        await self.admit(account, address)
         async with self.database.connection() as connection:
             credentials = await AccountRepository(connection).credentials(account)
         verdict = await self.passwords.verify(credentials.password_hash if credentials else None, password)
@@ -230,8 +230,11 @@ class SignIn:
                 window_seconds=self._limits.window_seconds, idle_seconds=self.policy.idle_seconds
             )
 
-    async def _admit(self, account: str, address: str) -> None:
-        """Record the attempt, then count: of many at once each sees those before it, so no more than the limit pass."""
+    async def admit(self, account: str, address: str) -> None:
+        """Take note of an attempt to get in; raises Problem 429 after too many, which are not checked any more.
+
+        Recorded, then counted: of many at once each sees those before it, so no more than the limit pass.
+        """
         async with self.database.connection() as connection:
             accounts = AccountRepository(connection)
             attempt_id = await accounts.record_attempt(account, address)
@@ -246,6 +249,11 @@ class SignIn:
         minutes = max(1, round(wait_seconds / 60))
         detail = f"Wait about {minutes} minute{'s' if minutes > 1 else ''} before the next attempt."
         raise Problem(429, "too_many_attempts", detail, retry_after(wait_seconds))
+
+    async def forgive(self, account: str, address: str) -> None:
+        """Whoever got in now did not guess before."""
+        async with self.database.connection() as connection:
+            await AccountRepository(connection).forgive_attempts(account, address)
 
     async def _begin_session(
         self, credentials: StoredCredentials, new_hash: str | None, account: str, address: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from ingest_api.secret_paths import without_secrets
 from shared.telemetry.http import AsgiApp, Receive, Scope, Send
 from shared.telemetry.tracing import span
 
@@ -21,7 +22,7 @@ def traced(app: AsgiApp) -> AsgiApp:
         headers = {
             name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CONTEXT_HEADERS
         }
-        attributes = {"http.request.method": method, "url.path": scope["path"]}
+        attributes = {"http.request.method": method, "url.path": without_secrets(scope["path"])}
         with span(method, SpanKind.SERVER, attributes, parent_headers=headers) as current:
 
             async def send_and_note(message: Scope) -> None:

@@ -88,6 +88,7 @@ class MatchAnswer(msgspec.Struct):
     """`s3_key` is the preview, `image_url` the original, null where there is none. `box` is where on the preview the
     face is: left, top, right, bottom."""
 
+    photo_id: UUID
     s3_key: str
     image_url: str | None
     preview_url: str | None
@@ -111,13 +112,14 @@ class SearchAnswer(msgspec.Struct):
     next_cursor: str | None
 
     @classmethod
-    def of(cls, page: SearchPage) -> Self:
+    def of(cls, page: SearchPage, *, with_originals: bool = True) -> Self:
         found = page.result
         return cls(
             matches=[
                 MatchAnswer(
+                    match.photo_id,
                     match.s3_key,
-                    match.image_url,
+                    match.image_url if with_originals else None,
                     match.preview_url,
                     match.similarity,
                     list(match.box),
