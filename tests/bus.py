@@ -69,6 +69,9 @@ class Bus:
             if record.value and dict(record.headers).get("ce_type", b"").decode() == event_type
         ]
 
+    def all_dead_letters(self) -> list[Any]:
+        return [record.value for record in self._records if record.topic.endswith(".dead-letter")]
+
     def dead_letters(self, key: UUID) -> list[dict[str, str]]:
         return [
             {name: value.decode() for name, value in record.headers}

@@ -1,0 +1,259 @@
+"""face-embedder as a process: photos of real people synced, searched and forgotten, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.object_store import ObjectStoreServer
+from shared.messaging.topics import ANSWERS, FACE_EVENTS, dead_letter_topic
+from shared.testing import pictures
+from shared.testing.waiting import eventually
+from tests.bus import Bus
+from tests.face_world import FaceWorld, group, nobody, opened_world, portrait, size_px, worker_pids
+from tests.running_service import RunningService
+from tests.system import System, bucket_environment, system_of_its_own
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+async def system(
+    databases: Any,
+    kafka_of_its_own: KafkaServer,
+    object_store_server: ObjectStoreServer,
+    face_models: Path,
+    tmp_path_factory: Any,
+) -> AsyncIterator[System]:
+    folder: Path = tmp_path_factory.mktemp("face-embedder")
+    environment = {
+        **bucket_environment(object_store_server),
+        "MEDIABUS_FACE_MODELS_FOLDER": str(face_models),
+        "MEDIABUS_FACE_WORKERS": "2",
+        "MEDIABUS_FORGET_EVERY_SECONDS": "0.5",
+        "MEDIABUS_TASK_HOLD_SECONDS": "3",
+        "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
+    }
+    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def embedder(system: System) -> RunningService:
+    return system.service("face-embedder")
+
+
+@pytest.fixture
+async def world(
+    system: System, embedder: RunningService, object_store_server: ObjectStoreServer
+) -> AsyncIterator[FaceWorld]:
+    async with (
+        Bus(system.kafka_bootstrap, FACE_EVENTS, ANSWERS, dead_letter_topic("face-embedder")) as bus,
+        opened_world(system, bus, object_store_server, embedder) as made,
+    ):
+        yield made
+        assert bus.all_dead_letters() == []
+
+
+async def test_photos_are_synced_searched_changed_and_removed(world: FaceWorld) -> None:
+    occasion = await world.occasion()
+    await world.put(
+        {
+            occasion.preview("group.jpg"): group(),
+            occasion.original("group.jpg"): group(1200),
+            occasion.preview("alone.jpg"): portrait(6),
+            occasion.original("raw.png"): pictures.encoded(pictures.photo(1600, 1200), "PNG"),
+            occasion.original("made.jpg"): pictures.jpeg_with_private_metadata(),
+            occasion.preview("nobody.jpg"): nobody(),
+            occasion.preview("empty.jpg"): b"",
+            occasion.preview("text.jpg"): b"not a picture at all",
+            occasion.preview("cut.jpg"): pictures.truncated_jpeg(),
+            occasion.preview("below/other.jpg"): portrait(7),
+        }
+    )
+    ended = await world.synced(occasion)
+    assert {name: ended[name] for name in ("status", "message", "total_found", "new_photos", "skipped", "failed")} == {
+        "status": "completed",
+        "message": "Successfully synced 5 new photos",
+        "total_found": 8,
+        "new_photos": 8,
+        "skipped": 0,
+        "failed": 3,
+    }
+    assert (ended["processed"], ended["originals_missing"], ended["previews_made"]) == (5, 5, 2)
+    kept = await world.kept(occasion)
+    assert {name: (status, code) for name, (status, _, code, _) in kept.items() if code} == {
+        "empty.jpg": ("failed", "image_empty"),
+        "text.jpg": ("failed", "image_unsupported"),
+        "cut.jpg": ("failed", "image_truncated"),
+    }
+    assert kept["group.jpg"] == ("indexed", 6, None, "group.jpg")
+    assert kept["alone.jpg"] == ("indexed", 1, None, None)
+    assert kept["nobody.jpg"] == ("no_face_detected", 0, None, None)
+    assert kept["raw.jpg"][3] == "raw.png"
+    made = await world.get(occasion.preview("raw.jpg"))
+    assert size_px(made) == (640, 480)
+    assert b"Exif" not in await world.get(occasion.preview("made.jpg"))
+
+    told = world.told_last(occasion)
+    assert told.keys() == kept.keys()
+    assert told["nobody.jpg"]["confidence"] == 0.0
+    assert told["group.jpg"]["faces"] == 6
+    assert 0.9 < told["group.jpg"]["confidence"] <= 1.0
+
+    # Nothing has changed but what failed, which is tried again.
+    again = await world.synced(occasion)
+    assert (again["total_found"], again["new_photos"], again["skipped"], again["failed"]) == (8, 3, 5, 3)
+
+    # Another picture under a known key: its faces replace those of the old one.
+    before = await world.vectors(occasion)
+    await world.put({occasion.preview("alone.jpg"): portrait(0), occasion.preview("cut.jpg"): portrait(7)})
+    changed = await world.synced(occasion)
+    assert (changed["new_photos"], changed["processed"]) == (4, 2)
+    after = await world.vectors(occasion)
+    assert {name for name, _ in before - after} == {"alone.jpg"}
+    assert {name for name, _ in after - before} == {"alone.jpg", "cut.jpg"}
+
+    # What the bucket tells is looked at: a photo that is still there stays.
+    await world.client.delete_object(Bucket="mediabus", Key=occasion.preview("cut.jpg"))
+    await world.notify(occasion.preview("alone.jpg"), "removed")
+    await world.notify(occasion.preview("cut.jpg"), "removed")
+    await world.photo_is(occasion, "cut.jpg", "removed")
+    await eventually(lambda: world.told_last(occasion)["cut.jpg"]["status"] == "removed")
+    assert {name for name, _ in await world.vectors(occasion)} == {"alone.jpg", "group.jpg"}
+
+
+async def test_a_selfie_finds_its_person_and_nobody_else(world: FaceWorld) -> None:
+    occasion, other = await world.occasion(), await world.occasion()
+    await world.put(
+        {
+            occasion.preview("group.jpg"): group(),
+            occasion.preview("one.jpg"): portrait(1),
+            occasion.preview("stranger.jpg"): portrait(6),
+            other.preview("one.jpg"): portrait(1),
+        }
+    )
+    await asyncio.gather(world.synced(occasion), world.synced(other))
+    answer = await world.search(occasion, portrait(1, quality=60))
+    assert answer["problem"] is None
+    body = answer["body"]
+    found = [match["s3_key"] for match in body["matches"]]
+    assert sorted(found) == [occasion.preview("group.jpg"), occasion.preview("one.jpg")]
+    assert (body["faces_in_selfie"], body["chosen"], body["pack"]) == (1, 0, "lite")
+    best, second = body["matches"]
+    assert best["similarity"] >= second["similarity"] > 0.9 > body["threshold"]
+    assert len(best["box"]) == 4
+    assert best["confidence"] > 0.6
+
+    assert len((await world.search(occasion, portrait(1), limit=1))["body"]["matches"]) == 1
+    same = (await world.search(occasion, portrait(1), threshold=0.9999))["body"]["matches"]
+    assert [match["s3_key"] for match in same] == [occasion.preview("one.jpg")]
+    chosen = await world.search(occasion, group(), choose=5)
+    assert (chosen["body"]["faces_in_selfie"], chosen["body"]["chosen"]) == (6, 5)
+    assert (await world.search(occasion, group(), choose=6))["problem"] == "no_such_face"
+    assert (await world.search(occasion, nobody()))["problem"] == "no_face_in_selfie"
+    assert (await world.search(occasion, b"no picture"))["problem"].startswith("not_a_picture: ")
+
+    # Consent is withdrawn: refused at once. The event is deleted: its faces go.
+    occasion.is_searchable, occasion.version = False, 2
+    await world.tell(occasion)
+    assert (await world.search(occasion, portrait(1)))["problem"] == "event_not_searchable"
+    occasion.is_deleted, occasion.version = True, 3
+    await world.tell(occasion)
+    assert (await world.search(occasion, portrait(1)))["problem"] == "unknown_event"
+
+    async def forgotten() -> bool:
+        return not await world.vectors(occasion)
+
+    await eventually(forgotten, within_seconds=30)
+    assert {photo[0] for photo in (await world.kept(occasion)).values()} == {"failed"}
+    assert len(await world.vectors(other)) == 1
+
+    # Faces expire; a photo is looked at again when they may be kept for longer.
+    other.faces_expire_at, other.version = datetime.now(UTC) - timedelta(seconds=1), 2
+    await world.tell(other)
+    assert (await world.search(other, portrait(1)))["problem"] == "event_not_searchable"
+    await world.photo_is(other, "one.jpg", "failed")
+    assert "time for which" in (await world.synced(other))["message"]
+    other.faces_expire_at, other.version = None, 3
+    await world.tell(other)
+    assert (await world.synced(other))["processed"] == 1
+
+
+async def test_a_photo_is_indexed_as_it_appears_where_the_event_wants_it(world: FaceWorld) -> None:
+    eager, patient = await world.occasion(auto_index=True), await world.occasion()
+    for occasion in (patient, eager):
+        await world.put({occasion.preview("a.jpg"): portrait(2), occasion.original("a.jpg"): portrait(2)})
+        await world.notify(occasion.preview("a.jpg"), "created")
+        await world.notify(occasion.original("a.jpg"), "created")
+    await world.photo_is(eager, "a.jpg", "indexed")
+    await world.notify(eager.preview("a.jpg"), "created")
+    await eventually(lambda: world.told_last(eager).get("a.jpg", {}).get("image_key") == eager.original("a.jpg"))
+    assert await world.kept(patient) == {}
+    assert len(await world.vectors(eager)) == 1
+
+
+async def test_what_vanishes_or_changes_after_it_was_listed(world: FaceWorld) -> None:
+    """Photos as a listing leaves them, and then the bucket without one and with another content of the other."""
+    occasion = await world.occasion()
+    gone, changed = await world.listed(occasion, "gone.jpg"), await world.listed(occasion, "changed.jpg")
+    await world.put({occasion.preview("changed.jpg"): portrait(3)})
+    for order in (gone, changed):
+        await world.bus.send(order)
+    await world.photo_is(occasion, "gone.jpg", "failed")
+    await world.photo_is(occasion, "changed.jpg", "indexed")
+    assert await world.kept(occasion) == {
+        "gone.jpg": ("failed", 0, "photo_gone", None),
+        "changed.jpg": ("indexed", 1, None, None),
+    }
+    # What was read is what is known, so the next sync has nothing to do for it.
+    again = await world.synced(occasion)
+    assert (again["total_found"], again["skipped"]) == (1, 1)
+
+
+async def test_two_syncs_at_once_find_every_photo_once(world: FaceWorld) -> None:
+    occasion = await world.occasion()
+    await world.put({occasion.preview(f"{number}.jpg"): portrait(number % 8, 70 + number) for number in range(8)})
+    tasks = [await world.begin_sync(occasion) for _ in range(2)]
+    ended = [await world.ended(task_id) for task_id in tasks]
+    assert sum(task["new_photos"] for task in ended) == 8
+    assert {task["total_found"] for task in ended} == {8}
+    assert len(await world.vectors(occasion)) == 8
+
+
+async def test_killed_at_any_moment_the_end_is_the_same(world: FaceWorld) -> None:
+    """The service itself and its workers are killed with -9 while photos are listed and looked at."""
+    seed = 6
+    chance = random.Random(seed)
+    quiet, killed = await world.occasion(), await world.occasion()
+    names = [f"{number:02}.jpg" for number in range(16)]
+    for occasion in (quiet, killed):
+        await world.put({occasion.preview(name): portrait(n % 8, 60 + n) for n, name in enumerate(names[:12])})
+        await world.put({occasion.original(name): portrait(n % 8, 60 + n, 700) for n, name in enumerate(names[12:])})
+    expected = await world.synced(quiet)
+    task_id = await world.begin_sync(killed)
+    for kills in range(4):
+        await asyncio.sleep(chance.uniform(0.2, 1.5))
+        if kills % 2:
+            world.embedder.kill()
+            world.embedder.start()
+            await world.embedder.wait_until_ready(180)
+        else:
+            for pid in worker_pids(world.embedder)[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    ended = await world.ended(task_id)
+    sums = ("status", "total_found", "new_photos", "processed", "failed", "no_face", "originals_missing", "message")
+    assert {name: ended[name] for name in sums} == {name: expected[name] for name in sums}, f"seed {seed}"
+    assert await world.kept(killed) == await world.kept(quiet)
+    assert await world.vectors(killed) == await world.vectors(quiet)
