@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import signal
 import sys
@@ -17,9 +18,18 @@ from deploy.local.processes import ProcessSpec, base_environment, run_to_end
 from deploy.local.server import EmbeddedServer
 
 if TYPE_CHECKING:
+    from aiobotocore.session import AioSession
     from types_aiobotocore_s3.client import S3Client
 
 _VOLUME = "mediabus"
+
+
+@functools.cache
+def _session() -> AioSession:
+    """One for all clients: it reads the descriptions of the API, which takes most of the time of making a client."""
+    from aiobotocore.session import get_session
+
+    return get_session()
 
 
 def gateway_program() -> Path:
@@ -82,7 +92,6 @@ class ObjectStoreServer(EmbeddedServer):
     def client(self) -> AbstractAsyncContextManager[S3Client]:
         """A client of this server that gives up after seconds, for tests and for preparing it."""
         from aiobotocore.config import AioConfig
-        from aiobotocore.session import get_session
 
         config = AioConfig(
             connect_timeout=2,
@@ -91,7 +100,7 @@ class ObjectStoreServer(EmbeddedServer):
             request_checksum_calculation="when_required",
             s3={"addressing_style": "path"},
         )
-        return get_session().create_client(
+        return _session().create_client(
             "s3",
             endpoint_url=self.endpoint,
             region_name=self.region,

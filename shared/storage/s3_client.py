@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.handlers import add_expect_header
@@ -52,10 +52,7 @@ AUTH_TYPE_MAPS[_SIGNER_OF_HASHED_BODIES] = _SignerOfHashedBodies
 
 def s3_client(settings: S3Settings) -> AbstractAsyncContextManager[S3Client]:
     """A client with its own pool of connections; connects to nothing before its first request."""
-    session = get_session()
-    # The client's own parser guesses the format, which takes half the time of reading a listing.
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=timestamp)
-    return session.create_client(
+    return _session().create_client(
         "s3",
         endpoint_url=settings.endpoint,
         region_name=settings.region,
@@ -78,6 +75,15 @@ def s3_client(settings: S3Settings) -> AbstractAsyncContextManager[S3Client]:
             user_agent="mediabus",
         ),
     )
+
+
+@lru_cache(maxsize=1)
+def _session() -> AioSession:
+    """One for all clients: it reads the descriptions of the API, which takes most of the time of making a client."""
+    session = get_session()
+    # The client's own parser guesses the format, which takes half the time of reading a listing.
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=timestamp)
+    return session
 
 
 def send_hashed_bodies(client: S3Client) -> None:
