@@ -23,6 +23,8 @@ KAFKA = "kafka"
 OBJECT_STORE = "object-store"
 JAEGER = "jaeger"
 INGEST_API = "ingest-api"
+FACE_EMBEDDER = "face-embedder"
+DEFAULT_PACK = "lite"
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,16 @@ def _ingest_api(site: Site) -> dict[str, str]:
     }
 
 
+def _face_models() -> Path:
+    """The caller's folder of face packs, or that of `make setup`."""
+    return Path(os.environ.get("MEDIABUS_FACE_MODELS_FOLDER") or models_folder())
+
+
 def _face_embedder(site: Site) -> dict[str, str]:
     return {
-        **_service("face-embedder")(site),
+        **_service(FACE_EMBEDDER)(site),
         "MEDIABUS_SELFIE_KEY": site.secrets.selfie_key,
-        "MEDIABUS_FACE_MODELS_FOLDER": str(models_folder()),
+        "MEDIABUS_FACE_MODELS_FOLDER": str(_face_models()),
     }
 
 
@@ -191,7 +198,7 @@ SERVICES = (
     Service("s3-syncer", python("-m", "s3_syncer.app"), _service("s3-syncer"), stage=1, niceness=5),
     Service("reconciler", python("-m", "reconciler.app"), _service("reconciler"), stage=1, niceness=5),
     # Photos wait for nobody's answer; somebody who searches waits for one selfie.
-    Service("face-embedder", python("-m", "face_embedder.app"), _face_embedder, stage=1, niceness=10),
+    Service(FACE_EMBEDDER, python("-m", "face_embedder.app"), _face_embedder, stage=1, niceness=10),
     Service("ingest-api", python("-m", "ingest_api.app"), _ingest_api, stage=2),
 )
 
@@ -213,7 +220,17 @@ STEPS = (
 )
 
 
+def has_face_models() -> bool:
+    """Whether face-embedder can run: its models come from the internet, and a machine without has the rest.
+
+    Whoever names a pack is told by the service itself what is missing.
+    """
+    is_named = any(os.environ.get(f"MEDIABUS_FACE_{name}") for name in ("PACK", "PACK_FOLDER", "MODELS_FOLDER"))
+    return is_named or (models_folder() / DEFAULT_PACK).is_dir()
+
+
 def configured_topology() -> Topology:
-    """All of Mediabus; with Jaeger when MEDIABUS_JAEGER_BINARY names its program."""
+    """All of Mediabus; with Jaeger when MEDIABUS_JAEGER_BINARY names its program, without faces where no models are."""
     tracing = (JAEGER,) if os.environ.get("MEDIABUS_JAEGER_BINARY") else ()
-    return Topology(servers=(POSTGRES, KAFKA, OBJECT_STORE, *tracing), steps=STEPS, services=SERVICES)
+    services = tuple(service for service in SERVICES if service.name != FACE_EMBEDDER or has_face_models())
+    return Topology(servers=(POSTGRES, KAFKA, OBJECT_STORE, *tracing), steps=STEPS, services=services)
