@@ -109,7 +109,8 @@ class Indexing:
 
     async def _make_and_look(self, photo: Photo) -> Looked:
         """Make the preview, unless somebody has put one there meanwhile."""
-        assert photo.image_key is not None, "a preview is made of an original"
+        if photo.image_key is None:
+            raise failures.gone(photo.s3_key)
         found = await self._bucket.stat(photo.s3_key)
         if found is not None and (photo.made_sha256 is None or found.sha256 != photo.made_sha256):
             return await self._look(photo)
