@@ -1,7 +1,8 @@
 """`python -m deploy.demo`: start the stack, upload the album, show every job's life and outcome.
 
-Stays up until Ctrl-C. With EXIT=1 it stops the stack and ends with 0 only if every good picture was processed and every
-bad one refused with its reason.
+Then an event: its photos are synced, and a guest's selfie is searched among them. Stays up until Ctrl-C. With EXIT=1 it
+stops the stack and ends with 0 only if every good picture was processed, every bad one refused with its reason, and the
+guest found on the right photos.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.table import Table
 from deploy.demo.album import Entry, album
 from deploy.demo.batch_sync import show_batch_sync
 from deploy.demo.client import Client, Refused, Stack
+from deploy.demo.event_photos import show_event
 from deploy.local.stack_folder import StackFolder
 
 POLL_SECONDS = 0.1
@@ -96,6 +98,7 @@ async def show(stack: Stack) -> bool:
             lives = await asyncio.gather(*(one(entry) for entry in entries))
         console.print(table_of(lives))
         synced = await show_batch_sync(client, console)
+        is_guest_found = await show_event(stack, client, console)
     unexpected = [life for life in lives if not life.as_expected]
     for life in unexpected:
         console.print(
@@ -105,7 +108,7 @@ async def show(stack: Stack) -> bool:
     good = sum(1 for life in lives if life.as_expected and life.refused_with is None)
     bad = sum(1 for life in lives if life.as_expected and life.refused_with is not None)
     console.print(f"{good} good pictures processed, {bad} bad ones refused, {len(unexpected)} not as expected")
-    return synced and not unexpected
+    return synced and is_guest_found and not unexpected
 
 
 def table_of(lives: list[Life]) -> Table:

@@ -10,21 +10,38 @@ from typing import Any, Self
 
 import httpx
 
+from shared.storage.settings import S3Settings
+
 REQUEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What `.mediabus/stack.json` tells scripts, as far as the demonstration needs it."""
+    """What `.mediabus/stack.json` tells scripts, as far as the demonstration needs it.
+
+    `has_faces` unless face-embedder was left out.
+    """
 
     base_url: str
     email: str
     password: str
+    bucket: S3Settings
+    has_faces: bool
 
     @classmethod
     def read(cls, path: Path) -> Stack:
         stack = json.loads(path.read_text())
-        return cls(stack["baseUrl"], stack["superadmin"]["email"], stack["superadmin"]["password"])
+        s3 = stack["s3"]
+        bucket = S3Settings(
+            endpoint=s3["endpoint"],
+            bucket=s3["bucket"],
+            region=s3["region"],
+            access_key=s3["accessKey"],
+            secret_key=s3["secretKey"],
+        )
+        superadmin = stack["superadmin"]
+        has_faces = "face-embedder" in stack["services"]
+        return cls(stack["baseUrl"], superadmin["email"], superadmin["password"], bucket, has_faces)
 
 
 class Refused(Exception):
@@ -92,6 +109,34 @@ class Client:
         answer.raise_for_status()
         job: dict[str, Any] = answer.json()
         return job
+
+    async def make_event(self, name: str) -> dict[str, Any]:
+        """A photographed event, with the place of its previews as `s3_prefix`."""
+        answer = await self._http.post("/api/v1/events", json={"name": name})
+        answer.raise_for_status()
+        event: dict[str, Any] = answer.json()
+        return event
+
+    async def start_face_sync(self, event_uuid: str, s3_prefix: str) -> str:
+        """The id of the task."""
+        answer = await self._http.post("/api/v1/faces/sync-s3", json={"event_uuid": event_uuid, "s3_prefix": s3_prefix})
+        answer.raise_for_status()
+        return str(answer.json()["task_id"])
+
+    async def face_task(self, task_id: str) -> dict[str, Any]:
+        answer = await self._http.get(f"/api/v1/faces/tasks/{task_id}")
+        answer.raise_for_status()
+        task: dict[str, Any] = answer.json()
+        return task
+
+    async def search_faces(self, event_uuid: str, selfie: bytes) -> list[dict[str, Any]]:
+        """The matches, best first."""
+        answer = await self._http.post(
+            "/api/v1/faces/search", data={"event_uuid": event_uuid}, files={"file": ("selfie.jpg", selfie)}
+        )
+        answer.raise_for_status()
+        matches: list[dict[str, Any]] = answer.json()["matches"]
+        return matches
 
     async def size_bytes(self, url: str) -> int:
         """How many bytes a variant's address really delivers."""
