@@ -202,6 +202,36 @@ async def test_silent_syncs_are_given_up_without_a_call(site: IngestSite, event:
     assert (await task(site, task_id))["status"] == "failed"
 
 
+async def test_syncs_and_records_of_searches_go_after_their_time(site: IngestSite, event: dict[str, Any]) -> None:
+    old = (await sync(site, event)).json()["task_id"]
+    await tell(site, event, old, 1, status=FaceSyncStatus.COMPLETED)
+    young = (await sync(site, event)).json()["task_id"]
+    await site.rows.execute("UPDATE face_syncs SET finished_at = finished_at - interval '31 days'")
+    searches = {age: new_id() for age in (1, 2 * 3600, 366 * 24 * 3600)}
+    for age, search_id in searches.items():
+        await site.rows.execute(
+            "INSERT INTO face_searches (id, event_id, asked_by, asked_at, outcome) "
+            "VALUES ($1, $2, $1, clock_timestamp() - make_interval(secs => $3), 'answered')",
+            search_id,
+            UUID(event["uuid"]),
+            float(age),
+        )
+        await site.rows.execute(
+            "INSERT INTO face_search_results "
+            "(search_id, event_id, asked_by, faces_in_selfie, chosen, pack, threshold, matches, found_at) "
+            "VALUES ($1, $2, $1, 1, 0, 'lite', 0, '[]', clock_timestamp() - make_interval(secs => $3))",
+            search_id,
+            UUID(event["uuid"]),
+            float(age),
+        )
+    await site.retention.sweep_once()
+    assert [(await site.api.get(f"{TASKS}/{task_id}")).status_code for task_id in (old, young)] == [404, 200]
+    kept = {row["id"] for row in await site.rows.fetch("SELECT id FROM face_searches")}
+    results = {row["search_id"] for row in await site.rows.fetch("SELECT search_id FROM face_search_results")}
+    assert kept & set(searches.values()) == {searches[1], searches[2 * 3600]}
+    assert results == {searches[1]}
+
+
 async def test_without_s3_there_is_nothing_to_sync(site: IngestSite, event: dict[str, Any]) -> None:
     settings = site.settings.media_defaults().model_copy(update={"s3_enabled": False})
     feed = SettingsFeed("127.0.0.1:9", settings, site.settings.entity_type_defaults())
