@@ -13,9 +13,9 @@ from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
 from deploy.local.postgres import PostgresServer
-from shared.messaging.topics import ensure_topics
 from shared.telemetry.tracing import start_tracing
 from shared.testing.databases import TestDatabase, TestDatabases
+from shared.testing.topics import start_anew
 
 # Nothing of these databases outlives the server, so it need not reach the disk: tests of crashes start their own. Nor
 # does anybody guess passwords, and hashing them is half of logging in.
@@ -56,22 +56,25 @@ async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 
 
 @pytest.fixture(scope="session")
-async def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
+async def kafka_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
+    """Topics are as other modules left them: ask for `kafka_server`."""
     server = KafkaServer(tmp_path_factory.mktemp("kafka"), free_port())
     await server.start()
-    await ensure_topics(server.bootstrap)
     yield server
     await server.stop()
 
 
 @pytest.fixture(scope="module")
-async def kafka_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KafkaServer]:
-    """For a module whose services must not meet what others left in the topics, commands or settings, nor leave any."""
-    server = KafkaServer(tmp_path_factory.mktemp("kafka-of-its-own"), free_port())
-    await server.start()
-    await ensure_topics(server.bootstrap)
-    yield server
-    await server.stop()
+async def kafka_server(kafka_process: KafkaServer) -> KafkaServer:
+    """Without anything that other modules left: messages, settings, offsets, members of groups."""
+    await start_anew(kafka_process.bootstrap)
+    return kafka_process
+
+
+@pytest.fixture(scope="module")
+def kafka_of_its_own(kafka_server: KafkaServer) -> KafkaServer:
+    """Another name of `kafka_server`."""
+    return kafka_server
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from deploy.local.kafka_server import KafkaServer
 from shared.identifiers import new_id
 from shared.messaging.topics import dead_letter_topic, ensure_topics, retry_topic
 from shared.testing.databases import TestDatabase
-from tests.integration.kernel_world import FACTS, ORDERS, World, remove_topics
+from shared.testing.topics import remove_topics
+from tests.integration.kernel_world import FACTS, ORDERS, World
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from shared.messaging.publisher import Publisher
 from shared.messaging.retry import RetryPolicy
 from shared.messaging.topics import Topic
 from shared.outbox.relay import Relay, RelaySettings
-from shared.testing.waiting import eventually
 
 ORDERS = Topic("test.orders", "commands")
 FACTS = Topic("test.facts", "events")
@@ -154,20 +153,6 @@ class World:
         return records
 
 
-async def remove_topics(bootstrap: str, names: list[str]) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        present = set(await admin.list_topics()) & set(names)
-        if present:
-            await admin.delete_topics(list(present))
-        await eventually(lambda: _absent(admin, names), why="topics removed")
-    finally:
-        await admin.close()
-
-
 async def configure(bootstrap: str, topic: str, settings: dict[str, str]) -> None:
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -178,10 +163,6 @@ async def configure(bootstrap: str, topic: str, settings: dict[str, str]) -> Non
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=settings)])
     finally:
         await admin.close()
-
-
-async def _absent(admin: Any, names: list[str]) -> bool:
-    return not set(await admin.list_topics()) & set(names)
 
 
 def place_orders(
