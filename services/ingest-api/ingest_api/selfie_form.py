@@ -39,7 +39,7 @@ class SearchWish:
     consent_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Selfie:
     """The form as it came; the picture is shown to nobody."""
 
@@ -48,8 +48,9 @@ class Selfie:
 
     def forget(self) -> None:
         """Overwrite the picture: while the search goes on nobody needs it any more."""
+        # Overwritten in place: a thread may still read it, when its request was cut off in the middle.
         self.picture[:] = bytes(len(self.picture))
-        self.picture.clear()
+        self.picture = bytearray()
 
 
 class Selfies:
