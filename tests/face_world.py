@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 BUCKET = "mediabus"
 START_SECONDS = 180.0
-SYNC_SECONDS = 180.0
+SYNC_SECONDS = 600.0
 
 
 @lru_cache

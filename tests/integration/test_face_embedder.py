@@ -20,11 +20,14 @@ from shared.messaging.topics import ANSWERS, FACE_EVENTS, dead_letter_topic
 from shared.testing import pictures
 from shared.testing.waiting import eventually
 from tests.bus import Bus
-from tests.face_world import FaceWorld, group, nobody, opened_world, portrait, size_px, worker_pids
+from tests.face_world import START_SECONDS, FaceWorld, group, nobody, opened_world, portrait, size_px, worker_pids
 from tests.running_service import RunningService
 from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
+KILLED_PHOTOS = int(os.environ.get("MEDIABUS_KILLED_PHOTOS", "16"))
+"""How many photos are looked at while one kill follows the other; more of them for a longer look."""
+KILLS = int(os.environ.get("MEDIABUS_KILLS", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -236,18 +239,20 @@ async def test_killed_at_any_moment_the_end_is_the_same(world: FaceWorld) -> Non
     seed = 6
     chance = random.Random(seed)
     quiet, killed = await world.occasion(), await world.occasion()
-    names = [f"{number:02}.jpg" for number in range(16)]
     for occasion in (quiet, killed):
-        await world.put({occasion.preview(name): portrait(n % 8, 60 + n) for n, name in enumerate(names[:12])})
-        await world.put({occasion.original(name): portrait(n % 8, 60 + n, 700) for n, name in enumerate(names[12:])})
+        for number in range(KILLED_PHOTOS):
+            name, person, quality = f"{number:03}.jpg", number % 8, 60 + number % 35
+            has_preview = number % 4
+            key = occasion.preview(name) if has_preview else occasion.original(name)
+            await world.put({key: portrait(person, quality, 200 if has_preview else 700)})
     expected = await world.synced(quiet)
     task_id = await world.begin_sync(killed)
-    for kills in range(4):
+    for kill in range(KILLS):
         await asyncio.sleep(chance.uniform(0.2, 1.5))
-        if kills % 2:
+        if kill % 2:
             world.embedder.kill()
             world.embedder.start()
-            await world.embedder.wait_until_ready(180)
+            await world.embedder.wait_until_ready(START_SECONDS)
         else:
             for pid in worker_pids(world.embedder)[:1]:
                 with suppress(ProcessLookupError):
