@@ -36,7 +36,8 @@ from reconciler.repositories.known_objects import KnownObjects
 from reconciler.repositories.read_models import ReadModels
 from reconciler.repositories.runs import Runs
 from reconciler.retention import Retention
-from reconciler.runs import Stage
+from reconciler.runner import Runner
+from reconciler.runs import Run, Stage
 from reconciler.settings import ReconcilerSettings
 from reconciler.sweep import Sweep
 from reconciler.watch import Watch
@@ -63,6 +64,7 @@ from shared.events import (
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
+from shared.messaging.retry import RetryPolicy
 from shared.messaging.topics import Topic
 from shared.storage.errors import StoreUnavailable
 from shared.storage.local_disk import LocalDiskStore
@@ -482,6 +484,143 @@ async def test_an_alert_goes_by_e_mail(reconciler: Reconciler) -> None:
     assert "To: ops@example.test" in letters[0]
 
 
+# --- working on runs --------------------------------------------------------------------------------------------------
+
+
+class Troubled(Comparing):
+    """Raises these errors in turn; after them it ends its run, or works on it for ever."""
+
+    def __init__(self, work: UnitOfWork, errors: Sequence[Exception], *, ends: bool = True) -> None:
+        self._work = work
+        self._errors = list(errors)
+        self._ends = ends
+        self.worked_on: list[UUID] = []
+
+    async def compare(self, run: Run) -> None:
+        self.worked_on.append(run.run_id)
+        if self._errors:
+            raise self._errors.pop(0)
+        if not self._ends:
+            await asyncio.Event().wait()
+        async with self._work.begin() as transaction:
+            await Runs(transaction.connection).move(run.run_id, Stage.COMPLETED)
+
+
+@asynccontextmanager
+async def working(reconciler: Reconciler, work: Comparing | Executing) -> AsyncIterator[None]:
+    """One process that works on runs, and tries three times without a pause."""
+    runner = Runner(
+        reconciler.work,
+        cast(Comparing, work),
+        cast(Executing, work),
+        Alerts(reconciler.work, channels_of(reconciler.settings())),
+        reconciler.settings(),
+        RetryPolicy(attempts=3, first_delay_seconds=0, jitter=0),
+    )
+    task = asyncio.create_task(runner.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError), outcome
+
+
+async def started_run(reconciler: Reconciler) -> UUID:
+    command = StartReconcileRunV1(
+        run_id=new_id(),
+        scope=ReconcileScope(kind="products"),
+        remove_orphaned=True,
+        recreate_missing=False,
+        approves=True,
+        requested_by=new_id(),
+        requested_at=datetime.now(UTC),
+    )
+    async with reconciler.work.begin() as transaction:
+        await Runs(transaction.connection).add(command)
+    return command.run_id
+
+
+async def reached(reconciler: Reconciler, run_id: UUID, stage: Stage) -> Any:
+    async def row() -> Any:
+        (found,) = await reconciler.rows("SELECT * FROM runs WHERE run_id = $1", run_id)
+        return found if found["stage"] == stage.value and found["held_until"] is None else None
+
+    return await eventually(row, within_seconds=60, why=f"the run is {stage.value}")
+
+
+async def test_a_run_that_always_fails_is_given_up_and_lets_others_begin(reconciler: Reconciler) -> None:
+    failing, next_run = await started_run(reconciler), await started_run(reconciler)
+    comparing = Troubled(reconciler.work, [RuntimeError("a defect")] * 3)
+    async with working(reconciler, comparing):
+        failed = await reached(reconciler, failing, Stage.FAILED)
+        await reached(reconciler, next_run, Stage.COMPLETED)
+    assert comparing.worked_on == [failing] * 3 + [next_run]
+    assert failed["error"] == "given up after 3 attempts: unexpected_error: RuntimeError: a defect"
+    (told,) = await reconciler.told(ReconcileRunChangedV1)
+    assert (told["run_id"], told["status"], told["error"]) == (str(failing), "failed", failed["error"])
+    # Somebody asked for it, and people hear of the defect all the same.
+    (alert,) = await reconciler.rows("SELECT subject FROM alerts")
+    assert alert["subject"] == f"Work on products was given up: {failed['error']}"
+
+
+async def test_a_run_waits_as_long_as_something_is_away(
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.runner.AGAIN_AFTER_SECONDS", 0.0)
+    run_id = await started_run(reconciler)
+    errors = [StoreUnavailable("s3", "away"), RuntimeError("once")]
+    comparing = Troubled(reconciler.work, [*errors * 2, errors[0], errors[0]])
+    async with working(reconciler, comparing):
+        ended = await reached(reconciler, run_id, Stage.COMPLETED)
+    assert len(comparing.worked_on) == 7
+    assert ended["attempts"] == 0
+
+
+async def test_a_run_whose_process_is_stopped_goes_on_elsewhere(reconciler: Reconciler) -> None:
+    run_id = await started_run(reconciler)
+    endless = Troubled(reconciler.work, [], ends=False)
+    async with working(reconciler, endless):
+        await eventually(lambda: endless.worked_on, why="one process works on it")
+    async with working(reconciler, Troubled(reconciler.work, [])):
+        await reached(reconciler, run_id, Stage.COMPLETED)
+
+
+@pytest.mark.parametrize(("stage", "then"), [("executing", Stage.FAILED), ("undoing", Stage.PARTLY_UNDONE)])
+async def test_what_was_carried_out_of_a_plan_that_failed_can_be_undone(
+    reconciler: Reconciler, stage: str, then: Stage
+) -> None:
+    class Failing(Executing):
+        def __init__(self) -> None:
+            pass
+
+        async def go_on(self, run_id: UUID) -> None:
+            raise RuntimeError("a defect")
+
+        go_on_undoing = go_on
+
+    run_id = await kept_run(reconciler, Stage(stage), [removal("gone")], "done")
+    async with reconciler.work.begin() as transaction:
+        await Runs(transaction.connection).want_work(run_id)
+    async with working(reconciler, Failing()):
+        ended = await reached(reconciler, run_id, then)
+    assert ended["counts"]["done"] == 1
+    assert await decide(reconciler, run_id, "undo") == "undo_wanted"
+    async with reconciler.work.begin() as transaction:
+        assert [item.key for item in await Runs(transaction.connection).next_to_undo(run_id, 10)] == [
+            "products/gone.png"
+        ]
+
+
+async def test_what_a_plan_will_never_do_is_not_in_work(reconciler: Reconciler) -> None:
+    waiting = {Stage.AWAITING_APPROVAL: True, Stage.EXECUTING: True, Stage.DISCARDED: False, Stage.FAILED: False}
+    for stage, is_in_work in waiting.items():
+        item = removal(stage.value)
+        await kept_run(reconciler, stage, [item], "planned")
+        async with reconciler.work.begin() as transaction:
+            assert await Runs(transaction.connection).is_in_work(item.key) is is_in_work, stage
+
+
 # --- the end of runs and of quarantine --------------------------------------------------------------------------------
 
 
@@ -608,6 +747,7 @@ async def test_a_decision_counts_once_and_where_it_fits(reconciler: Reconciler) 
         (Stage.AWAITING_APPROVAL, "discard", "discarded"),
         (Stage.COMPLETED, "undo", "undo_wanted"),
         (Stage.PARTLY_UNDONE, "undo", "undo_wanted"),
+        (Stage.FAILED, "undo", "undo_wanted"),
         (Stage.UNDONE, "undo", "undone"),
         (Stage.DISCARDED, "approve", "discarded"),
         (Stage.EXECUTING, "discard", "executing"),

@@ -35,7 +35,7 @@ UNDER_WAY = frozenset({RunStatus.COMPARING, RunStatus.EXECUTING, RunStatus.UNDOI
 _EXPECTED = {
     "approve": ((RunStatus.AWAITING_APPROVAL,), RunStatus.EXECUTING),
     "discard": ((RunStatus.AWAITING_APPROVAL,), RunStatus.DISCARDED),
-    "undo": ((RunStatus.COMPLETED, RunStatus.PARTLY_UNDONE), RunStatus.UNDOING),
+    "undo": ((RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.PARTLY_UNDONE), RunStatus.UNDOING),
 }
 MOST_PARTS = 64
 """Of a report, each of less than a megabyte, that are put together into one answer."""
@@ -123,7 +123,7 @@ class Reconciling:
                 DecideOnPlanV1(plan_id=plan_id, scope=run.scope, decision=decision, decided_by=user_id, decided_at=now)
             )
         ended = await self._ended(plan_id)
-        if decision == "undo" and ended.status is RunStatus.COMPLETED:
+        if decision == "undo" and ended.status in (RunStatus.COMPLETED, RunStatus.FAILED):
             raise Problem(409, "conflict", _sentence(ended.error or "the plan could not be undone"))
         return ended
 

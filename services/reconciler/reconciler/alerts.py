@@ -17,6 +17,7 @@ from reconciler.repositories.schedule import DueAlert, Schedule
 from reconciler.runs import Run, Stage
 from reconciler.settings import ReconcilerSettings
 from shared.db.unit_of_work import Transaction, UnitOfWork
+from shared.identifiers import new_id
 from shared.messaging.retry import RetryPolicy
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,12 @@ class Alerts:
         if (subject := subject_of(run)) is not None:
             body = {"runId": str(run.run_id), "status": run.stage.value, "counts": run.counts.model_dump()}
             await self.add(transaction, run.run_id, subject, body)
+
+    async def tell_of_giving_up(self, transaction: Transaction, run: Run) -> None:
+        """Publish how a run stands that met with a defect; people are told whoever asked for it."""
+        transaction.publish(run.told())
+        body = {"runId": str(run.run_id), "status": run.stage.value, "counts": run.counts.model_dump()}
+        await self.add(transaction, new_id(), f"Work on {run.scope.name} was given up: {run.error}", body)
 
     async def add(self, transaction: Transaction, alert_id: UUID, subject: str, body: Mapping[str, Any]) -> None:
         await Schedule(transaction.connection).add_alert(alert_id, list(self._channels), subject, body)

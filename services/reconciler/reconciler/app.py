@@ -50,7 +50,7 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
         temporary_kept_seconds=settings.temporary_kept_seconds,
     )
     comparing = Comparing(service.unit_of_work, looking, guard, alerts)
-    runner = Runner(service.unit_of_work, comparing, executing, settings)
+    runner = Runner(service.unit_of_work, comparing, executing, alerts, settings)
     register_read_models(service.consumer, service.unit_of_work)
     register_checks(service.consumer, checks, settings.checks_at_once)
     quarantine = QuarantineExpiry(service.unit_of_work, settings.quarantine_kept_seconds)

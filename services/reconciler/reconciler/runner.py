@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
+from reconciler.alerts import Alerts
 from reconciler.comparing import Comparing
 from reconciler.executing import Executing
 from reconciler.repositories.runs import CHANNEL, Runs
-from reconciler.runs import Run, Stage
+from reconciler.runs import Run, Stage, given_up
 from reconciler.settings import ReconcilerSettings
+from reconciler.watch import count
 from shared.db.listening import Listener
-from shared.db.unit_of_work import UnitOfWork
-from shared.messaging.errors import InfrastructureUnavailable
+from shared.db.unit_of_work import Transaction, UnitOfWork
+from shared.messaging.errors import InfrastructureUnavailable, decisive
+from shared.messaging.retry import Failure, RetryPolicy
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 2.0
 """How often runs are looked for though nothing was heard, in case a notification was lost or a process died."""
 AGAIN_AFTER_SECONDS = 2.0
+"""While something is away that a run needs; that counts as no attempt."""
+
+RETRIES = RetryPolicy(attempts=8, first_delay_seconds=2.0, longest_delay_seconds=60.0, jitter=0)
+"""After anything unexpected. A run that fails holds up others that touch its files, so it does not fail for ever."""
 
 
 class Runner:
     """One per process; runs are shared among replicas by claims in the database, which a dead process loses."""
 
     def __init__(
-        self, unit_of_work: UnitOfWork, comparing: Comparing, executing: Executing, settings: ReconcilerSettings
+        self,
+        unit_of_work: UnitOfWork,
+        comparing: Comparing,
+        executing: Executing,
+        alerts: Alerts,
+        settings: ReconcilerSettings,
+        retries: RetryPolicy = RETRIES,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._comparing = comparing
         self._executing = executing
+        self._alerts = alerts
         self._settings = settings
+        self._retries = retries
         self._news = asyncio.Event()
         database = unit_of_work.database
         self._listener = Listener(
@@ -73,28 +90,63 @@ class Runner:
             raise
 
     async def _work_and_release(self, run: Run) -> None:
-        again_after_seconds: float | None = None
+        # Whoever is stopped in the middle leaves the rest to another process, at once.
+        let_go: Callable[[Run], Awaitable[None]] = self._give_back
         try:
             async with asyncio.TaskGroup() as group:
                 holding = group.create_task(self._keep_holding(run.run_id))
                 await self._work(run)
                 holding.cancel()
-        except* Exception:
-            # Whatever is away now is asked for again; the plan and its outcomes are in the database.
-            log.exception("a run could not be worked on, trying again", extra={"run_id": str(run.run_id)})
-            again_after_seconds = AGAIN_AFTER_SECONDS
+            let_go = self._release
+        except* Exception as problems:
+            log.exception("a run could not be worked on", extra={"run_id": str(run.run_id)})
+            let_go = partial(self._try_again, decisive(problems))
         finally:
             self._places.release()
-            await self._release(run.run_id, again_after_seconds)
+            try:
+                await let_go(run)
+            except InfrastructureUnavailable as error:
+                # Then the claim runs out by itself.
+                log.warning("a run could not be let go", extra={"run_id": str(run.run_id), "detail": str(error)})
             self._news.set()
 
-    async def _release(self, run_id: UUID, again_after_seconds: float | None) -> None:
-        try:
-            async with self._unit_of_work.begin() as transaction:
-                await Runs(transaction.connection).release(run_id, again_after_seconds)
-        except InfrastructureUnavailable as error:
-            # Then the claim runs out by itself.
-            log.warning("a run could not be let go", extra={"run_id": str(run_id), "detail": str(error)})
+    async def _release(self, run: Run) -> None:
+        async with self._unit_of_work.begin() as transaction:
+            await Runs(transaction.connection).release(run.run_id)
+
+    async def _give_back(self, run: Run) -> None:
+        async with self._unit_of_work.begin() as transaction:
+            await Runs(transaction.connection).try_again(run.run_id, 0)
+
+    async def _try_again(self, error: Exception, run: Run) -> None:
+        """Have it worked on again after a while: the plan and its outcomes are in the database. Or give it up."""
+        async with self._unit_of_work.begin() as transaction:
+            runs = Runs(transaction.connection)
+            if isinstance(error, InfrastructureUnavailable):
+                await runs.try_again(run.run_id, AGAIN_AFTER_SECONDS)
+                return
+            attempts = await runs.count_attempt(run.run_id)
+            if attempts < self._retries.attempts:
+                await runs.try_again(run.run_id, self._retries.delay_seconds(attempts, 0))
+                return
+            ended = await self._give_up(transaction, run.run_id, Failure.of(error, attempts))
+            await runs.release(run.run_id)
+            # Whoever waited for this run to end may begin.
+            await runs.wake()
+        count(ended)
+
+    async def _give_up(self, transaction: Transaction, run_id: UUID, failure: Failure) -> Run | None:
+        runs = Runs(transaction.connection)
+        run = await runs.lock(run_id)
+        stage = None if run is None else given_up(run.stage)
+        if run is None or stage is None:
+            return None
+        # What is under way still ends, and can be undone like what was carried out.
+        counts = run.counts.model_copy(update=await runs.outcome_counts(run_id))
+        error = f"given up after {failure.attempt} attempts: {failure.code}: {failure.detail}"
+        ended = await runs.move(run_id, stage, counts=counts, error=error)
+        await self._alerts.tell_of_giving_up(transaction, ended)
+        return ended
 
     async def _keep_holding(self, run_id: UUID) -> None:
         while True:

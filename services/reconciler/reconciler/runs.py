@@ -32,8 +32,14 @@ _STATUS = {Stage.QUEUED: Stage.COMPARING, Stage.APPROVED: Stage.EXECUTING, Stage
 _DECISIONS: dict[str, tuple[frozenset[Stage], Stage]] = {
     "approve": (frozenset({Stage.AWAITING_APPROVAL}), Stage.APPROVED),
     "discard": (frozenset({Stage.AWAITING_APPROVAL}), Stage.DISCARDED),
-    # What an undo could not bring back may be tried again.
-    "undo": (frozenset({Stage.COMPLETED, Stage.PARTLY_UNDONE}), Stage.UNDO_WANTED),
+    # A plan that failed may have been carried out in part; what an undo could not bring back may be tried again.
+    "undo": (frozenset({Stage.COMPLETED, Stage.FAILED, Stage.PARTLY_UNDONE}), Stage.UNDO_WANTED),
+}
+_GIVEN_UP = {
+    Stage.COMPARING: Stage.FAILED,
+    Stage.EXECUTING: Stage.FAILED,
+    # So that it can be undone again.
+    Stage.UNDOING: Stage.PARTLY_UNDONE,
 }
 
 
@@ -75,6 +81,11 @@ class Run:
             requested_at=self.requested_at,
             changed_at=self.changed_at,
         )
+
+
+def given_up(stage: Stage) -> Stage | None:
+    """The stage of a run that can't be worked on; None where nobody is at it."""
+    return _GIVEN_UP.get(stage)
 
 
 def decided(stage: Stage, decision: Literal["approve", "discard", "undo"]) -> Stage | None:

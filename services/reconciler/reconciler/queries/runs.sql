@@ -42,12 +42,14 @@ RETURNING *;
 -- name: hold
 UPDATE runs SET held_until = clock_timestamp() + make_interval(secs => $2) WHERE run_id = $1;
 
--- Let go of a run; after a failure it is tried again, a little later.
 -- name: release
-UPDATE runs
-SET held_until = CASE WHEN $2::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $2) END,
-    wants_work = wants_work OR $2::float8 IS NOT NULL
-WHERE run_id = $1;
+UPDATE runs SET held_until = NULL, attempts = 0 WHERE run_id = $1;
+
+-- name: try_again
+UPDATE runs SET held_until = clock_timestamp() + make_interval(secs => $2), wants_work = true WHERE run_id = $1;
+
+-- name: count_attempt
+UPDATE runs SET attempts = attempts + 1 WHERE run_id = $1 RETURNING attempts;
 
 -- name: move
 UPDATE runs
@@ -106,7 +108,11 @@ ORDER BY position DESC LIMIT $2;
 UPDATE plan_items SET status = 'done' WHERE plan_id = $1 AND status = 'undo_failed';
 
 -- name: is_in_work
-SELECT EXISTS (SELECT 1 FROM plan_items WHERE object_key = $1 AND status IN ('planned', 'sent', 'returning', 'undoing'));
+SELECT EXISTS (SELECT 1 FROM plan_items JOIN runs ON run_id = plan_id
+               WHERE object_key = $1
+                 AND (status IN ('sent', 'returning', 'undoing')
+                      -- What was discarded or given up is never carried out.
+                      OR (status = 'planned' AND stage IN ('awaiting_approval', 'approved', 'executing'))));
 
 -- name: count_open
 SELECT count(*) FROM plan_items WHERE plan_id = $1 AND status IN ('sent', 'returning', 'undoing');

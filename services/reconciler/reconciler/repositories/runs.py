@@ -73,9 +73,17 @@ class Runs:
     async def hold(self, run_id: UUID, hold_seconds: float) -> None:
         await self._connection.execute(QUERIES["hold"], run_id, hold_seconds)
 
-    async def release(self, run_id: UUID, again_after_seconds: float | None = None) -> None:
-        """Let go of a run, or have it tried again so much later."""
-        await self._connection.execute(QUERIES["release"], run_id, again_after_seconds)
+    async def release(self, run_id: UUID) -> None:
+        """Let go of a run on which the work went well."""
+        await self._connection.execute(QUERIES["release"], run_id)
+
+    async def try_again(self, run_id: UUID, after_seconds: float) -> None:
+        """Let go of a run that somebody has to go on with."""
+        await self._connection.execute(QUERIES["try_again"], run_id, after_seconds)
+
+    async def count_attempt(self, run_id: UUID) -> int:
+        """Note that work failed; how often it did since it last went well."""
+        return int(await self._connection.fetchval(QUERIES["count_attempt"], run_id))
 
     async def move(
         self,
