@@ -116,7 +116,7 @@ class _Bug(BaseModel):
 class _Answer(BaseModel, Generic[A]):
     """What a worker may say; anything else it sends is refused here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     done: A | None = None
     refused: _Refused | None = None
     out_of_memory: bool = False

@@ -27,7 +27,8 @@ class FoundFace(BaseModel):
     `embedding` is base64 of 512 float32, little-endian.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # What is wrong with an answer may be logged, but no face.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     box: tuple[float, float, float, float]
     landmarks: tuple[float, ...] = Field(min_length=10, max_length=10)
@@ -59,7 +60,7 @@ class FoundFace(BaseModel):
 class Analysis(BaseModel):
     """The faces of a picture, best first, and by which models; `preview` is base64 of a JPEG."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     pack: str
     pack_version: str
