@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
+from litestar.connection import ASGIConnection
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from ingest_api.gallery import Gallery, GalleryPasses
+from ingest_api.problem_details import Problem, log_error, problem_of
 from ingest_api.secret_paths import without_secrets
+from ingest_api.tracing_middleware import traced
 from shared.identifiers import new_id
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -65,3 +71,31 @@ def test_a_gallery_ends_by_its_time_or_by_being_revoked() -> None:
 )
 def test_logs_and_traces_hold_no_token(path: str, shown: str) -> None:
     assert without_secrets(path) == shown
+
+
+def scope_of(path: str) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "server": ("x", 80)}
+
+
+async def test_spans_hold_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[Any] = []
+
+    def noting(name: str, kind: SpanKind, attributes: dict[str, Any], **_: Any) -> AbstractContextManager[Span]:
+        noted.extend((name, attributes))
+        return nullcontext(INVALID_SPAN)
+
+    async def nothing(*_: Any) -> None:
+        return
+
+    app: Any = nothing
+    monkeypatch.setattr("ingest_api.tracing_middleware.span", noting)
+    await traced(app)(scope_of("/gallery/a-secret-token/photos"), app, app)
+    assert noted == ["GET", {"http.request.method": "GET", "url.path": "/gallery/{token}/photos"}]
+
+
+def test_logs_of_failures_hold_no_token(caplog: pytest.LogCaptureFixture) -> None:
+    connection: Any = ASGIConnection(cast(Any, scope_of("/gallery/a-secret-token/search")))
+    for error in (Problem(503, "service_unavailable", "Try again."), RuntimeError("a defect")):
+        log_error(connection, error, problem_of(error))
+    assert [vars(record)["path"] for record in caplog.records] == ["/gallery/{token}/search"] * 2
+    assert "a-secret-token" not in caplog.text
