@@ -263,6 +263,9 @@ class ReconcileWorld:
                 found[listed["Key"]] = await answer["Body"].read()
         return found
 
+    async def metadata(self, key: str) -> dict[str, str]:
+        return dict((await self.client.head_object(Bucket=BUCKET, Key=key))["Metadata"])
+
     def on_disk(self, prefix: str) -> dict[str, bytes]:
         """Every file below a prefix with its bytes."""
         root = self.system.media_root

@@ -56,6 +56,10 @@ class FileStep(BaseModel):
     etag: str | None = None
     replaces: bool = False
     may_lack_source: bool = Field(default=False, description="copy only: a source that is gone skips the step")
+    is_nobodys: bool = Field(
+        default=False,
+        description="copy within the bucket only: marks the copy, so that what is told of it makes no record",
+    )
 
     @model_validator(mode="after")
     def _has_a_source_when_it_copies(self) -> FileStep:

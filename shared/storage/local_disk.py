@@ -155,7 +155,7 @@ class LocalDiskStore:
             for path in page:
                 yield path
 
-    async def copy(self, source_key: str, target_key: str) -> ObjectInfo:
+    async def copy(self, source_key: str, target_key: str, *, is_nobodys: bool = False) -> ObjectInfo:
         """Second name for the same bytes where the filesystem can, which costs no space; a copy elsewhere."""
         source = self.path_of(source_key)
         target = self.path_of(target_key)

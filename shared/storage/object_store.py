@@ -26,7 +26,7 @@ class ObjectInfo:
 
     `sha256` (hex) is what was recorded when the bytes were written; only `digest` proves that they still are. It is
     None where nothing was recorded, and may be None in a listing. `etag` changes when the bytes do and is comparable
-    only within one store.
+    only within one store. `is_nobodys` is the mark that a copy was given.
     """
 
     key: str
@@ -35,6 +35,7 @@ class ObjectInfo:
     modified_at: datetime
     sha256: str | None = None
     content_type: str | None = None
+    is_nobodys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def copy(self, source_key: str, target_key: str) -> ObjectInfo:
-        """Copy within the store, checksum and content type included. Raises ObjectNotFound."""
+    async def copy(self, source_key: str, target_key: str, *, is_nobodys: bool = False) -> ObjectInfo:
+        """Copy within the store, checksum and content type included. Raises ObjectNotFound.
+
+        `is_nobodys` marks the copy as a file that no record is to be made of, in stores that tell of what comes.
+        """
         ...
 
     async def check(self) -> None:

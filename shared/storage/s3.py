@@ -51,6 +51,15 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _SHA256: Final = "sha256"
 _SHA256_HEADER: Final = f"x-amz-meta-{_SHA256}"
+_NOBODYS_HEADER: Final = "x-amz-meta-nobodys"
+_DESCRIPTIONS: Final = {
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+}
 _LARGE_BODY_BYTES: Final = 1024 * 1024
 _INLINE_HASH_BYTES: Final = 256 * 1024
 _READ_CHUNK_BYTES: Final = 256 * 1024
@@ -233,17 +242,25 @@ class S3Store:
             if not page.objects:
                 raise StoreUnavailable("s3", f"the listing of {prefix!r} stops after {start_after!r}, unfinished")
 
-    async def copy(self, source_key: str, target_key: str) -> ObjectInfo:
+    async def copy(self, source_key: str, target_key: str, *, is_nobodys: bool = False) -> ObjectInfo:
         validated(target_key)
         if validated(source_key) != target_key:
             try:
-                said = await self._exchange("COPY", target_key, self._wire.copy(source_key, target_key))
+                marked = await self._marked(source_key) if is_nobodys else None
+                said = await self._exchange("COPY", target_key, self._wire.copy(source_key, target_key, marked))
             except ObjectNotFound as error:
                 if await self.stat(source_key) is not None:
                     raise _folder_vanished(target_key) from error
                 raise ObjectNotFound(source_key, self.name) from error
             _require("ETag" in said, "a copy")
         return await self._existing(target_key)
+
+    async def _marked(self, key: str) -> dict[str, str]:
+        """The headers that describe an object, and the mark: a store takes all of them anew, or none."""
+        headers = await self._exchange("HEAD", key, self._wire.head(key))
+        kept = {name.lower(): value for name, value in headers.items()}
+        described = {name: kept[name] for name in kept if name in _DESCRIPTIONS or name.startswith("x-amz-meta-")}
+        return described | {_NOBODYS_HEADER: "true"}
 
     async def check(self) -> None:
         await self._list_page("", "", 1)
@@ -559,6 +576,7 @@ def _info_of_headers(key: str, headers: Mapping[str, str]) -> ObjectInfo:
         modified_at=timestamp(headers["Last-Modified"]),
         sha256=recorded_sha256(headers.get("x-amz-checksum-sha256", ""), metadata),
         content_type=headers.get("Content-Type"),
+        is_nobodys=_NOBODYS_HEADER in headers,
     )
 
 

@@ -164,9 +164,16 @@ class Wire:
         headers = {} if wanted is None else {"range": wanted}
         return await self._begun(_Request("GetObject", "GET", self._path_of(key), headers))
 
-    async def copy(self, source_key: str, target_key: str) -> Mapping[str, str]:
-        """Copy an object with its metadata; returns what the store says of the copy. Raises like `put`."""
+    async def copy(
+        self, source_key: str, target_key: str, description: Mapping[str, str] | None = None
+    ) -> Mapping[str, str]:
+        """Copy an object with its metadata, or with the headers that describe it now.
+
+        Returns what the store says of the copy. Raises like `put`.
+        """
         headers = {"x-amz-copy-source": self._path_of(source_key)}
+        if description is not None:
+            headers |= {**description, "x-amz-metadata-directive": "REPLACE"}
         answer = await self._answer(_Request("CopyObject", "PUT", self._path_of(target_key), headers))
         kind, said = _read("CopyObject", 200, answer.body)
         if kind == "Error":

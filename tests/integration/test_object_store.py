@@ -210,6 +210,24 @@ async def test_copies_with_checksum_and_type(store: ObjectStore) -> None:
     assert await keys_of(store) == ["deep/b.webp"]
 
 
+async def test_a_copy_that_is_nobodys_is_marked_and_otherwise_the_same(
+    s3: S3Store, object_store_server: ObjectStoreServer
+) -> None:
+    async with object_store_server.client() as client:
+        await client.put_object(
+            Bucket=s3.bucket, Key="theirs", Body=b"picture", ContentType="image/webp", Metadata={"from": "somebody"}
+        )
+        await s3.copy("theirs", "marked", is_nobodys=True)
+        copied = await client.head_object(Bucket=s3.bucket, Key="marked")
+    assert (copied["ContentType"], copied["Metadata"]["from"]) == ("image/webp", "somebody")
+    assert await read(s3, "marked") == b"picture"
+    await s3.put_bytes("ours", b"picture", content_type="image/webp")
+    marked = await s3.copy("ours", "marked too", is_nobodys=True)
+    assert (marked.is_nobodys, marked.sha256, marked.content_type) == (True, sha256(b"picture"), "image/webp")
+    moved = await s3.put_bytes("marked", b"another")
+    assert (moved.is_nobodys, await s3.stat("marked")) == (False, moved)
+
+
 async def test_replacing_the_source_leaves_the_copy(store: ObjectStore) -> None:
     await store.put_bytes("a", b"one")
     await store.copy("a", "b")

@@ -331,6 +331,26 @@ async def test_what_the_bucket_tells_is_looked_at(shelf: Shelf) -> None:
     assert [fact["version"] for fact in facts] == [1, 2]
 
 
+async def test_no_record_is_made_of_what_an_undo_brought_back_as_nobodys(shelf: Shelf) -> None:
+    hear = shelf.site.handlers.deliver
+    key = await shelf.put("left.jpg", b"picture", "999g")
+    await shelf.client.copy_object(
+        Bucket=BUCKET,
+        Key=key,
+        CopySource={"Bucket": BUCKET, "Key": key},
+        MetadataDirective="REPLACE",
+        Metadata={"nobodys": "true"},
+    )
+    for _ in range(2):
+        assert await hear(told_of(key))
+    assert await shelf.rows() == []
+    assert await shelf.weights() == {"250g": True}
+    # Whoever puts it anew says that it is somebody's.
+    await shelf.put("left.jpg", b"another", "999g")
+    assert await hear(told_of(key))
+    assert [row["object_key"] for row in await shelf.rows()] == [key]
+
+
 async def test_what_leaves_or_comes_while_it_is_looked_at_is_looked_at_again(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -313,6 +313,12 @@ async def test_undo_brings_back_exactly_what_was_there_records_included(world: R
     assert undone["error"] is None
     assert (await world.stored(prefix), world.on_disk(prefix), set(await recorded(world, product))) == before
     assert await world.stored(f"quarantine/{run_id}") == {}
+    # What the bucket tells of these makes no records of them: they were nobody's.
+    assert {key: "nobodys" in await world.metadata(key) for key in (parses, stray, kept.key)} == {
+        parses: False,
+        stray: True,
+        kept.key: False,
+    }
 
 
 async def recorded(world: ReconcileWorld, product: Product) -> list[str]:

@@ -57,3 +57,12 @@ def test_an_undo_brings_back_the_bytes_that_were_taken_and_no_others() -> None:
     back, put_away = undo_steps(PLAN, taken)
     assert (back.kind, back.target.key, back.sha256, back.replaces) == ("copy", KEY, "0" * 64, False)
     assert (put_away.kind, put_away.target.key) == ("remove", f"quarantine/{PLAN}/{KEY}")
+
+
+def test_what_was_nobodys_is_so_again_after_an_undo_unless_a_record_names_it_by_now() -> None:
+    taken = PlanItem(Action.REMOVE, FileClass.ORPHANED_IN_BUCKET, KEY, FilePlace.BUCKET, 7)
+    on_disk = PlanItem(Action.REMOVE, FileClass.ORPHANED_ON_DISK, KEY, FilePlace.DISK, 7)
+    assert [step.is_nobodys for step in undo_steps(PLAN, taken)] == [True, False]
+    assert not any(step.is_nobodys for step in undo_steps(PLAN, taken, is_named=True))
+    # Nothing is told of what comes to the disk.
+    assert not any(step.is_nobodys for step in undo_steps(PLAN, on_disk))

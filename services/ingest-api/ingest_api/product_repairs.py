@@ -25,7 +25,7 @@ from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import Postponed, TransientError
 from shared.storage.errors import ObjectNotFound, StoreRefused, StoreUnavailable
-from shared.storage.object_store import ObjectStore, content_type_of, digest
+from shared.storage.object_store import ObjectInfo, ObjectStore, content_type_of, digest
 from shared.storage.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -97,17 +97,18 @@ class ProductRepairs:
             product = await step.products.locked(key.product_id)
             if product is None or product.is_hidden:
                 return
-            await self._require_unmoved(event.object_key, seen)
+            info = await self._require_unmoved(event.object_key, seen)
+            gets_record = info is not None and not info.is_nobodys
             try:
-                await step.follow(event.object_key, seen if isinstance(seen, Seen) else None)
+                await step.follow(event.object_key, seen if isinstance(seen, Seen) else None, gets_record=gets_record)
             except Refused as refusal:
                 if refusal.code == IN_CHANGE and isinstance(seen, Seen):
                     # Other bytes of the same length are seen in no listing: nobody else would find them.
                     raise Postponed(IN_CHANGE, refusal.detail) from refusal
                 log.info("what the bucket told is left alone", extra={"key": event.object_key, "code": refusal.code})
 
-    async def _require_unmoved(self, object_key: str, seen: Seen | Refused) -> None:
-        """To be called under the product's lock: a change may have begun and ended since the object was read.
+    async def _require_unmoved(self, object_key: str, seen: Seen | Refused) -> ObjectInfo | None:
+        """The object. To be called under the product's lock: a change may have begun and ended since it was read.
 
         Without this look a record could be made of a file that the change has taken away.
         """
@@ -117,6 +118,7 @@ class ProductRepairs:
             raise Postponed("store_away", str(error)) from error
         if (info and info.size_bytes) != (seen.size_bytes if isinstance(seen, Seen) else None):
             raise TransientError("object_changing", f"{object_key!r} came, left or changed while it was looked at")
+        return info
 
     async def _is_as_recorded(self, object_key: str) -> bool:
         """A cheap look, which is enough for the many things that this system does to the bucket itself."""
@@ -188,11 +190,14 @@ class _Repair:
         sha256 = seen.sha256 if seen is not None else wanted.sha256
         return RecordRepairResult(item_id=wanted.item_id, done=True, image_id=image_id, sha256=sha256)
 
-    async def follow(self, object_key: str, seen: Seen | None) -> None:
-        """Bring the record of a key in line with its object. Raises Refused while a change works on it."""
+    async def follow(self, object_key: str, seen: Seen | None, *, gets_record: bool) -> None:
+        """Bring the record of a key in line with its object. Raises Refused while a change works on it.
+
+        `gets_record`: where there is none it is made. Not so of what an undo has brought back as nobody's.
+        """
         image = await self.products.image_of_key(object_key)
         if image is None:
-            if seen is not None:
+            if seen is not None and gets_record:
                 await self._make(RecordRepair(item_id=new_id(), action="make", object_key=object_key), seen)
             return
         is_as_recorded = seen is not None and (seen.size_bytes, seen.sha256) == (

@@ -225,7 +225,7 @@ class Executing:
             elif event.succeeded and await self._is_wanted_back(transaction, item):
                 task_id = new_id()
                 await runs.send([(item.item_id, task_id)], "returning")
-                transaction.publish(_task(task_id, item, undo_steps(kept.plan_id, item)))
+                transaction.publish(_task(task_id, item, undo_steps(kept.plan_id, item, is_named=True)))
                 return
             else:
                 await runs.end_item(

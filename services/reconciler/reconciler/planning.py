@@ -309,12 +309,17 @@ def steps(plan_id: UUID, item: PlanItem) -> tuple[FileStep, ...]:
     return FileStep(kind="copy", source=target, target=kept, replaces=True, may_lack_source=True), copied
 
 
-def undo_steps(plan_id: UUID, item: PlanItem) -> tuple[FileStep, ...]:
-    """The file steps that bring back how it was before."""
+def undo_steps(plan_id: UUID, item: PlanItem, *, is_named: bool = False) -> tuple[FileStep, ...]:
+    """The file steps that bring back how it was before.
+
+    An object that was nobody's is so again: without a mark, what the bucket tells of it would make a record. With
+    `is_named` a record names it by now, and it is marked no more than others.
+    """
     target, kept = FileAt(place=item.place, key=item.key), _kept(plan_id, item)
     put_away = FileStep(kind="remove", target=kept)
     if item.action is not Action.COPY:
-        return FileStep(kind="copy", source=kept, target=target, sha256=item.sha256), put_away
+        is_nobodys = item.place is FilePlace.BUCKET and not is_named
+        return FileStep(kind="copy", source=kept, target=target, sha256=item.sha256, is_nobodys=is_nobodys), put_away
     back = FileStep(kind="copy", source=kept, target=target), put_away
     # Only what the repair has put there goes: what came since is nobody's to undo.
     copied = FileStep(kind="remove", target=target, sha256=item.sha256)

@@ -92,7 +92,7 @@ class FileMoves:
         if found is not None and aside is not None:
             await self._transfer(step.target, aside, found.sha256)
             await self._verified(aside, found.sha256)
-        await self._transfer(step.source, step.target, record.sha256)
+        await self._transfer(step.source, step.target, record.sha256, is_nobodys=step.is_nobodys)
         return copied(record, await self._verified(step.target, record.sha256))
 
     async def _remove(self, step: FileStep, record: StepRecord, aside: FileAt | None) -> StepRecord:
@@ -113,15 +113,15 @@ class FileMoves:
             await self._transfer(aside, target, kept.sha256)
             await self._verified(target, kept.sha256)
 
-    async def _transfer(self, source: FileAt, target: FileAt, sha256: str) -> None:
+    async def _transfer(self, source: FileAt, target: FileAt, sha256: str, *, is_nobodys: bool = False) -> None:
         """Write the target. The bytes are those of the checksum, or nothing is written."""
         reading, writing = self._store(source.place), self._store(target.place)
         content_type = content_type_of(target.key)
         try:
-            if reading is writing and content_type_of(source.key) == content_type:
+            if reading is writing and (is_nobodys or content_type_of(source.key) == content_type):
                 if (read := await digest(reading, source.key)).sha256 != sha256:
                     raise ChecksumMismatch(source.key, sha256, read.sha256)
-                await writing.copy(source.key, target.key)
+                await writing.copy(source.key, target.key, is_nobodys=is_nobodys)
             elif reading is self._disk:
                 path = self._disk.path_of(source.key)
                 await writing.put_file(target.key, path, sha256=sha256, content_type=content_type)
