@@ -46,7 +46,7 @@ class BoundedHttp(HttpToolsProtocol):
     """From the first byte of a head, or from the opening of the connection, to the head's end."""
     silence_seconds = 60.0
     """Between two pieces of a body; more than what the application itself waits for."""
-    linger_seconds = 2.0
+    linger_seconds = 5.0
     """From the answer to a request that is still coming, to the end of its connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
