@@ -20,10 +20,10 @@ class FoundFile(NamedTuple):
     entry: os.DirEntry[str]
 
 
-def walk(root: Path, prefix: str = "", start_after: str = "", *, temporary: bool = False) -> Iterator[FoundFile]:
+def walk(root: Path, prefix: str = "", start_after: str = "", *, temporary: bool | None = False) -> Iterator[FoundFile]:
     """Give the files whose key begins with `prefix` and is greater than `start_after`, ordered by key.
 
-    `temporary` gives the unfinished files instead of the finished ones. Links are not followed and not given.
+    `temporary` gives the unfinished files instead of the finished ones, None both. Links are not followed, nor given.
     Memory is that of one folder per level. A folder that can't be read raises OSError: the walk never just skips
     one, except one that was removed meanwhile.
     """
@@ -39,7 +39,7 @@ def walk(root: Path, prefix: str = "", start_after: str = "", *, temporary: bool
         elif (
             found.key.startswith(prefix)
             and found.key > start_after
-            and found.entry.name.startswith(TEMPORARY_PREFIX) == temporary
+            and temporary in (None, found.entry.name.startswith(TEMPORARY_PREFIX))
         ):
             yield found
 

@@ -29,7 +29,7 @@ from shared.storage.atomic_file import (
 )
 from shared.storage.disk_walk import walk
 from shared.storage.errors import ObjectNotFound, StoreUnavailable
-from shared.storage.keys import validated, validated_prefix
+from shared.storage.keys import TEMPORARY_PREFIX, validated, validated_prefix
 from shared.storage.object_store import ObjectInfo, OpenObject, batched_bytes, content_type_of
 from shared.telemetry.tracing import span
 
@@ -146,6 +146,17 @@ class LocalDiskStore:
         while page := await self.run(self.root, lambda: [*islice(found, _LISTING_PAGE)]):
             for info in page:
                 yield info
+
+    async def list_with_temporary(self, prefix: str = "", *, older_than_seconds: float) -> AsyncIterator[ObjectInfo]:
+        """Give what `list` gives and, in the same walk, what `list_temporary` gives.
+
+        Unfinished files go by their paths below the root, which are no keys of objects.
+        """
+        validated_prefix(prefix)
+        found = self._listed_with_abandoned(prefix, time.time() - older_than_seconds)
+        while page := await self.run(self.root, lambda: [*islice(found, _LISTING_PAGE)]):
+            for one in page:
+                yield one
 
     async def list_temporary(self, prefix: str = "", *, older_than_seconds: float) -> AsyncIterator[Path]:
         """Give the unfinished files that nobody has written to for so long: what crashes left behind."""
@@ -301,6 +312,19 @@ class LocalDiskStore:
             except FileNotFoundError:
                 continue  # removed since its folder was read
             yield _info(key, status, recorded_checksum(entry.path, status.st_mtime_ns))
+
+    def _listed_with_abandoned(self, prefix: str, written_before: float) -> Iterator[ObjectInfo]:
+        self._root_is_there()
+        for key, entry in walk(self.root, prefix, temporary=None):
+            is_temporary = entry.name.startswith(TEMPORARY_PREFIX)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if not is_temporary:
+                yield _info(key, status, recorded_checksum(entry.path, status.st_mtime_ns))
+            elif status.st_mtime < written_before:
+                yield _info(key, status, None)
 
     def _abandoned(self, prefix: str, written_before: float) -> Iterator[Path]:
         self._root_is_there()

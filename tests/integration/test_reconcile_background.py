@@ -832,7 +832,11 @@ async def test_unfinished_files_go_unless_somebody_is_at_them(tmp_path: Path) ->
     # As a copy gives a file its second name: the time of writing is the old one's.
     (tmp_path / key).hardlink_to(source)
     async with LocalDiskStore(tmp_path) as disk:
+        (tmp_path / "media/.tmp-young").write_bytes(b"is being written")
         assert [path.name async for path in disk.list_temporary("media/", older_than_seconds=3600)] == [".tmp-left"]
+        both = [info.key async for info in disk.list_with_temporary("media/", older_than_seconds=3600)]
+        assert both == [key, "media/old.webp"]
+        (tmp_path / "media/.tmp-young").unlink()
         assert await discard(disk, key, 3600) == "somebody has written to it since"
         assert (tmp_path / key).exists()
         assert await discard(disk, "media/old.webp", 0) == "it is no unfinished file"

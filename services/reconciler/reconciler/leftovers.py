@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
-from reconciler.comparison import Stored
 from shared.storage.keys import TEMPORARY_PREFIX
 from shared.storage.local_disk import LocalDiskStore
-
-
-async def stored_leftover(disk: LocalDiskStore, path: Path) -> Stored | None:
-    """What lies there; None where it has gone since it was listed."""
-
-    def look() -> Stored | None:
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            return None
-        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
-        return Stored(str(path.relative_to(disk.root)), status.st_size, "", modified_at)
-
-    return await disk.run(path, look)
 
 
 async def discard(disk: LocalDiskStore, key: str, kept_seconds: float) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
@@ -11,14 +12,13 @@ from reconciler.comparison import FileClass, Finding, OutOfOrder, Patience, Stor
 from reconciler.errors import NotComparable
 from reconciler.freshness import Freshness
 from reconciler.layout import PRODUCTS_PREFIX, product_prefix
-from reconciler.leftovers import stored_leftover
 from reconciler.proving import Proof, proven
 from reconciler.repositories.read_models import ReadModels
 from reconciler.settings import ReconcilerSettings
 from shared.events import ReconcileScope
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
 from shared.messaging.topics import CATALOG_EVENTS, IMAGE_EVENTS, SYNC_EVENTS, Topic
-from shared.storage.keys import MEDIA_PREFIX
+from shared.storage.keys import MEDIA_PREFIX, TEMPORARY_PREFIX
 from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
 from shared.storage.stores import Stores
@@ -79,23 +79,43 @@ class Looking:
         try:
             async with (
                 ReadAhead(bucket.list(prefix)) as in_bucket,
-                ReadAhead(self._stores.disk.list(prefix)) as on_disk,
+                ReadAhead(self._on_disk(scope, prefix)) as on_disk,
             ):
-                async for finding in compare(records.records(scope, fresh_since), in_bucket, on_disk, patience):
+                left: deque[Stored] = deque()
+                finished = _finished(on_disk, left)
+                async for finding in compare(records.records(scope, fresh_since), in_bucket, finished, patience):
                     yield finding
-            if scope.kind != "product":
-                async for path in self._stores.disk.list_temporary(
-                    prefix, older_than_seconds=settings.temporary_kept_seconds
-                ):
-                    if (left := await stored_leftover(self._stores.disk, path)) is not None:
-                        yield Finding(left.key, FileClass.STALE_TEMPORARY, disk=left)
+                    while left:
+                        yield _unfinished(left.popleft())
+                for stored in left:
+                    yield _unfinished(stored)
         except (InfrastructureUnavailable, MessageError, OutOfOrder) as error:
             raise NotComparable(f"the comparison broke off, so nothing follows from it: {error}") from error
+
+    def _on_disk(self, scope: ReconcileScope, prefix: str) -> AsyncIterator[ObjectInfo]:
+        """What lies on the disk; with the unfinished files that nobody is at, except for one product."""
+        if scope.kind == "product":
+            return self._stores.disk.list(prefix)
+        kept_seconds = self._settings.temporary_kept_seconds
+        return self._stores.disk.list_with_temporary(prefix, older_than_seconds=kept_seconds)
 
     def _bucket(self) -> S3Store:
         if self._stores.bucket is None:
             raise NotComparable("no bucket is configured: set MEDIABUS_S3_ENDPOINT and its keys")
         return self._stores.bucket
+
+
+async def _finished(on_disk: AsyncIterator[Stored], left: deque[Stored]) -> AsyncIterator[Stored]:
+    """The files that are compared; the unfinished ones between them are put into `left`."""
+    async for stored in on_disk:
+        if stored.key.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
+            left.append(stored)
+        else:
+            yield stored
+
+
+def _unfinished(stored: Stored) -> Finding:
+    return Finding(stored.key, FileClass.STALE_TEMPORARY, disk=stored)
 
 
 class ReadAhead:
