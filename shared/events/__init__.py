@@ -11,9 +11,13 @@ from shared.events.catalog import (
 )
 from shared.events.envelope import EVENT_TYPES, Envelope, Event
 from shared.events.faces import (
+    ErasedPhoto,
+    EraseFacesV1,
     EventPhotoChangedV1,
+    FacesErasedV1,
     FaceSyncChangedV1,
     FaceSyncStatus,
+    FaceToErase,
     IndexPhotoV1,
     PhotoEventChangedV1,
     PhotoStatus,
@@ -97,10 +101,14 @@ __all__ = [
     "EntityTypeSettings",
     "EntityTypeSettingsChangedV1",
     "Envelope",
+    "EraseFacesV1",
+    "ErasedPhoto",
     "Event",
     "EventPhotoChangedV1",
     "FaceSyncChangedV1",
     "FaceSyncStatus",
+    "FaceToErase",
+    "FacesErasedV1",
     "FileAt",
     "FilePlace",
     "FileStep",

@@ -150,7 +150,7 @@ class SearchFacesV1(Event, type="face.search.v1", topic=FACE_SEARCH):
 
     Published directly, without outbox and inbox; the answer goes to `answers`. After `answer_by` nobody listens.
     `choose` says which face counts where the selfie shows several: the largest, or the one of that index, ordered by
-    size. `threshold` None is that of the pack.
+    size. `threshold` None is that of the pack. Who wants faces erased may ask `for_erasure` where searches are off.
     """
 
     question_id: UUID
@@ -160,6 +160,48 @@ class SearchFacesV1(Event, type="face.search.v1", topic=FACE_SEARCH):
     choose: int | Literal["largest"] = "largest"
     threshold: float | None = Field(default=None, ge=-1, le=1)
     limit: int = Field(default=100, ge=1, le=1000)
+    for_erasure: bool = False
 
     def key(self) -> str:
         return str(self.question_id)
+
+
+class FaceToErase(BaseModel):
+    """The face in this place of a photo: left, top, right, bottom in pixels of its preview."""
+
+    model_config = ConfigDict(frozen=True)
+
+    photo_id: UUID
+    box: tuple[float, float, float, float]
+
+
+class EraseFacesV1(Event, type="face.erase.v1", topic=FACE_SYNC):
+    """Forget these faces of an event for good: they don't come back when their photos are looked at again."""
+
+    erasure_id: UUID
+    event_id: UUID
+    faces: tuple[FaceToErase, ...]
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class ErasedPhoto(BaseModel):
+    """How many faces were removed from a photo; none where they had gone before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    photo_id: UUID
+    faces: int
+
+
+class FacesErasedV1(Event, type="face.erased.v1", topic=FACE_EVENTS):
+    """The faces of an erasure are gone, and the transaction in which they went has committed."""
+
+    erasure_id: UUID
+    event_id: UUID
+    photos: tuple[ErasedPhoto, ...]
+    erased_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)

@@ -374,6 +374,17 @@ SAMPLES: tuple[Event, ...] = (
         threshold=0.5,
         limit=50,
     ),
+    events.EraseFacesV1(
+        erasure_id=JOB,
+        event_id=PRODUCT,
+        faces=(events.FaceToErase(photo_id=MEDIA, box=(10.0, 20.5, 110.0, 140.0)),),
+    ),
+    events.FacesErasedV1(
+        erasure_id=JOB,
+        event_id=PRODUCT,
+        photos=(events.ErasedPhoto(photo_id=MEDIA, faces=1),),
+        erased_at=TIME,
+    ),
 )
 
 KEYS = {

@@ -41,6 +41,7 @@ PLACES = {
         "event_uuid",
         "task_id",
         "search_id",
+        "erasure_id",
         "photo_id",
         "gallery_id",
         "report_id",

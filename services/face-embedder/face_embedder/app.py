@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from face_embedder.bucket_news import BucketNews
 from face_embedder.commands import Commands
+from face_embedder.erasing import Erasing
 from face_embedder.face_pool import FacePool
 from face_embedder.forgetting import Forgetting
 from face_embedder.handlers import register
@@ -49,6 +50,7 @@ async def wire(service: Service, settings: FaceEmbedderSettings, stack: AsyncExi
         indexing,
         BucketNews(work, bucket),
         searching,
+        Erasing(work),
         settings,
     )
     runner = Runner(work, Listing(work, bucket), settings)

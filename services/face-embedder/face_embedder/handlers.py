@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from face_embedder.bucket_news import BucketNews
 from face_embedder.commands import Commands
+from face_embedder.erasing import Erasing
 from face_embedder.indexing import RETRIES, Indexing
 from face_embedder.searching import Searching
 from face_embedder.settings import FaceEmbedderSettings
-from shared.events import BucketObjectV1, IndexPhotoV1, PhotoEventChangedV1, SearchFacesV1, SyncEventPhotosV1
+from shared.events import (
+    BucketObjectV1,
+    EraseFacesV1,
+    IndexPhotoV1,
+    PhotoEventChangedV1,
+    SearchFacesV1,
+    SyncEventPhotosV1,
+)
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 from shared.messaging.retry import RetryPolicy
@@ -21,6 +29,7 @@ def register(
     indexing: Indexing,
     news: BucketNews,
     searching: Searching,
+    erasing: Erasing,
     settings: FaceEmbedderSettings,
 ) -> None:
     """Tell the consumer what this service handles."""
@@ -32,6 +41,10 @@ def register(
     @consumer.on(SyncEventPhotosV1)
     async def sync(command: SyncEventPhotosV1, delivery: Delivery) -> None:
         await commands.sync(command, delivery)
+
+    @consumer.on(EraseFacesV1)
+    async def erase(command: EraseFacesV1, delivery: Delivery) -> None:
+        await erasing.erase(command, delivery)
 
     @consumer.on(
         IndexPhotoV1,

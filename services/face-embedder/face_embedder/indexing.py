@@ -11,8 +11,10 @@ from typing import Final
 from face_embedder import failures
 from face_embedder.analysis import Analysis, FaceOrder
 from face_embedder.bucket import Content, read
+from face_embedder.erased import without_erased
 from face_embedder.face_pool import FacePool
 from face_embedder.photos import Photo
+from face_embedder.repositories.erasures import Erasures
 from face_embedder.repositories.events import Events
 from face_embedder.repositories.faces import Faces
 from face_embedder.repositories.photos import Photos, Result
@@ -129,22 +131,25 @@ class Indexing:
         return await read(self._bucket, key, self._limit_bytes)
 
     async def _record(self, photo: Photo, looked: Looked, delivery: Delivery) -> None:
-        faces = len(looked.analysis.faces)
-        result = Result(
-            status=PhotoStatus.INDEXED if faces else PhotoStatus.NO_FACE_DETECTED,
-            faces=faces,
-            confidence=looked.analysis.confidence(),
-            preview_etag=looked.preview_etag,
-            original_etag=looked.original_etag,
-            # The preview that somebody put there is theirs from now on.
-            makes_preview=photo.makes_preview and (photo.preview_etag is not None or looked.original_etag is not None),
-        )
-        outcome = Outcome(processed=1, no_face=int(not faces), previews_made=int(looked.original_etag is not None))
         async with self._unit_of_work.begin(delivery) as transaction:
+            erased = await Erasures(transaction.connection).places(photo, looked.preview_etag)
+            analysis = without_erased(looked.analysis, erased)
+            faces = len(analysis.faces)
+            result = Result(
+                status=PhotoStatus.INDEXED if faces else PhotoStatus.NO_FACE_DETECTED,
+                faces=faces,
+                confidence=analysis.confidence(),
+                preview_etag=looked.preview_etag,
+                original_etag=looked.original_etag,
+                # The preview that somebody put there is theirs from now on.
+                makes_preview=photo.makes_preview
+                and (photo.preview_etag is not None or looked.original_etag is not None),
+            )
             recorded = await Photos(transaction.connection).record(photo, result)
             if recorded is None:
                 return
-            await Faces(transaction.connection).replace(recorded, looked.analysis)
+            await Faces(transaction.connection).replace(recorded, analysis)
+            outcome = Outcome(processed=1, no_face=int(not faces), previews_made=int(looked.original_etag is not None))
             transaction.publish(recorded.told())
             await count(transaction, recorded, outcome)
 

@@ -88,7 +88,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     service.background(photo_desk.syncs.run, "silent syncs of photos")
     service.background(photo_desk.search.run, "sweep of selfies")
     service.background(photo_desk.photos.run, "files of deleted photos")
-    face_handlers.register(service.consumer, photo_desk.syncs, database)
+    face_handlers.register(service.consumer, photo_desk.syncs, photo_desk.erasures, database)
     media_urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
     records = Records(media_urls)
     app = create_app(

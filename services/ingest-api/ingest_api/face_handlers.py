@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from ingest_api.face_erasures import FaceErasures
 from ingest_api.face_syncs import FaceSyncs
 from ingest_api.repositories.event_photos import EventPhotoRepository
 from shared.db.pool import Database
-from shared.events import EventPhotoChangedV1, FaceSyncChangedV1
+from shared.events import EventPhotoChangedV1, FacesErasedV1, FaceSyncChangedV1
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 
 
-def register(consumer: Consumer, syncs: FaceSyncs, database: Database) -> None:
+def register(consumer: Consumer, syncs: FaceSyncs, erasures: FaceErasures, database: Database) -> None:
     """Every handler is harmless on redelivery: the inbox stops it, or what it says is no news."""
 
     @consumer.on(FaceSyncChangedV1)
@@ -23,3 +24,7 @@ def register(consumer: Consumer, syncs: FaceSyncs, database: Database) -> None:
         """Without the inbox: the photo's version tells what is news, and an event has thousands of them."""
         async with database.connection() as connection:
             await EventPhotoRepository(connection).record(event)
+
+    @consumer.on(FacesErasedV1)
+    async def record_erasure(event: FacesErasedV1, delivery: Delivery) -> None:
+        await erasures.record(event, delivery)

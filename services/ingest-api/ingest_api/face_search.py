@@ -41,6 +41,9 @@ SWEEP_EVERY_SECONDS: Final = 30.0
 ASKED: Final = "asked"
 """The outcome of a search of which no end was recorded: its process went, or its caller did."""
 
+FOR_ERASURE: Final = "for_erasure"
+"""The outcome of a search that proposed what to erase."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShownMatch:
@@ -97,20 +100,27 @@ class FaceSearch:
         if refused is not None:
             metrics.face_searches_total.labels(outcome).inc()
             raise refused
-        try:
-            result = result_of(await self._ask(search_id, event, selfie, wish), search_id, event)
-        except Problem as problem:
-            await self._end(search_id, problem.code, None)
-            raise
-        except InfrastructureUnavailable:
-            await self._end(search_id, "service_unavailable", None)
-            raise
+        result = await self._result(search_id, event, selfie, wish)
         async with self._database.connection() as connection, connection.transaction():
             searches = FaceSearchRepository(connection)
             await searches.keep(result, seeker)
             await searches.end(search_id, "answered", len(result.matches))
         metrics.face_searches_total.labels("answered").inc()
         return await self._page(event, result, 0, wish.limit)
+
+    async def search_for_erasure(
+        self, event: PhotoEvent, selfie: Selfie, wish: SearchWish, seeker: Seeker
+    ) -> SearchPage:
+        """All matches, also where nobody may search, and without a consent: who is on a photo may want to be off it.
+
+        It is recorded as any search, and its result is not kept here. Raises as `search` does.
+        """
+        search_id = new_id()
+        async with self._database.connection() as connection:
+            await FaceSearchRepository(connection).begin(search_id, event.id, seeker, None, ASKED)
+        result = await self._result(search_id, event, selfie, wish, for_erasure=True)
+        await self._end(search_id, FOR_ERASURE, len(result.matches))
+        return await self._page(event, result, 0, MOST_MATCHES)
 
     async def page(self, search_id: UUID, seeker: Seeker, position: int, limit: int) -> SearchPage:
         """Further matches of a search. Raises as `found` does."""
@@ -152,7 +162,22 @@ class FaceSearch:
                 log.warning("could not sweep sealed selfies", extra={"detail": str(error)})
             await asyncio.sleep(SWEEP_EVERY_SECONDS)
 
-    async def _ask(self, search_id: UUID, event: PhotoEvent, selfie: Selfie, wish: SearchWish) -> AnswerV1 | None:
+    async def _result(
+        self, search_id: UUID, event: PhotoEvent, selfie: Selfie, wish: SearchWish, *, for_erasure: bool = False
+    ) -> SearchResult:
+        """What was found; where nothing could be, the record says why."""
+        try:
+            return result_of(await self._ask(search_id, event, selfie, wish, for_erasure), search_id, event)
+        except Problem as problem:
+            await self._end(search_id, problem.code, None)
+            raise
+        except InfrastructureUnavailable:
+            await self._end(search_id, "service_unavailable", None)
+            raise
+
+    async def _ask(
+        self, search_id: UUID, event: PhotoEvent, selfie: Selfie, wish: SearchWish, for_erasure: bool
+    ) -> AnswerV1 | None:
         sealed_selfies = self._sealed_selfies
         if sealed_selfies is None or self._urls.bucket is None:
             detail = "Faces can't be looked for here: MEDIABUS_SELFIE_KEY and the bucket have to be set."
@@ -168,6 +193,7 @@ class FaceSearch:
                 choose=wish.choose,
                 threshold=wish.threshold,
                 limit=MOST_MATCHES,
+                for_erasure=for_erasure,
             )
             return await self._answers.ask(question, self._settings.face_search_seconds, search_id)
         finally:

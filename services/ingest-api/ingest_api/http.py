@@ -13,6 +13,7 @@ from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.event_photos import EventPhotoController
+from ingest_api.controllers.face_erasures import FaceErasureController, ReceiptKeyController
 from ingest_api.controllers.faces import FaceController
 from ingest_api.controllers.galleries import GalleriesController
 from ingest_api.controllers.gallery import GalleryController
@@ -107,6 +108,8 @@ def create_app(
             ProductImageAddressController,
             PhotoEventController,
             FaceController,
+            FaceErasureController,
+            ReceiptKeyController,
             EventPhotoController,
             GalleriesController,
             GalleryController,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from ingest_api.answers import Answers
+from ingest_api.erasure_receipt import ReceiptSigner
 from ingest_api.event_photos import EventPhotos
+from ingest_api.face_erasures import FaceErasures
 from ingest_api.face_search import FaceSearch
 from ingest_api.face_syncs import FaceSyncs
 from ingest_api.galleries import Galleries
@@ -28,6 +30,7 @@ class PhotoDesk:
     syncs: FaceSyncs
     selfies: Selfies
     search: FaceSearch
+    erasures: FaceErasures
     photos: EventPhotos
     urls: PhotoUrls
     galleries: Galleries
@@ -47,11 +50,18 @@ class PhotoDesk:
         staged_in = stores.bucket if settings.staging_store == "bucket" and stores.bucket else stores.disk
         key = settings.selfie_key_bytes
         sealed_selfies = None if key is None else SealedSelfies(staged_in, key)
+        search = FaceSearch(unit_of_work.database, answers, sealed_selfies, urls, settings)
         return cls(
             PhotoEvents(unit_of_work),
             FaceSyncs(unit_of_work, feed, silence_seconds=settings.face_sync_silence_seconds),
             Selfies(settings, feed),
-            FaceSearch(unit_of_work.database, answers, sealed_selfies, urls, settings),
+            search,
+            FaceErasures(
+                unit_of_work,
+                search,
+                ReceiptSigner(settings.signing_key_bytes),
+                kept_seconds=settings.face_search_results_kept_seconds,
+            ),
             EventPhotos(unit_of_work, stores.bucket),
             urls,
             Galleries(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
+from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import FaceSearchRepository
 from ingest_api.repositories.face_syncs import FaceSyncRepository
 from ingest_api.repositories.jobs import JobRepository
@@ -83,6 +84,7 @@ class Retention:
             async with self._database.connection() as connection:
                 searches = FaceSearchRepository(connection)
                 await searches.remove_results(settings.face_search_results_kept_seconds)
+                await FaceErasureRepository(connection).remove_unconfirmed(settings.face_search_results_kept_seconds)
                 removed = await searches.remove_records(settings.face_searches_kept_seconds, BATCH_ROWS)
 
     async def _remove_bulk_jobs(self) -> None:

@@ -140,6 +140,11 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/v1/faces/searches/{search_id}"): Role.PHOTOGRAPHER,
         ("POST", "/api/v1/faces/sync-s3"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/faces/tasks/{task_id}"): Role.PHOTOGRAPHER,
+        ("POST", "/api/v1/faces/erasures"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/faces/erasures/{erasure_id}"): Role.PHOTOGRAPHER,
+        ("POST", "/api/v1/faces/erasures/{erasure_id}/confirm"): Role.PHOTOGRAPHER,
+        # whoever was given a receipt
+        ("GET", "/api/v1/faces/receipt-key"): None,
     }
 )
 

@@ -196,3 +196,14 @@ class GallerySearchOperation(Operation):
     def __post_init__(self) -> None:
         form = _schema(_FIELDS, "consent_version")
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
+
+
+@dataclass
+class ErasureOperation(Operation):
+    """What of the form counts where faces are to be erased."""
+
+    def __post_init__(self) -> None:
+        event = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, description="The event to erase them in.")
+        fields = {name: _FIELDS[name] for name in (FILE_FIELD, "threshold", "choose")}
+        form = _schema({**fields, "event_uuid": event}, "event_uuid")
+        self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)

@@ -15,7 +15,7 @@ from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.uploads import client_gone, upload_call
 from ingest_api.cursors import decode_cursor, encode_cursor
-from ingest_api.face_search import SearchPage
+from ingest_api.face_search import SearchPage, ShownMatch
 from ingest_api.face_sync import FaceSync
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.repositories.face_searches import Seeker
@@ -96,6 +96,18 @@ class MatchAnswer(msgspec.Struct):
     box: list[float]
     confidence: float
 
+    @classmethod
+    def of(cls, match: ShownMatch, *, with_original: bool = True) -> Self:
+        return cls(
+            match.photo_id,
+            match.s3_key,
+            match.image_url if with_original else None,
+            match.preview_url,
+            match.similarity,
+            list(match.box),
+            match.confidence,
+        )
+
 
 class SearchAnswer(msgspec.Struct):
     """Matches best first, one per photo. `chosen` of the `faces_in_selfie` was searched for, counted from 0 by size.
@@ -115,18 +127,7 @@ class SearchAnswer(msgspec.Struct):
     def of(cls, page: SearchPage, *, with_originals: bool = True) -> Self:
         found = page.result
         return cls(
-            matches=[
-                MatchAnswer(
-                    match.photo_id,
-                    match.s3_key,
-                    match.image_url if with_originals else None,
-                    match.preview_url,
-                    match.similarity,
-                    list(match.box),
-                    match.confidence,
-                )
-                for match in page.matches
-            ],
+            matches=[MatchAnswer.of(match, with_original=with_originals) for match in page.matches],
             search_id=found.search_id,
             faces_in_selfie=found.faces_in_selfie,
             chosen=found.chosen,

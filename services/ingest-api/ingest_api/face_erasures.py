@@ -1,0 +1,114 @@
+"""Erasures of somebody's faces: proposed by a selfie, confirmed, done by face-embedder, and receipted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from ingest_api.accounts import Principal
+from ingest_api.erasure_receipt import ReceiptSigner, moment
+from ingest_api.face_erasure import ErasureStatus, FaceErasure
+from ingest_api.face_search import FaceSearch, SearchPage, ShownMatch
+from ingest_api.photo_event import PhotoEvent
+from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.repositories.face_erasures import FaceErasureRepository
+from ingest_api.repositories.face_searches import Seeker
+from ingest_api.repositories.photo_events import PhotoEventRepository
+from ingest_api.selfie_form import SearchWish, Selfie
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import EraseFacesV1, FacesErasedV1, FaceToErase
+from shared.messaging.delivery import Delivery
+
+
+class FaceErasures:
+    """A selfie only proposes: nothing is erased that a person has not looked at and confirmed."""
+
+    def __init__(
+        self, unit_of_work: UnitOfWork, search: FaceSearch, signer: ReceiptSigner, *, kept_seconds: float
+    ) -> None:
+        """`kept_seconds` is how long a proposal waits to be confirmed."""
+        self._unit_of_work = unit_of_work
+        self._search = search
+        self._kept_seconds = kept_seconds
+        self.signer = signer
+
+    async def propose(self, event: PhotoEvent, selfie: Selfie, wish: SearchWish, by: Principal) -> SearchPage:
+        """The faces that look like the one on the selfie; its `search_id` names the erasure.
+
+        Also where nobody may search. Raises Problem 422 for a picture without a face, 503 where nobody answers in time.
+        """
+        page = await self._search.search_for_erasure(event, selfie, wish, Seeker(by.user_id))
+        async with self._unit_of_work.begin() as transaction:
+            erasures = FaceErasureRepository(transaction.connection)
+            faces = [_face(match) for match in page.matches]
+            await erasures.add(page.result.search_id, event.id, by.user_id, faces)
+        return page
+
+    async def read(self, erasure_id: UUID, by: Principal) -> FaceErasure:
+        """Raises Problem 404, for those of others too."""
+        async with self._unit_of_work.database.connection() as connection:
+            return _usable(await FaceErasureRepository(connection).get(erasure_id, self._kept_seconds), by)
+
+    async def confirm(self, erasure_id: UUID, photo_ids: Sequence[UUID], by: Principal) -> FaceErasure:
+        """Have the faces that were found on these photos erased; confirming the same again changes nothing.
+
+        Raises Problem 404, 422 for photos that are not among those found, and 409 where others were confirmed before.
+        """
+        async with self._unit_of_work.begin() as transaction:
+            erasures = FaceErasureRepository(transaction.connection)
+            erasure = _usable(await erasures.locked(erasure_id, self._kept_seconds), by)
+            if erasure.status is ErasureStatus.COMPLETED:
+                return erasure
+            faces = erasure.faces_on(photo_ids)
+            if erasure.status is ErasureStatus.CONFIRMED:
+                if faces == erasure.faces and len(faces) == len(set(photo_ids)):
+                    return erasure
+                raise Problem(409, "conflict", "Other photos were confirmed before: begin a new erasure for these.")
+            if len(faces) != len(set(photo_ids)):
+                raise InvalidFields(FieldError("photo_ids", "names photos that are not among the matches"))
+            confirmed = await erasures.confirm(erasure.id, faces)
+            transaction.publish(EraseFacesV1(erasure_id=erasure.id, event_id=erasure.event_id, faces=faces))
+        return confirmed
+
+    async def record(self, fact: FacesErasedV1, delivery: Delivery) -> None:
+        """Write the receipt, once."""
+        async with self._unit_of_work.begin(delivery) as transaction:
+            erasures = FaceErasureRepository(transaction.connection)
+            erasure = await erasures.locked(fact.erasure_id, self._kept_seconds)
+            if erasure is None or erasure.status is not ErasureStatus.CONFIRMED:
+                return
+            event = await PhotoEventRepository(transaction.connection).get(erasure.event_id)
+            assert event is not None, "events keep their row"
+            signed = self.signer.sign(receipt_of(erasure, event, fact))
+            await erasures.complete(erasure, fact.erased_at, _faces_erased(fact), signed)
+
+
+def receipt_of(erasure: FaceErasure, event: PhotoEvent, fact: FacesErasedV1) -> dict[str, Any]:
+    """What was removed where and when: no name, no picture, nothing that was measured on a face."""
+    assert erasure.confirmed_at is not None, "nothing is erased that was not confirmed"
+    return {
+        "erasure_id": str(erasure.id),
+        "event_uuid": str(event.id),
+        "event_id": event.number,
+        "asked_at": moment(erasure.asked_at),
+        "confirmed_at": moment(erasure.confirmed_at),
+        "erased_at": moment(fact.erased_at),
+        "photos": [{"photo_id": str(photo.photo_id), "faces_erased": photo.faces} for photo in fact.photos],
+        "faces_erased": _faces_erased(fact),
+    }
+
+
+def _faces_erased(fact: FacesErasedV1) -> int:
+    return sum(photo.faces for photo in fact.photos)
+
+
+def _face(match: ShownMatch) -> FaceToErase:
+    left, top, right, bottom = match.box
+    return FaceToErase(photo_id=match.photo_id, box=(left, top, right, bottom))
+
+
+def _usable(erasure: FaceErasure | None, by: Principal) -> FaceErasure:
+    if erasure is None or erasure.asked_by != by.user_id:
+        raise Problem(404, "not_found", "There is no such erasure, or nobody confirmed it in time: ask for it again.")
+    return erasure

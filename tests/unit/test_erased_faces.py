@@ -1,0 +1,59 @@
+"""Which faces are taken for one that was erased."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from face_embedder.analysis import Analysis, FoundFace
+from face_embedder.erased import Box, is_same_place, without_erased
+
+FACE: Box = (100.0, 100.0, 200.0, 220.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "is_same"),
+    [
+        (FACE, True),
+        ((104.0, 95.0, 196.0, 230.0), True),
+        ((120.0, 130.0, 180.0, 200.0), True),  # drawn tighter
+        ((80.0, 60.0, 230.0, 260.0), True),  # drawn wider
+        ((160.0, 100.0, 260.0, 220.0), False),  # the neighbour, in part in front of it
+        ((200.0, 100.0, 300.0, 220.0), False),
+        ((100.0, 300.0, 200.0, 420.0), False),
+        ((150.0, 150.0, 150.0, 150.0), False),
+    ],
+)
+def test_a_face_is_told_by_its_place(other: Box, is_same: bool) -> None:
+    assert is_same_place(FACE, other) is is_same
+    assert is_same_place(other, FACE) is is_same
+
+
+def test_the_others_on_the_photo_stay() -> None:
+    analysis = Analysis(pack="lite", pack_version="1", threshold=0.4, faces=(found(FACE, 0.9), found(at(300.0), 0.8)))
+    kept = without_erased(analysis, [(98.0, 101.0, 203.0, 222.0)])
+    assert [face.box for face in kept.faces] == [at(300.0)]
+    assert kept.confidence() == 0.8
+    assert without_erased(analysis, []) == analysis
+    assert without_erased(analysis, [FACE, at(300.0)]).faces == ()
+
+
+def at(left: float) -> tuple[float, float, float, float]:
+    return left, 100.0, left + 100.0, 220.0
+
+
+def found(box: Box, score: float) -> FoundFace:
+    embedding = base64.b64encode(np.ones(512, dtype="<f4").tobytes()).decode()
+    return FoundFace(
+        box=box,
+        landmarks=(0.0,) * 10,
+        score=score,
+        size_px=100.0,
+        sharpness=1.0,
+        yaw=0.0,
+        pitch=0.0,
+        roll=0.0,
+        embedding=embedding,
+    )
