@@ -25,14 +25,16 @@ class ReceivedSpan:
 
 
 class Collector:
-    """The spans received so far; safe to read while more come in."""
+    """The spans received so far, and everything as it came; safe to read while more come in."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spans: list[ReceivedSpan] = []
+        self._bodies: list[bytes] = []
         self.endpoint = ""
 
-    def add(self, request: ExportTraceServiceRequest) -> None:
+    def add(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
         spans = [
             ReceivedSpan(
                 service=next(
@@ -52,6 +54,12 @@ class Collector:
         ]
         with self._lock:
             self._spans.extend(spans)
+            self._bodies.append(body)
+
+    def everything(self) -> bytes:
+        """The decompressed bodies of all requests."""
+        with self._lock:
+            return b"\n".join(self._bodies)
 
     def trace(self, trace_id: str) -> list[ReceivedSpan]:
         with self._lock:
@@ -68,7 +76,7 @@ def running_collector() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            collector.add(ExportTraceServiceRequest.FromString(body))
+            collector.add(body)
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", "0")
