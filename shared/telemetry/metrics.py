@@ -123,6 +123,12 @@ direct_uploads_total = Counter(
     ["outcome"],
 )
 
+set_aside_files = Gauge(
+    "mediabus_set_aside_files",
+    "Files below set-aside/ that nobody comes for, seen by the last sweep. Above zero: a change could be neither made "
+    "nor taken back, and these may be the only copies; or a store does not let them go.",
+)
+
 # --- repairs ----------------------------------------------------------------------------------------------------------
 
 reconcile_runs_ended_total = Counter(

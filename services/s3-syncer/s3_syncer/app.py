@@ -16,6 +16,7 @@ from s3_syncer.one_medium import OneMedium
 from s3_syncer.outages import Outages
 from s3_syncer.planner import Planner
 from s3_syncer.retention import Retention
+from s3_syncer.set_aside import SetAside
 from s3_syncer.settings import S3SyncerSettings
 from s3_syncer.superseded import Superseded
 from s3_syncer.transfers import Transfers
@@ -24,6 +25,7 @@ from shared.messaging.retry import S3_RETRIES
 from shared.service import Service
 from shared.settings_feed import SettingsFeed
 from shared.storage.following import BucketFollowing
+from shared.storage.object_store import ObjectStore
 from shared.storage.stores import open_stores
 
 
@@ -62,15 +64,13 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
         hold_seconds=settings.scope_hold_seconds,
         files_in_flight=settings.files_in_flight,
     )
-    superseded = Superseded(
-        service.unit_of_work,
-        [stores.disk, stores.bucket] if stores.bucket else [stores.disk],
-        kept_seconds=settings.superseded_kept_seconds,
-    )
+    kept_in: list[ObjectStore] = [stores.disk, *([stores.bucket] if stores.bucket else [])]
+    superseded = Superseded(service.unit_of_work, kept_in, kept_seconds=settings.superseded_kept_seconds)
     planner = Planner(service.unit_of_work)
     register(service.consumer, service.unit_of_work, planner, batches, local_first, file_tasks, superseded, settings)
     service.background(batches.sweep, "removals of jobs that were given up")
     service.background(superseded.work_off, "removal of superseded files")
+    service.background(SetAside(service.unit_of_work, kept_in).run, "files that are set aside")
     service.background(local_first.work_off, "local_first copies")
     service.background(CopyWatch(service.unit_of_work, is_on=copies_by_itself).run, "local_first metrics")
     service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")

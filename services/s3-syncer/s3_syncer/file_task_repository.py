@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,6 +84,11 @@ class FileTaskRepository:
         told = [result.model_dump(mode="json", exclude_none=True) for result in results]
         ended = await self._connection.fetchval(QUERIES["end_file_task"], task_id, holder, told, verdict, ended_at)
         return bool(ended)
+
+    async def succeeded(self, task_ids: Collection[UUID]) -> set[UUID]:
+        """Those of these tasks that have ended well."""
+        rows = await self._connection.fetch(QUERIES["succeeded_file_tasks"], list(task_ids))
+        return {row["task_id"] for row in rows}
 
     async def release(self, holder: UUID) -> None:
         await self._connection.execute(QUERIES["release_file_tasks"], holder)

@@ -31,6 +31,9 @@ SET results = $3, verdict = $4, ended_at = $5, held_by = NULL, held_until = NULL
 WHERE task_id = $1 AND (held_by = $2 OR $2 IS NULL) AND ended_at IS NULL
 RETURNING true;
 
+-- name: succeeded_file_tasks
+SELECT task_id FROM file_tasks WHERE task_id = ANY($1::uuid[]) AND ended_at IS NOT NULL AND verdict = 'succeeded';
+
 -- name: release_file_tasks
 UPDATE file_tasks SET held_by = NULL, held_until = NULL WHERE held_by = $1;
 
