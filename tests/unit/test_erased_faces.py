@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-
-import numpy as np
 import pytest
 
-from face_embedder.analysis import Analysis, FoundFace
+from face_embedder.analysis import Analysis
 from face_embedder.erased import Box, is_same_place, without_erased
+from tests.found_faces import Place, at, found
 
-FACE: Box = (100.0, 100.0, 200.0, 220.0)
+FACE: Place = (100.0, 100.0, 200.0, 220.0)
 
 
 @pytest.mark.parametrize(
@@ -38,22 +36,3 @@ def test_the_others_on_the_photo_stay() -> None:
     assert kept.confidence() == 0.8
     assert without_erased(analysis, []) == analysis
     assert without_erased(analysis, [FACE, at(300.0)]).faces == ()
-
-
-def at(left: float) -> tuple[float, float, float, float]:
-    return left, 100.0, left + 100.0, 220.0
-
-
-def found(box: Box, score: float) -> FoundFace:
-    embedding = base64.b64encode(np.ones(512, dtype="<f4").tobytes()).decode()
-    return FoundFace(
-        box=box,
-        landmarks=(0.0,) * 10,
-        score=score,
-        size_px=100.0,
-        sharpness=1.0,
-        yaw=0.0,
-        pitch=0.0,
-        roll=0.0,
-        embedding=embedding,
-    )

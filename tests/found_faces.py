@@ -1,0 +1,31 @@
+"""Faces as a worker tells of them, by their places."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+
+from face_embedder.analysis import FoundFace
+
+Place = tuple[float, float, float, float]
+
+
+def at(left: float) -> Place:
+    """A box of 100 by 120 pixels."""
+    return left, 100.0, left + 100.0, 220.0
+
+
+def found(box: Place, score: float) -> FoundFace:
+    embedding = base64.b64encode(np.ones(512, dtype="<f4").tobytes()).decode()
+    return FoundFace(
+        box=box,
+        landmarks=(0.0,) * 10,
+        score=score,
+        size_px=100.0,
+        sharpness=1.0,
+        yaw=0.0,
+        pitch=0.0,
+        roll=0.0,
+        embedding=embedding,
+    )
