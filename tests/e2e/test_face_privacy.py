@@ -125,7 +125,8 @@ class Party:
         """An erasure, and the photos that it would erase a face of, by key."""
         answer = await self.post("erasures", picture)
         assert answer.status_code == 201, answer.text
-        return answer.json()["id"], {match["s3_key"]: match["photo_id"] for match in answer.json()["matches"]}
+        (erasure,) = answer.json()["erasures"]
+        return erasure["id"], {match["s3_key"]: match["photo_id"] for match in erasure["matches"]}
 
     async def confirm(self, erasure_id: str, *photo_ids: str) -> httpx.Response:
         body = {"photo_ids": photo_ids}
@@ -230,6 +231,15 @@ async def test_erased_faces_do_not_come_back(system: System, api: Api, object_st
     assert (task["new_photos"], task["processed"]) == (3, 3)
     assert await faces_of(system, party) == {together: 5, party.preview("stranger"): 1}
     assert (await party.proposed(SELFIE))[1] == {}
+
+    # Everywhere else the person can still be found, and erased: in each event by itself.
+    other = await Party.begun(api, object_store_server, mine=SELFIE)
+    answer = await api.http.post("/api/v1/faces/erasures", files={"file": ("me.jpg", SELFIE)})
+    assert answer.status_code == 201, answer.text
+    erasures = {erasure["event_uuid"]: erasure for erasure in answer.json()["erasures"]}
+    assert party.uuid not in erasures
+    assert [match["s3_key"] for match in erasures[other.uuid]["matches"]] == [other.preview("mine")]
+    assert (await api.http.post("/api/v1/faces/erasures", files={"file": ("me.jpg", nobody())})).status_code == 422
 
 
 async def test_what_may_not_be_kept_is_hidden_at_once_and_then_gone(

@@ -33,17 +33,32 @@ class FaceErasures:
         self._kept_seconds = kept_seconds
         self.signer = signer
 
-    async def propose(self, event: PhotoEvent, selfie: Selfie, wish: SearchWish, by: Principal) -> SearchPage:
-        """The faces that look like the one on the selfie; its `search_id` names the erasure.
+    async def propose(
+        self, events: Sequence[PhotoEvent], selfie: Selfie, wish: SearchWish, by: Principal
+    ) -> list[SearchPage]:
+        """The faces that look like the one on the selfie, event by event; each `search_id` names an erasure.
 
-        Also where nobody may search. Raises Problem 422 for a picture without a face, 503 where nobody answers in time.
+        Also where nobody may search. Of several events those without such a face are left out. Raises Problem 422 for a
+        picture without a face, 503 where nobody answers in time.
         """
-        page = await self._search.search_for_erasure(event, selfie, wish, Seeker(by.user_id))
+        pages: list[SearchPage] = []
+        try:
+            for event in events:
+                # A search overwrites its picture as soon as it is sealed.
+                copy = Selfie(bytearray(selfie.picture), selfie.texts)
+                page = await self._search.search_for_erasure(event, copy, wish, Seeker(by.user_id))
+                if page.matches or len(events) == 1:
+                    await self._add(page, by)
+                    pages.append(page)
+        finally:
+            selfie.forget()
+        return pages
+
+    async def _add(self, page: SearchPage, by: Principal) -> None:
         async with self._unit_of_work.begin() as transaction:
-            erasures = FaceErasureRepository(transaction.connection)
-            faces = [_face(match) for match in page.matches]
-            await erasures.add(page.result.search_id, event.id, by.user_id, faces)
-        return page
+            await FaceErasureRepository(transaction.connection).add(
+                page.result.search_id, page.result.event_id, by.user_id, [_face(match) for match in page.matches]
+            )
 
     async def read(self, erasure_id: UUID, by: Principal) -> FaceErasure:
         """Raises Problem 404, for those of others too."""

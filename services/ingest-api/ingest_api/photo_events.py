@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ingest_api.accounts import Principal, Role
 from ingest_api.photo_event import PhotoEvent
-from ingest_api.problem_details import Problem
+from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.photo_events import ConsentDecision, PhotoEventRepository
 from ingest_api.settings_document import require_match
 from shared.db.unit_of_work import UnitOfWork
@@ -57,6 +57,16 @@ class PhotoEvents:
         owner = None if by.may(Role.ADMIN) else by.user_id
         async with self._unit_of_work.database.connection() as connection:
             return await PhotoEventRepository(connection).newest(owner, after, limit)
+
+    async def all_with_faces(self, by: Principal, most: int) -> list[PhotoEvent]:
+        """Those whose faces are not over. Raises Problem 422 where they are more than `most`."""
+        now = datetime.now(UTC)
+        owner = None if by.may(Role.ADMIN) else by.user_id
+        async with self._unit_of_work.database.connection() as connection:
+            events = await PhotoEventRepository(connection).with_faces(owner, now, most + 1)
+        if len(events) > most:
+            raise InvalidFields(FieldError("event_uuid", f"is needed: there are more than {most} events"))
+        return events
 
     async def decisions(
         self, event_id: UUID, by: Principal, before_version: int | None, limit: int

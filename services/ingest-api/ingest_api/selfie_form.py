@@ -203,7 +203,7 @@ class ErasureOperation(Operation):
     """What of the form counts where faces are to be erased."""
 
     def __post_init__(self) -> None:
-        event = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, description="The event to erase them in.")
+        event = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, description="Where; all events without it.")
         fields = {name: _FIELDS[name] for name in (FILE_FIELD, "threshold", "choose")}
-        form = _schema({**fields, "event_uuid": event}, "event_uuid")
+        form = _schema({**fields, "event_uuid": event})
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 import msgspec
@@ -18,21 +18,31 @@ from ingest_api.controllers.faces import MatchAnswer
 from ingest_api.controllers.uploads import client_gone, upload_call
 from ingest_api.erasure_receipt import ALGORITHM
 from ingest_api.face_erasure import ErasureStatus, FaceErasure
+from ingest_api.face_search import SearchPage
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.selfie_form import MOST_MATCHES, ErasureOperation, event_uuid_of, search_wish
+
+MOST_EVENTS: Final = 50
+"""That are looked through at once: each takes a search."""
 
 
 class ConfirmBody(msgspec.Struct):
     photo_ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=MOST_MATCHES)]
 
 
-class ProposalAnswer(msgspec.Struct):
-    """What would be erased: of each photo the face in `box`."""
+class ProposedErasure(msgspec.Struct):
+    """What would be erased in one event: of each photo the face in `box`."""
 
     id: UUID
     status: ErasureStatus
     event_uuid: UUID
     matches: list[MatchAnswer]
+
+
+class ProposalAnswer(msgspec.Struct):
+    """Each erasure is confirmed by itself."""
+
+    erasures: list[ProposedErasure]
 
 
 class ErasureAnswer(msgspec.Struct):
@@ -85,19 +95,21 @@ class FaceErasureController(Controller):
         operation_class=ErasureOperation,
     )
     async def propose(self, request: SignedInRequest, photo_desk: NamedDependency[PhotoDesk]) -> ProposalAnswer:
-        """multipart/form-data: `file`, `event_uuid`, optional `threshold`, `choose`. Nothing is erased yet.
+        """multipart/form-data: `file`, optional `event_uuid`, `threshold`, `choose`. Nothing is erased yet.
 
-        Also where the search for faces is switched off. At most 1000 photos at once, and one face of each: ask again
+        Without `event_uuid` in every event that the caller reaches, an erasure for each with such a face. Also where
+        the search for faces is switched off. At most 1000 photos of an event at once, and one face of each: ask again
         until none is found.
         """
         with client_gone():
-            needed = {"event_uuid": "say in which event to erase"}
-            selfie = await photo_desk.selfies.receive(upload_call(request), needed)
-        event_id, wish = event_uuid_of(selfie.texts["event_uuid"]), search_wish(selfie.texts)
-        event = await photo_desk.events.read(event_id, request.user)
-        page = await photo_desk.erasures.propose(event, selfie, wish, request.user)
-        matches = [MatchAnswer.of(match) for match in page.matches]
-        return ProposalAnswer(page.result.search_id, ErasureStatus.PROPOSED, event.id, matches)
+            selfie = await photo_desk.selfies.receive(upload_call(request), {})
+        wish, event_uuid = search_wish(selfie.texts), selfie.texts.get("event_uuid")
+        if event_uuid:
+            events = [await photo_desk.events.read(event_uuid_of(event_uuid), request.user)]
+        else:
+            events = await photo_desk.events.all_with_faces(request.user, MOST_EVENTS)
+        pages = await photo_desk.erasures.propose(events, selfie, wish, request.user)
+        return ProposalAnswer([_proposed(page) for page in pages])
 
     @post("/{erasure_id:uuid}/confirm", summary="Erase the faces", status_code=202)
     async def confirm(
@@ -128,6 +140,12 @@ class ReceiptKeyController(Controller):
     async def read(self, photo_desk: NamedDependency[PhotoDesk]) -> ReceiptKeyAnswer:
         """The public half, base64 of 32 bytes."""
         return ReceiptKeyAnswer(ALGORITHM, _base64(photo_desk.erasures.signer.public_key))
+
+
+def _proposed(page: SearchPage) -> ProposedErasure:
+    found = page.result
+    matches = [MatchAnswer.of(match) for match in page.matches]
+    return ProposedErasure(found.search_id, ErasureStatus.PROPOSED, found.event_id, matches)
 
 
 def _base64(content: bytes) -> str:

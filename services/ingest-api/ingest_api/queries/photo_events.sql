@@ -16,6 +16,12 @@ WHERE NOT is_deleted AND ($1::uuid IS NULL OR owner = $1) AND ($2::uuid IS NULL 
 ORDER BY id DESC
 LIMIT $3;
 
+-- name: with_faces
+SELECT * FROM photo_events
+WHERE NOT is_deleted AND ($1::uuid IS NULL OR owner = $1) AND (expires_at IS NULL OR expires_at > $2)
+ORDER BY id DESC
+LIMIT $3;
+
 -- name: save
 UPDATE photo_events
 SET name = $2, auto_index = $3, face_search_enabled = $4, consent_text = $5, consent_version = $6, expires_at = $7,

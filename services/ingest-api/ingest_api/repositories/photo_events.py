@@ -66,6 +66,11 @@ class PhotoEventRepository:
         rows = await self._connection.fetch(QUERIES["newest"], owner, after, limit)
         return [_event(row) for row in rows]
 
+    async def with_faces(self, owner: UUID | None, now: datetime, limit: int) -> list[PhotoEvent]:
+        """Of one owner, or of all: those whose faces may still be kept."""
+        rows = await self._connection.fetch(QUERIES["with_faces"], owner, now, limit)
+        return [_event(row) for row in rows]
+
     async def save(self, event: PhotoEvent) -> PhotoEvent:
         """The event as its next version."""
         row = await self._connection.fetchrow(
