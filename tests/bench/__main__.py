@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.acks import measure_acks, measure_burst
+from tests.bench.event_photos import measure_indexing, measure_searching
 from tests.bench.figures import Figure, Section, table
 from tests.bench.finding_faces import measure_faces
 from tests.bench.notice import measure_notice
@@ -26,7 +27,7 @@ from tests.bench.site import Site, running_site
 from tests.bench.syncing import measure_syncing
 from tests.bench.throughput import measure_rendering, measure_system
 
-PARTS: Final = ("notice", "render", "acks", "burst", "reconcile", "sync", "storage", "faces")
+PARTS: Final = ("notice", "render", "acks", "burst", "reconcile", "sync", "storage", "faces", "events")
 
 
 class Bench:
@@ -63,6 +64,12 @@ class Bench:
         if "faces" in self._parts:
             finding = asyncio.to_thread(measure_faces, wanted.rounds, wanted.photos)
             await self._section("faces: the engine alone, pack lite", finding)
+        if "events" in self._parts:
+            with tempfile.TemporaryDirectory(prefix="mediabus-bench-") as folder:
+                indexing = measure_indexing(Path(folder), wanted.turns, wanted.event_photos)
+                await self._section("event photos: from bucket to database", indexing)
+            with tempfile.TemporaryDirectory(prefix="mediabus-bench-") as folder:
+                await self._section("event photos: searches", measure_searching(Path(folder), wanted.event_faces))
         if "storage" in self._parts:
             await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "tests.bench.bench_storage"], check=True)
 
@@ -89,6 +96,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=3, help="turns of each sync job")
     parser.add_argument("--pictures", type=int, default=8, help="pictures per round of rendering")
     parser.add_argument("--photos", type=int, default=40, help="previews per round of finding faces")
+    parser.add_argument("--event-photos", type=int, default=300, help="photos of each sync of an event")
+    parser.add_argument("--event-faces", type=int, default=100_000, help="faces of the largest event that is searched")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="render processes")
     return parser.parse_args()
 

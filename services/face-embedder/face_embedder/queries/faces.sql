@@ -14,17 +14,18 @@ FROM jsonb_to_recordset($5) AS face (
 -- name: count_up_to
 SELECT count(*) FROM (SELECT 1 FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3 LIMIT $4) AS counted;
 
--- Every embedding of the event is compared; the index, which may miss some, is kept out by reading them first.
+-- Every embedding of the event is compared; the index, which may miss some, is kept out by reading them first. The one
+-- that is looked for is read in a subquery, which runs once: in the expression it would be read anew for every row.
 -- name: exact
 WITH compared AS MATERIALIZED (
-    SELECT photo_id, box, score, 1 - (embedding <=> $4::text::halfvec(512)) AS similarity
+    SELECT photo_id, box, score, 1 - (embedding <=> (SELECT $4::text::halfvec(512))) AS similarity
     FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3
+), best AS (
+    SELECT DISTINCT ON (photo_id) * FROM compared WHERE similarity >= $5 ORDER BY photo_id, similarity DESC
 )
-SELECT photo.photo_id, photo.s3_key, best.similarity, best.box, best.score
-FROM (SELECT DISTINCT ON (photo_id) * FROM compared WHERE similarity >= $5 ORDER BY photo_id, similarity DESC) AS best
-JOIN photos AS photo USING (photo_id)
-ORDER BY best.similarity DESC, photo.photo_id
-LIMIT $6;
+SELECT photo.photo_id, photo.s3_key, nearest.similarity, nearest.box, nearest.score
+FROM (SELECT * FROM best ORDER BY similarity DESC, photo_id LIMIT $6) AS nearest JOIN photos AS photo USING (photo_id)
+ORDER BY nearest.similarity DESC, photo.photo_id;
 
 -- name: look_further
 SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', $1::text, true),
@@ -32,8 +33,8 @@ SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw
 
 -- The nearest first, by the index; one photo may come several times.
 -- name: near
-SELECT face.photo_id, photo.s3_key, 1 - (face.embedding <=> $4::text::halfvec(512)) AS similarity, face.box, face.score
+SELECT face.photo_id, photo.s3_key, 1 - (face.embedding <=> (SELECT $4::text::halfvec(512))) AS similarity, face.box, face.score
 FROM faces AS face JOIN photos AS photo USING (photo_id)
 WHERE face.event_id = $1 AND face.pack = $2 AND face.pack_version = $3
-ORDER BY face.embedding <=> $4::text::halfvec(512)
+ORDER BY face.embedding <=> (SELECT $4::text::halfvec(512))
 LIMIT $5;
