@@ -756,6 +756,8 @@ async def test_a_decision_counts_once_and_where_it_fits(reconciler: Reconciler) 
     for stage, decision, then in cases:
         run_id = await kept_run(reconciler, stage, [removal("a")], "done")
         assert [await decide(reconciler, run_id, decision) for _ in range(2)] == [then, then], (stage, decision)
+    without_plan = await kept_run(reconciler, Stage.FAILED, [], "done")
+    assert await decide(reconciler, without_plan, "undo") == "failed"
 
 
 async def test_figures_tell_what_waits_and_what_quarantine_holds(reconciler: Reconciler) -> None:

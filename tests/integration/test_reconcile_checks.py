@@ -358,5 +358,5 @@ async def test_undo_is_409_once_it_is_done_and_once_quarantine_is_over(
     again = await world.http.post(f"{plans[1]}/undo")
     assert (again.status_code, again.json()["detail"]) == (
         409,
-        "The plan is undone; to undo it, it has to be completed or partly_undone.",
+        "The plan is undone; to undo it, it has to be completed, failed or partly_undone.",
     )

@@ -115,7 +115,8 @@ class Reconciling:
             if run is None:
                 raise no_such_plan()
             if run.status not in needed:
-                wanted = " or ".join(needed)
+                *others, last = needed
+                wanted = f"{', '.join(others)} or {last}" if others else last
                 raise Problem(409, "conflict", f"The plan is {run.status}; to {decision} it, it has to be {wanted}.")
             await runs.expect(plan_id, expected, now)
             await runs.note_decision(plan_id, decision, user_id, now)

@@ -43,6 +43,9 @@ class Commands:
             if run is None:
                 raise errors.unknown_run(command.plan_id)
             stage = decided(run.stage, command.decision)
+            if run.stage is Stage.FAILED and not await runs.has_items(run.run_id):
+                # Its comparison failed: nothing was ever done.
+                stage = None
             is_over = stage is Stage.UNDO_WANTED and await runs.has_expired_items(run.run_id)
             if stage is None or is_over:
                 log.info("a decision came too late", extra={"plan_id": str(run.run_id), "stage": run.stage.value})

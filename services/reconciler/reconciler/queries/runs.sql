@@ -151,5 +151,8 @@ ORDER BY position;
 -- name: items_page
 SELECT * FROM plan_items WHERE plan_id = $1 AND position > $2 ORDER BY position LIMIT $3;
 
+-- name: has_items
+SELECT EXISTS (SELECT 1 FROM plan_items WHERE plan_id = $1);
+
 -- name: has_expired_items
 SELECT EXISTS (SELECT 1 FROM plan_items WHERE plan_id = $1 AND is_expired);

@@ -202,6 +202,9 @@ class Runs:
     async def items_page(self, plan_id: UUID, after: int, limit: int) -> list[KeptItem]:
         return [kept_item(row) for row in await self._connection.fetch(QUERIES["items_page"], plan_id, after, limit)]
 
+    async def has_items(self, plan_id: UUID) -> bool:
+        return bool(await self._connection.fetchval(QUERIES["has_items"], plan_id))
+
     async def has_expired_items(self, plan_id: UUID) -> bool:
         return bool(await self._connection.fetchval(QUERIES["has_expired_items"], plan_id))
 
