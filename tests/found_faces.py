@@ -6,7 +6,7 @@ import base64
 
 import numpy as np
 
-from face_embedder.analysis import FoundFace
+from face_embedder.analysis import Analysis, FoundFace
 
 Place = tuple[float, float, float, float]
 
@@ -29,3 +29,8 @@ def found(box: Place, score: float) -> FoundFace:
         roll=0.0,
         embedding=embedding,
     )
+
+
+def analysed(*faces: FoundFace) -> Analysis:
+    """Of a picture of 600 by 450 pixels."""
+    return Analysis(pack="lite", pack_version="1", threshold=0.45, width_px=600, height_px=450, faces=faces)

@@ -226,7 +226,7 @@ async def test_erased_faces_do_not_come_back(system: System, api: Api, object_st
     ] == "[]"
 
     # Saved anew, copied under another name, or looked at again: the others are found, the person is not.
-    await party.put(object_store_server, mine=portrait(1, quality=70), group=group() + b" ", copy=SELFIE)
+    await party.put(object_store_server, mine=portrait(1, quality=70), group=group(700), copy=SELFIE)
     task = await party.synced()
     assert (task["new_photos"], task["processed"]) == (3, 3)
     assert await faces_of(system, party) == {together: 5, party.preview("stranger"): 1}

@@ -43,7 +43,7 @@ def analysed(vectors: Vectors, version: str = "1") -> Analysis:
         )
         for vector in vectors
     ]
-    return Analysis(pack="lite", pack_version=version, threshold=0.45, faces=tuple(faces))
+    return Analysis(pack="lite", pack_version=version, threshold=0.45, width_px=640, height_px=480, faces=tuple(faces))
 
 
 def unit(vectors: Vectors) -> Vectors:

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import pytest
 
-from face_embedder.analysis import Analysis, FoundFace
 from face_embedder.erased import without_erased
 from face_embedder.erasing import Erasing
 from face_embedder.photos import Photo
@@ -26,7 +25,7 @@ from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
 from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
-from tests.found_faces import at, found
+from tests.found_faces import analysed, at, found
 
 pytestmark = pytest.mark.stack
 
@@ -47,10 +46,11 @@ class Album:
     async def record(self, transaction: Transaction) -> None:
         """What an analysis of the photo leaves."""
         places = await Erasures(transaction.connection).places(self.photo, "etag")
-        analysis = without_erased(analysed(), places)
+        analysis = without_erased(analysed(found(at(100.0), 0.9), found(at(300.0), 0.8)), places)
         result = Result(PhotoStatus.INDEXED, faces=len(analysis.faces), confidence=analysis.confidence())
         assert await Photos(transaction.connection).record(self.photo, result) is not None
         await Faces(transaction.connection).replace(self.photo, analysis)
+        await Erasures(transaction.connection).note_size(self.photo, analysis.width_px, analysis.height_px)
 
     async def boxes(self) -> list[float]:
         """The left edges of the faces that are kept."""
@@ -65,11 +65,6 @@ class Album:
     async def rows(self, sql: str, *arguments: object) -> list[Any]:
         async with self.work.database.connection() as connection:
             return list(await connection.fetch(sql, *arguments))
-
-
-def analysed() -> Analysis:
-    faces: tuple[FoundFace, ...] = (found(at(100.0), 0.9), found(at(300.0), 0.8))
-    return Analysis(pack="lite", pack_version="1", threshold=0.45, faces=faces)
 
 
 def delivery_of(command: EraseFacesV1) -> Delivery:
@@ -112,6 +107,8 @@ async def test_who_records_faces_at_that_moment_brings_none_back(album: Album) -
     assert await album.boxes() == [300.0]
     (told,) = await album.told()
     assert (told.erasure_id, [photo.faces for photo in told.photos]) == (command.erasure_id, [1])
+    (row,) = await album.rows("SELECT place FROM erased_faces")
+    assert row["place"] == pytest.approx([95 / 600, 100 / 450, 195 / 600, 220 / 450])
     # And who looked at it before, and records later.
     async with album.work.begin() as transaction:
         await album.record(transaction)

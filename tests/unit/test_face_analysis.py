@@ -56,7 +56,7 @@ def test_what_is_no_face_is_refused_without_repeating_it(changes: dict[str, Any]
 
 def test_confidence_is_that_of_the_best_face() -> None:
     faces = tuple(FoundFace(**face(score=score)) for score in (0.7, 0.9, 0.8))
-    found = Analysis(pack="lite", pack_version="1", threshold=0.45, faces=faces)
+    found = Analysis(pack="lite", pack_version="1", threshold=0.45, width_px=640, height_px=480, faces=faces)
     assert found.confidence() == 0.9
     assert found.model_copy(update={"faces": ()}).confidence() == 0.0
 

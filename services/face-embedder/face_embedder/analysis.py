@@ -58,13 +58,15 @@ class FoundFace(BaseModel):
 
 
 class Analysis(BaseModel):
-    """The faces of a picture, best first, and by which models; `preview` is base64 of a JPEG."""
+    """The faces of an upright picture, best first, and by which models; `preview` is base64 of a JPEG."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     pack: str
     pack_version: str
     threshold: float
+    width_px: int = Field(ge=1)
+    height_px: int = Field(ge=1)
     faces: tuple[FoundFace, ...]
     preview: str | None = None
 

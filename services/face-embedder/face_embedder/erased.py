@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from face_embedder.analysis import Analysis
@@ -12,6 +13,21 @@ Box = tuple[float, ...]
 
 SHARED_PART: Final = 0.5
 """Of the smaller box. Other models draw boxes tighter or wider; two faces side by side share far less."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedPlace:
+    """Where a face was; `parts` is its box in parts of the picture's width and height, None where they are unknown."""
+
+    box: Box
+    parts: Box | None = None
+
+    def on(self, width_px: int, height_px: int) -> Box:
+        """The box on a picture of this size, which may be the same one saved larger or smaller."""
+        if self.parts is None:
+            return self.box
+        left, top, right, bottom = self.parts
+        return left * width_px, top * height_px, right * width_px, bottom * height_px
 
 
 def is_same_place(one: Box, other: Box) -> bool:
@@ -24,9 +40,9 @@ def is_same_place(one: Box, other: Box) -> bool:
     return smaller > 0 and width * height >= SHARED_PART * smaller
 
 
-def without_erased(analysis: Analysis, places: Iterable[Box]) -> Analysis:
+def without_erased(analysis: Analysis, places: Iterable[ErasedPlace]) -> Analysis:
     """The faces of a picture that are in none of these places."""
-    erased = list(places)
+    erased = [place.on(analysis.width_px, analysis.height_px) for place in places]
     kept = tuple(face for face in analysis.faces if not any(is_same_place(face.box, box) for box in erased))
     return analysis.model_copy(update={"faces": kept})
 

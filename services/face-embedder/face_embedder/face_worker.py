@@ -38,11 +38,15 @@ def prepared(arguments: Sequence[str]) -> Iterator[Work]:
 
         def work(order: FaceOrder, cores_are_idle: bool) -> dict[str, Any]:
             picture = made_preview(order.picture, settings.pixel_limit_px) if order.makes_preview else order.picture
+            decoded = decode(picture, settings.pixel_limit_px)
+            width_px, height_px = decoded.size_px
             return {
                 "pack": pack.name,
                 "pack_version": pack.version,
                 "threshold": pack.threshold,
-                "faces": [_told(face) for face in engine.analyse(picture)],
+                "width_px": width_px,
+                "height_px": height_px,
+                "faces": [_told(face) for face in engine.analyse(decoded)],
                 "preview": base64.b64encode(picture).decode() if order.makes_preview else None,
             }
 

@@ -15,7 +15,6 @@ from face_embedder.erased import without_erased
 from face_embedder.face_pool import FacePool
 from face_embedder.photos import Photo
 from face_embedder.repositories.erasures import Erasures
-from face_embedder.repositories.events import Events
 from face_embedder.repositories.faces import Faces
 from face_embedder.repositories.photos import Photos, Result
 from face_embedder.repositories.tasks import Outcome, Tasks
@@ -67,12 +66,14 @@ class Indexing:
         What is wrong with the photo is recorded with it, and so is what still fails at the last attempt. Raises what
         may be tried again.
         """
-        if await self._unit_of_work.is_handled(delivery):
-            raise AlreadyHandled
-        photo = await self._photo(command)
-        if photo is None:
+        async with self._unit_of_work.database.connection() as connection:
+            due = await Photos(connection).due(command.photo_id, command.generation)
+        if due is None:
             return
+        photo, keeps_faces = due
         try:
+            if not keeps_faces:
+                raise failures.not_kept()
             await self._record(photo, await self._looked(photo), delivery)
         except (AlreadyHandled, InfrastructureUnavailable, Postponed):
             raise
@@ -86,17 +87,7 @@ class Indexing:
             known = error if isinstance(error, MessageError) else failures.unforeseen(type(error).__name__)
             await self._record_failure(photo, known, delivery)
 
-    async def _photo(self, command: IndexPhotoV1) -> Photo | None:
-        async with self._unit_of_work.begin() as transaction:
-            photo = await Photos(transaction.connection).get(command.photo_id)
-        is_due = photo is not None and photo.generation == command.generation and not photo.is_settled
-        return photo if is_due else None
-
     async def _looked(self, photo: Photo) -> Looked:
-        async with self._unit_of_work.begin() as transaction:
-            event = await Events(transaction.connection).get(photo.event_id)
-        if event is None or not event.keeps_faces:
-            raise failures.not_kept()
         try:
             async with asyncio.timeout(self._limit_seconds):
                 return await (self._look(photo) if photo.preview_etag is not None else self._make_and_look(photo))
@@ -132,7 +123,8 @@ class Indexing:
 
     async def _record(self, photo: Photo, looked: Looked, delivery: Delivery) -> None:
         async with self._unit_of_work.begin(delivery) as transaction:
-            erased = await Erasures(transaction.connection).places(photo, looked.preview_etag)
+            erasures = Erasures(transaction.connection)
+            erased = await erasures.places(photo, looked.preview_etag)
             analysis = without_erased(looked.analysis, erased)
             faces = len(analysis.faces)
             result = Result(
@@ -149,6 +141,7 @@ class Indexing:
             if recorded is None:
                 return
             await Faces(transaction.connection).replace(recorded, analysis)
+            await erasures.note_size(recorded, analysis.width_px, analysis.height_px)
             outcome = Outcome(processed=1, no_face=int(not faces), previews_made=int(looked.original_etag is not None))
             transaction.publish(recorded.told())
             await count(transaction, recorded, outcome)

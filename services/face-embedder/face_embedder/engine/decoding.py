@@ -62,6 +62,12 @@ class Decoded:
     pixels: Pixels
     reduction: int
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the file's picture, up to a pixel of ours."""
+        height, width = self.pixels.shape[:2]
+        return width * self.reduction, height * self.reduction
+
 
 def decode(content: bytes, pixel_limit_px: int = PIXEL_LIMIT_PX, analysed_px: int = ANALYSED_PX) -> Decoded:
     """Decode a picture, turned upright by its EXIF orientation, and made smaller where it has more than `analysed_px`.

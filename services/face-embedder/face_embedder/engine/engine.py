@@ -40,16 +40,12 @@ class FaceEngine:
         self._analysed_px = analysed_px
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="faces")
 
-    def analyse(self, picture: bytes | Pixels) -> list[Face]:
+    def analyse(self, picture: bytes | Pixels | Decoded) -> list[Face]:
         """The faces of a picture's file, or of upright RGB pixels, best first; in the calling thread.
 
         Raises PermanentError for a file that is no picture, damaged, or too large.
         """
-        decoded = (
-            decode(picture, self._pixel_limit_px, self._analysed_px)
-            if isinstance(picture, bytes)
-            else Decoded(picture, reduction=1)
-        )
+        decoded = self._decoded(picture)
         found = self.pack.detect(decoded.pixels)
         crops = [self.pack.align(decoded.pixels, detection) for detection in found]
         embeddings = self.pack.embed(crops)
@@ -57,6 +53,13 @@ class FaceEngine:
             _face(detection, crop, embedding, decoded.reduction)
             for detection, crop, embedding in zip(found, crops, embeddings, strict=True)
         ]
+
+    def _decoded(self, picture: bytes | Pixels | Decoded) -> Decoded:
+        if isinstance(picture, Decoded):
+            return picture
+        if isinstance(picture, bytes):
+            return decode(picture, self._pixel_limit_px, self._analysed_px)
+        return Decoded(picture, reduction=1)
 
     def submit(self, picture: bytes | Pixels) -> Future[list[Face]]:
         """Analyse in one of the engine's threads; `asyncio.wrap_future` makes it awaitable."""

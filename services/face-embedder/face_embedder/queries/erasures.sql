@@ -3,8 +3,11 @@
 SELECT photo_id FROM photos WHERE event_id = $1 AND photo_id = ANY ($2::uuid[]) ORDER BY photo_id FOR UPDATE;
 
 -- name: note
-INSERT INTO erased_faces (erasure_id, event_id, photo_id, preview_etag, box)
-SELECT $1, photo.event_id, photo.photo_id, photo.preview_etag, erased.box
+INSERT INTO erased_faces (erasure_id, event_id, photo_id, preview_etag, box, place)
+SELECT $1, photo.event_id, photo.photo_id, photo.preview_etag, erased.box,
+       CASE WHEN photo.width_px > 0 AND photo.height_px > 0
+            THEN ARRAY[erased.box[1] / photo.width_px, erased.box[2] / photo.height_px,
+                       erased.box[3] / photo.width_px, erased.box[4] / photo.height_px] END
 FROM jsonb_to_recordset($2) AS erased (photo_id uuid, box real[]) JOIN photos AS photo USING (photo_id)
 ON CONFLICT DO NOTHING;
 
@@ -24,6 +27,9 @@ FROM (SELECT photo_id, count(face_id)::integer AS faces, coalesce(max(score), 0)
 WHERE photos.photo_id = kept.photo_id
 RETURNING photos.*;
 
+-- name: note_size
+UPDATE photos SET width_px = $2, height_px = $3 WHERE photo_id = $1;
+
 -- Places on a photo, whatever its content is now, and on any other photo of the event with the same content.
 -- name: places
-SELECT box FROM erased_faces WHERE photo_id = $1 OR (event_id = $2 AND preview_etag = $3);
+SELECT box, place FROM erased_faces WHERE photo_id = $1 OR (event_id = $2 AND preview_etag = $3);

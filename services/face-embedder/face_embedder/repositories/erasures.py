@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from face_embedder.erased import Box
+from face_embedder.erased import Box, ErasedPlace
 from face_embedder.photos import Photo
 from face_embedder.repositories.photos import photo_of
 from shared.db.pool import PooledConnection
@@ -52,8 +52,12 @@ class Erasures:
         await self._connection.execute(QUERIES["remove"], face_ids)
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["recount"], photo_ids)]
 
-    async def places(self, photo: Photo, preview_etag: str) -> list[Box]:
+    async def note_size(self, photo: Photo, width_px: int, height_px: int) -> None:
+        """Remember the size of the content whose faces are known."""
+        await self._connection.execute(QUERIES["note_size"], photo.photo_id, width_px, height_px)
+
+    async def places(self, photo: Photo, preview_etag: str) -> list[ErasedPlace]:
         """Where faces of this photo, now with that content, were erased; nobody erases more until the commit."""
         await self.lock_photos(photo.event_id, [photo.photo_id])
         rows = await self._connection.fetch(QUERIES["places"], photo.photo_id, photo.event_id, preview_etag)
-        return [tuple(row["box"]) for row in rows]
+        return [ErasedPlace(tuple(row["box"]), row["place"] and tuple(row["place"])) for row in rows]
