@@ -101,10 +101,9 @@ async def _running_world(folder: Path, models: Path) -> AsyncIterator[FaceWorld]
         kafka = KafkaServer(folder / "kafka", free_port())
         store = ObjectStoreServer(folder / "store", free_port(), "bench-access", "bench-secret-key")
         for server in (postgres, kafka, store):
-            await server.start()
             stack.push_async_callback(server.stop)
-        await ensure_topics(kafka.bootstrap)
-        await store.create_bucket(BUCKET)
+        await asyncio.gather(postgres.start(), kafka.start(), store.start())
+        await asyncio.gather(ensure_topics(kafka.bootstrap), store.create_bucket(BUCKET))
         database = await (await TestDatabases.prepare(postgres.admin_dsn)).create()
         environment = {
             **bucket_environment(store),

@@ -1,6 +1,12 @@
 -- name: get
 SELECT * FROM photos WHERE photo_id = $1;
 
+-- A photo whose faces are still to be found in this content, and whether they may be kept.
+-- name: due
+SELECT photo.*, NOT event.is_deleted AND coalesce(event.faces_expire_at > clock_timestamp(), true) AS keeps_faces
+FROM photos AS photo JOIN events AS event USING (event_id)
+WHERE photo.photo_id = $1 AND photo.generation = $2 AND photo.status = 'pending';
+
 -- name: lock_keys
 SELECT * FROM photos WHERE event_id = $1 AND s3_key = ANY ($2::text[]) ORDER BY s3_key FOR UPDATE;
 

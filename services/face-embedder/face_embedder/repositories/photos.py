@@ -66,6 +66,11 @@ class Photos:
         row = await self._connection.fetchrow(QUERIES["get"], photo_id)
         return photo_of(row) if row else None
 
+    async def due(self, photo_id: UUID, generation: int) -> tuple[Photo, bool] | None:
+        """The photo and whether its faces may be kept; None where they were found, or its content is another by now."""
+        row = await self._connection.fetchrow(QUERIES["due"], photo_id, generation)
+        return (photo_of(row), row["keeps_faces"]) if row else None
+
     async def lock_keys(self, event_id: UUID, s3_keys: Sequence[str]) -> list[Photo]:
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["lock_keys"], event_id, s3_keys)]
 
