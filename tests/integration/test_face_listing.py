@@ -85,11 +85,12 @@ class Site:
 
     async def index_all(self) -> None:
         """Do as if every pending photo had been looked at."""
-        for row in await self.rows("SELECT photo_id FROM photos WHERE status = 'pending'"):
+        for row in await self.rows("SELECT photo_id, generation FROM photos WHERE status = 'pending'"):
             async with self.work.begin() as transaction:
                 photos, tasks = Photos(transaction.connection), Tasks(transaction.connection)
-                photo = await photos.get(row["photo_id"])
-                assert photo is not None
+                due = await photos.due(row["photo_id"], row["generation"])
+                assert due is not None
+                photo, _ = due
                 etag = photo.preview_etag or "made"
                 done = Result(PhotoStatus.INDEXED, 1, 0.9, preview_etag=etag, makes_preview=photo.makes_preview)
                 recorded = await photos.record(photo, done)

@@ -1,6 +1,3 @@
--- name: get
-SELECT * FROM photos WHERE photo_id = $1;
-
 -- A photo whose faces are still to be found in this content, and whether they may be kept.
 -- name: due
 SELECT photo.*, NOT event.is_deleted AND coalesce(event.faces_expire_at > clock_timestamp(), true) AS keeps_faces

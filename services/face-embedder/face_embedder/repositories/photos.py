@@ -62,10 +62,6 @@ class Photos:
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
 
-    async def get(self, photo_id: UUID) -> Photo | None:
-        row = await self._connection.fetchrow(QUERIES["get"], photo_id)
-        return photo_of(row) if row else None
-
     async def due(self, photo_id: UUID, generation: int) -> tuple[Photo, bool] | None:
         """The photo and whether its faces may be kept; None where they were found, or its content is another by now."""
         row = await self._connection.fetchrow(QUERIES["due"], photo_id, generation)
