@@ -38,6 +38,7 @@ from reconciler.repositories.runs import Runs
 from reconciler.retention import Retention
 from reconciler.runner import Runner
 from reconciler.runs import Run, Stage
+from reconciler.scrub import Scrub
 from reconciler.settings import ReconcilerSettings
 from reconciler.sweep import Sweep
 from reconciler.watch import Watch
@@ -60,6 +61,7 @@ from shared.events import (
     RunFileTaskV1,
     ScheduleDueV1,
     StartReconcileRunV1,
+    StoredFile,
 )
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
@@ -482,6 +484,34 @@ async def test_an_alert_goes_by_e_mail(reconciler: Reconciler) -> None:
             await eventually(lambda: letters, why="the letter arrives")
     assert "Subject: [Mediabus] Checking products found files: orphaned 3" in letters[0]
     assert "To: ops@example.test" in letters[0]
+
+
+async def test_rot_without_a_good_copy_is_told_once_and_again_when_that_is_forgotten(reconciler: Reconciler) -> None:
+    file = StoredFile(
+        name="small",
+        key=f"media/00/{new_id()}/1/small.webp",
+        mime_type="image/webp",
+        size_bytes=4,
+        sha256="0" * 64,
+        width_px=1,
+        height_px=1,
+    )
+    async with reconciler.work.begin() as transaction:
+        await ReadModels(transaction.connection).know_processed(
+            new_id(), 1, [file], on_disk=True, in_bucket=False, copy_waits=False
+        )
+    settings = reconciler.settings(scrub_rest_seconds=0.001)
+    alerts = Alerts(reconciler.work, channels_of(settings))
+    async with LocalDiskStore(reconciler.folder) as disk:
+        await disk.put_bytes(file.key, b"rots")
+        scrub = Scrub(reconciler.work, Stores(disk, None, LocalStaging(disk)), alerts, settings)
+        for rounds in range(1, 3):
+            await eventually(scrub.turn, why=f"round {rounds} begins")
+        (told,) = await reconciler.rows("SELECT subject FROM alerts")
+        assert told["subject"] == f"What disk holds of {file.key} has rotted, and there is no good copy"
+        await reconciler.rows("UPDATE alerts SET ended_at = clock_timestamp() - interval '91 days' RETURNING 1")
+        await Retention(reconciler.work, 90 * 24 * 3600).turn()
+        assert await reconciler.rows("SELECT 1 FROM alerts") == []
 
 
 # --- working on runs --------------------------------------------------------------------------------------------------

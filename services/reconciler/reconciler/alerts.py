@@ -137,6 +137,7 @@ class Alerts:
         await self.add(transaction, new_id(), f"Work on {run.scope.name} was given up: {run.error}", body)
 
     async def add(self, transaction: Transaction, alert_id: UUID, subject: str, body: Mapping[str, Any]) -> None:
+        """An alert whose id was told before, and is not forgotten yet, is none."""
         await Schedule(transaction.connection).add_alert(alert_id, list(self._channels), subject, body)
 
     async def run(self) -> None:

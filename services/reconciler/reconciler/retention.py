@@ -7,6 +7,7 @@ import asyncio
 from reconciler.repositories.read_models import ReadModels
 from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
+from reconciler.repositories.schedule import Schedule
 from shared.db.unit_of_work import UnitOfWork
 
 EVERY_SECONDS = 3600.0
@@ -18,7 +19,7 @@ REPORTS_OF_CHECKS_KEPT_SECONDS = 3600.0
 
 
 class Retention:
-    """Removes ended runs with their plans, and what is known of records that were removed."""
+    """Removes ended runs with their plans, alerts as old, and what is known of records that were removed."""
 
     def __init__(self, unit_of_work: UnitOfWork, runs_kept_seconds: float) -> None:
         self._unit_of_work = unit_of_work
@@ -33,5 +34,6 @@ class Retention:
     async def turn(self) -> None:
         async with self._unit_of_work.begin() as transaction:
             await Runs(transaction.connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE)
+            await Schedule(transaction.connection).prune_alerts(self._runs_kept_seconds)
             await Reports(transaction.connection).prune(REPORTS_OF_CHECKS_KEPT_SECONDS)
             await ReadModels(transaction.connection).prune(REMOVED_IMAGES_KEPT_SECONDS)

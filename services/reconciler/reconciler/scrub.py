@@ -8,6 +8,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import NAMESPACE_URL, uuid5
 
 from reconciler.alerts import Alerts
 from reconciler.comparison import FileClass, Recorded
@@ -105,7 +106,9 @@ class Scrub:
                     await self._heal(transaction, record, place, good[0])
                 else:
                     subject = f"What {place.value} holds of {record.key} has rotted, and there is no good copy"
-                    await self._alerts.add(transaction, new_id(), subject, {"key": record.key, "place": place.value})
+                    # The same every time, so that people are not told at each round.
+                    alert_id = uuid5(NAMESPACE_URL, f"rot/{place.value}/{record.key}/{record.sha256}")
+                    await self._alerts.add(transaction, alert_id, subject, {"key": record.key, "place": place.value})
         return record.size_bytes * len(found)
 
     async def _heal(self, transaction: Transaction, record: Recorded, target: FilePlace, source: FilePlace) -> None:

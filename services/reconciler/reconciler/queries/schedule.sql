@@ -29,6 +29,9 @@ SET attempts = attempts + 1, error = $3, due_at = clock_timestamp() + make_inter
     ended_at = CASE WHEN $5 THEN clock_timestamp() END
 WHERE alert_id = $1 AND channel = $2;
 
+-- name: prune_alerts
+DELETE FROM alerts WHERE ended_at < clock_timestamp() - make_interval(secs => $1);
+
 -- A plan is undone or its files expire, never both: whoever decides holds the run's row, and passes over nothing here
 -- that is still going on.
 -- name: expired_items

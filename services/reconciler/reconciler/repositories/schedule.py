@@ -50,6 +50,10 @@ class Schedule:
             QUERIES["alert_failed"], alert.alert_id, alert.channel, error, again_after_seconds, given_up
         )
 
+    async def prune_alerts(self, kept_seconds: float) -> None:
+        """Forget alerts that got through, or were given up, so long ago."""
+        await self._connection.execute(QUERIES["prune_alerts"], kept_seconds)
+
     async def expired_items(self, kept_seconds: float, limit: int) -> list[KeptItem]:
         """Items whose files lay in quarantine for so long, locked until the transaction ends; their plans too."""
         return [kept_item(row) for row in await self._connection.fetch(QUERIES["expired_items"], kept_seconds, limit)]
