@@ -45,6 +45,12 @@ bucket_copies_given_up = Gauge(
 
 # --- event photos ----------------------------------------------------------------------------------------------------
 
+face_photos_total = Counter(
+    "mediabus_face_photos",
+    "Photos of events that were looked at by outcome: indexed, no_face_detected, failed. Many failures: the photos say "
+    "why, GET /api/v1/events/{uuid}/photos?status=failed.",
+    ["outcome"],
+)
 face_searches_total = Counter(
     "mediabus_face_searches",
     "Searches for a face by outcome: answered, no_face, consent_needed, search_off, invalid_request, "

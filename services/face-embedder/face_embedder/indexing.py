@@ -32,6 +32,7 @@ from shared.messaging.errors import (
 )
 from shared.messaging.retry import RetryPolicy
 from shared.storage.object_store import ObjectStore
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ class Indexing:
             outcome = Outcome(processed=1, no_face=int(not faces), previews_made=int(looked.original_etag is not None))
             transaction.publish(recorded.told())
             await count(transaction, recorded, outcome)
+        metrics.face_photos_total.labels(result.status.value).inc()
 
     async def _record_failure(self, photo: Photo, error: MessageError, delivery: Delivery) -> None:
         log.warning("a photo failed", extra={"photo_id": str(photo.photo_id), "code": error.code})
@@ -157,6 +159,7 @@ class Indexing:
             await Faces(transaction.connection).remove([recorded.photo_id])
             transaction.publish(recorded.told())
             await count(transaction, recorded, Outcome(failed=1))
+        metrics.face_photos_total.labels(result.status.value).inc()
 
 
 async def count(transaction: Transaction, photo: Photo, outcome: Outcome) -> None:
