@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import time as time_of_day
@@ -69,6 +70,7 @@ from shared.messaging.errors import AlreadyHandled
 from shared.messaging.retry import RetryPolicy
 from shared.messaging.topics import Topic
 from shared.storage.errors import StoreUnavailable
+from shared.storage.keys import MediaKey
 from shared.storage.local_disk import LocalDiskStore
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
@@ -116,6 +118,19 @@ async def reconciler(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Re
     opened = Database(database.dsn("reconciler"), application_name="test")
     yield Reconciler(opened, tmp_path)
     await opened.close()
+
+
+def stored_file(key: str, content: bytes) -> StoredFile:
+    """A variant as image-processor tells of it."""
+    return StoredFile(
+        name="small",
+        key=key,
+        mime_type="image/webp",
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        width_px=1,
+        height_px=1,
+    )
 
 
 def delivery_of(event: Event) -> Delivery:
@@ -328,6 +343,44 @@ async def test_nothing_follows_from_a_listing_that_breaks_off_half_way(
     assert await compared(swept, product_id) == ("executing", None, keys)
 
 
+async def test_files_of_an_older_revision_are_nobodys_only_after_a_while(swept: Swept) -> None:
+    """Until then they are kept for who has their addresses."""
+    reconciler, media_id = swept.reconciler, new_id()
+    both = MediaKey(media_id, 1, "original", "webp")
+    old, new = MediaKey(media_id, 1, "small", "webp"), MediaKey(media_id, 2, "small", "webp")
+
+    async def processed(revision: int, *keys: MediaKey) -> None:
+        files = [stored_file(str(key), b"content") for key in keys]
+        async with reconciler.work.begin() as transaction:
+            records = ReadModels(transaction.connection)
+            await records.know_processed(media_id, revision, files, on_disk=True, in_bucket=False, copy_waits=False)
+
+    async def found(disk: LocalDiskStore, grace_seconds: float) -> dict[str, FileClass]:
+        settings = reconciler.settings(media_grace_seconds=grace_seconds, record_grace_seconds=0)
+        looking = Looking(Stores(disk, swept.store, LocalStaging(disk)), Heard("unused", "reconciler"), settings)
+        async with reconciler.work.begin() as transaction:
+            findings = looking.findings(ReadModels(transaction.connection), ReconcileScope(kind="media"))
+            return {finding.key: finding.kind async for finding in findings if str(media_id) in finding.key}
+
+    async with LocalDiskStore(reconciler.folder) as disk:
+        for key in (both, old, new):
+            await disk.put_bytes(str(key), b"content")
+            os.utime(reconciler.folder / str(key), (1, 1))
+        await processed(1, both, old)
+        await processed(2, both, new)
+        as_recorded = {str(both): FileClass.SYNCED, str(new): FileClass.SYNCED}
+        assert await found(disk, 3600) == {**as_recorded, str(old): FileClass.UNSETTLED}
+        assert await found(disk, 0) == {**as_recorded, str(old): FileClass.ORPHANED_ON_DISK}
+        async with reconciler.work.begin() as transaction:
+            records = ReadModels(transaction.connection)
+            named = [await records.is_referenced(str(key), FilePlace.DISK) for key in (both, old, new)]
+        assert named == [True, False, True]
+        await reconciler.rows("UPDATE media_files SET superseded_at = superseded_at - interval '8 days' RETURNING 1")
+        await Retention(reconciler.work, 90 * 24 * 3600).turn()
+        kept = await reconciler.rows("SELECT object_key FROM media_files ORDER BY object_key")
+        assert [row["object_key"] for row in kept] == [str(both), str(new)]
+
+
 # --- the night --------------------------------------------------------------------------------------------------------
 
 
@@ -487,15 +540,7 @@ async def test_an_alert_goes_by_e_mail(reconciler: Reconciler) -> None:
 
 
 async def test_rot_without_a_good_copy_is_told_once_and_again_when_that_is_forgotten(reconciler: Reconciler) -> None:
-    file = StoredFile(
-        name="small",
-        key=f"media/00/{new_id()}/1/small.webp",
-        mime_type="image/webp",
-        size_bytes=4,
-        sha256="0" * 64,
-        width_px=1,
-        height_px=1,
-    )
+    file = stored_file(str(MediaKey(new_id(), 1, "small", "webp")), b"good")
     async with reconciler.work.begin() as transaction:
         await ReadModels(transaction.connection).know_processed(
             new_id(), 1, [file], on_disk=True, in_bucket=False, copy_waits=False

@@ -69,7 +69,10 @@ class Looking:
         bucket = self._bucket()
         settings, prefix = self._settings, prefix_of(scope)
         grace = settings.media_grace_seconds if scope.kind == "media" else settings.object_grace_seconds
-        fresh_since = await records.now() - timedelta(seconds=settings.record_grace_seconds)
+        now = await records.now()
+        fresh_since = now - timedelta(seconds=settings.record_grace_seconds)
+        # Files of an older revision are kept for who has their addresses; then whoever keeps them takes them away.
+        removed_since = now - timedelta(seconds=grace) if scope.kind == "media" else fresh_since
         patience = Patience(
             bucket_clock=bucket.clock,
             disk_clock=lambda: datetime.now(UTC),
@@ -83,7 +86,7 @@ class Looking:
             ):
                 left: deque[Stored] = deque()
                 finished = _finished(on_disk, left)
-                async for finding in compare(records.records(scope, fresh_since), in_bucket, finished, patience):
+                async for finding in compare(records.records(scope, removed_since), in_bucket, finished, patience):
                     yield finding
                     while left:
                         yield _unfinished(left.popleft())

@@ -15,6 +15,9 @@ RUNS_AT_ONCE = 10
 REMOVED_IMAGES_KEPT_SECONDS = 30 * 24 * 3600.0
 """Longer than topics keep messages: an old fact must not bring a record back."""
 
+SUPERSEDED_FILES_KEPT_SECONDS = 7 * 24 * 3600.0
+"""Longer than anybody has the addresses of an older revision."""
+
 REPORTS_OF_CHECKS_KEPT_SECONDS = 3600.0
 
 
@@ -36,4 +39,4 @@ class Retention:
             await Runs(transaction.connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE)
             await Schedule(transaction.connection).prune_alerts(self._runs_kept_seconds)
             await Reports(transaction.connection).prune(REPORTS_OF_CHECKS_KEPT_SECONDS)
-            await ReadModels(transaction.connection).prune(REMOVED_IMAGES_KEPT_SECONDS)
+            await ReadModels(transaction.connection).prune(REMOVED_IMAGES_KEPT_SECONDS, SUPERSEDED_FILES_KEPT_SECONDS)

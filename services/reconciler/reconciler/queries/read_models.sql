@@ -37,13 +37,19 @@ WHERE media.revision < excluded.revision
 RETURNING media_id;
 
 -- name: forget_files
-DELETE FROM media_files WHERE media_id = $1;
+DELETE FROM media_files WHERE media_id = $1 AND revision >= $2;
 
+-- name: supersede_files
+UPDATE media_files SET superseded_at = clock_timestamp() WHERE media_id = $1 AND superseded_at IS NULL;
+
+-- A newer revision may name a file of an older one.
 -- name: know_files
-INSERT INTO media_files (media_id, object_key, mime_type, size_bytes, sha256)
-SELECT $1, file.key, file.mime_type, file.size_bytes, file.sha256
-FROM jsonb_to_recordset($2) AS file (key text, mime_type text, size_bytes bigint, sha256 text)
-ON CONFLICT (media_id, object_key) DO NOTHING;
+INSERT INTO media_files (media_id, revision, object_key, mime_type, size_bytes, sha256)
+SELECT DISTINCT ON (file.key) $1, $2::integer, file.key, file.mime_type, file.size_bytes, file.sha256
+FROM jsonb_to_recordset($3) AS file (key text, mime_type text, size_bytes bigint, sha256 text)
+ON CONFLICT (media_id, object_key) DO UPDATE
+SET revision = excluded.revision, mime_type = excluded.mime_type, size_bytes = excluded.size_bytes,
+    sha256 = excluded.sha256, superseded_at = NULL;
 
 -- name: product_ids
 SELECT product_id FROM products WHERE NOT is_deleted ORDER BY product_id;
@@ -69,9 +75,12 @@ FROM product_images
 WHERE NOT is_removed OR known_at >= $1
 ORDER BY object_key;
 
+-- What was superseded after $1 is given too, as removed.
 -- name: all_media_files
-SELECT media_id, object_key, mime_type, size_bytes, sha256, on_disk, in_bucket, copy_waits, known_at
+SELECT media_id, object_key, mime_type, size_bytes, sha256, on_disk, in_bucket, copy_waits, known_at,
+       superseded_at IS NOT NULL AS is_removed
 FROM media_files JOIN media USING (media_id)
+WHERE superseded_at IS NULL OR superseded_at >= $1
 ORDER BY object_key;
 
 -- Whether any record wants the key in the bucket, or with $2 on the disk; with $3, whether it wants these bytes there.
@@ -80,8 +89,11 @@ SELECT EXISTS (SELECT 1 FROM product_images
                WHERE object_key = $1 AND NOT is_removed AND (on_disk OR NOT $2)
                  AND ($3::text IS NULL OR sha256 IS NULL OR sha256 = $3))
     OR EXISTS (SELECT 1 FROM media_files JOIN media USING (media_id)
-               WHERE object_key = $1 AND CASE WHEN $2 THEN on_disk ELSE in_bucket OR copy_waits END
+               WHERE object_key = $1 AND superseded_at IS NULL AND CASE WHEN $2 THEN on_disk ELSE in_bucket OR copy_waits END
                  AND ($3::text IS NULL OR sha256 = $3));
+
+-- name: prune_superseded_files
+DELETE FROM media_files WHERE superseded_at < clock_timestamp() - make_interval(secs => $1);
 
 -- name: prune_removed_images
 DELETE FROM product_images WHERE is_removed AND known_at < clock_timestamp() - make_interval(secs => $1);

@@ -17,7 +17,7 @@ FROM (
     UNION ALL
     SELECT object_key, size_bytes, sha256, on_disk, in_bucket, media_id, media_id, NULL, NULL, mime_type, known_at
     FROM media_files JOIN media USING (media_id)
-    WHERE object_key > $1
+    WHERE object_key > $1 AND superseded_at IS NULL
 ) AS recorded
 ORDER BY object_key LIMIT $2;
 

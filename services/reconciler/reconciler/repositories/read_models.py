@@ -70,7 +70,7 @@ class ReadModels:
             QUERIES["know_processed"], media_id, revision, on_disk, in_bucket, copy_waits
         )
         if known:
-            await self._know_files(media_id, files)
+            await self._know_files(media_id, revision, files)
 
     async def know_places(
         self,
@@ -88,13 +88,13 @@ class ReadModels:
             QUERIES["know_places"], media_id, revision, on_disk, in_bucket, placed_at, copy_waits
         )
         if known:
-            await self._know_files(media_id, files)
+            await self._know_files(media_id, revision, files)
 
-    async def _know_files(self, media_id: UUID, files: Sequence[StoredFile]) -> None:
-        await self._connection.execute(QUERIES["forget_files"], media_id)
-        await self._connection.execute(
-            QUERIES["know_files"], media_id, [file.model_dump(mode="json") for file in files]
-        )
+    async def _know_files(self, media_id: UUID, revision: int, files: Sequence[StoredFile]) -> None:
+        await self._connection.execute(QUERIES["forget_files"], media_id, revision)
+        await self._connection.execute(QUERIES["supersede_files"], media_id)
+        values = [file.model_dump(mode="json") for file in files]
+        await self._connection.execute(QUERIES["know_files"], media_id, revision, values)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -116,9 +116,12 @@ class ReadModels:
         return bool(await self._connection.fetchval(QUERIES["is_referenced"], key, on_disk, sha256))
 
     async def records(self, scope: ReconcileScope, removed_since: datetime) -> AsyncIterator[Recorded]:
-        """The records of a scope by key, and those removed lately; needs a transaction, whose snapshot it shows."""
+        """The records of a scope by key, and those removed or superseded since then.
+
+        Needs a transaction, whose snapshot it shows.
+        """
         if scope.kind == "media":
-            rows = self._connection.cursor(QUERIES["all_media_files"], prefetch=ROWS_AT_ONCE)
+            rows = self._connection.cursor(QUERIES["all_media_files"], removed_since, prefetch=ROWS_AT_ONCE)
             async for row in rows:
                 yield _media_file(row)
             return
@@ -129,8 +132,9 @@ class ReadModels:
         async for row in self._connection.cursor(QUERIES["all_images"], removed_since, prefetch=ROWS_AT_ONCE):
             yield _image(row)
 
-    async def prune(self, removed_images_kept_seconds: float) -> None:
+    async def prune(self, removed_images_kept_seconds: float, superseded_files_kept_seconds: float) -> None:
         await self._connection.execute(QUERIES["prune_removed_images"], removed_images_kept_seconds)
+        await self._connection.execute(QUERIES["prune_superseded_files"], superseded_files_kept_seconds)
 
 
 def _image(row: Mapping[str, Any]) -> Recorded:
@@ -159,7 +163,7 @@ def _media_file(row: Mapping[str, Any]) -> Recorded:
         in_bucket=row["in_bucket"],
         on_disk=row["on_disk"],
         is_settled=True,
-        is_removed=False,
+        is_removed=row["is_removed"],
         known_at=row["known_at"],
         owner_id=row["media_id"],
         record_id=row["media_id"],
