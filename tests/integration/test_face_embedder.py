@@ -196,14 +196,25 @@ async def test_a_selfie_finds_its_person_and_nobody_else(world: FaceWorld) -> No
 async def test_a_photo_is_indexed_as_it_appears_where_the_event_wants_it(world: FaceWorld) -> None:
     eager, patient = await world.occasion(auto_index=True), await world.occasion()
     for occasion in (patient, eager):
-        await world.put({occasion.preview("a.jpg"): portrait(2), occasion.original("a.jpg"): portrait(2)})
+        await world.put({occasion.preview("a.jpg"): portrait(2), occasion.original("a.png"): portrait(2)})
+        await world.put({occasion.preview("b.jpg"): portrait(3)})
+        # What is told of an original before its photo is known says nothing.
+        await world.notify(occasion.original("a.png"), "created")
         await world.notify(occasion.preview("a.jpg"), "created")
-        await world.notify(occasion.original("a.jpg"), "created")
+        await world.notify(occasion.preview("b.jpg"), "created")
     await world.photo_is(eager, "a.jpg", "indexed")
-    await world.notify(eager.preview("a.jpg"), "created")
-    await eventually(lambda: world.told_last(eager).get("a.jpg", {}).get("image_key") == eager.original("a.jpg"))
+    await world.photo_is(eager, "b.jpg", "indexed")
+    assert await world.kept(eager) == {
+        "a.jpg": ("indexed", 1, None, "a.png"),
+        "b.jpg": ("indexed", 1, None, None),
+    }
+    await world.put({eager.original("b.jpg"): portrait(3)})
+    await world.notify(eager.original("b.jpg"), "created")
+    await eventually(
+        lambda: world.told_last(eager).get("b.jpg", {}).get("image_key") == eager.original("b.jpg"), within_seconds=60
+    )
     assert await world.kept(patient) == {}
-    assert len(await world.vectors(eager)) == 1
+    assert len(await world.vectors(eager)) == 2
 
 
 async def test_what_vanishes_or_changes_after_it_was_listed(world: FaceWorld) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from face_embedder.bucket import is_ours
 from face_embedder.indexing import count
-from face_embedder.layout import Folder, PhotoKey
+from face_embedder.layout import Folder, PhotoKey, prefix_of
 from face_embedder.photos import FoundPhoto, Photo, Seen, SeenOriginal, seen_original, seen_preview
 from face_embedder.repositories.events import Events, KnownEvent
 from face_embedder.repositories.faces import Faces
@@ -65,12 +65,26 @@ class BucketNews:
         etag = place.found.etag
         seen = seen_preview(photo, etag)
         if photo is None:
-            due = await photos.add(place.event.event_id, [NewPhoto(str(place.key), place.key.stem, etag)])
+            original = await self._original_of(place.key)
+            new = NewPhoto(str(place.key), place.key.stem, etag, str(original) if original else None)
+            due = await photos.add(place.event.event_id, [new])
         elif seen is Seen.CHANGED or (seen is Seen.PERHAPS_OURS and not await is_ours(self._bucket, photo, etag)):
             due = await photos.renew({photo.photo_id: etag})
         else:
             return
         transaction.publish(*(one.order(None) for one in due))
+
+    async def _original_of(self, preview: PhotoKey) -> PhotoKey | None:
+        """The original that is there already: what was told of it came before its photo was known.
+
+        Looked for while the event is locked, so that one which comes later finds the photo.
+        """
+        found: list[PhotoKey] = []
+        async for info in self._bucket.list(f"{prefix_of(preview.number, Folder.ORIGINALS)}{preview.stem}."):
+            key = PhotoKey.parse(info.key)
+            if key is not None and key.stem == preview.stem:
+                found.append(key)
+        return next((key for key in found if key.name == preview.name), found[0] if found else None)
 
     async def _original(self, transaction: Transaction, place: _Place) -> None:
         """Photos are made by their previews alone, or by a sync: here an original only finds its photo."""
