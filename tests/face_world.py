@@ -165,7 +165,10 @@ class FaceWorld:
             assert len(final) <= 1, final
             return final[0] if final else None
 
-        found: dict[str, Any] = await eventually(last, within_seconds=SYNC_SECONDS, why=f"sync {task_id} has ended")
+        # Looking more often would cost the photos a good part of a core.
+        found: dict[str, Any] = await eventually(
+            last, within_seconds=SYNC_SECONDS, every_seconds=0.1, why=f"sync {task_id} has ended"
+        )
         return found
 
     async def synced(self, occasion: Occasion) -> dict[str, Any]:
