@@ -71,12 +71,6 @@ async def kafka_server(kafka_process: KafkaServer) -> KafkaServer:
     return kafka_process
 
 
-@pytest.fixture(scope="module")
-def kafka_of_its_own(kafka_server: KafkaServer) -> KafkaServer:
-    """Another name of `kafka_server`."""
-    return kafka_server
-
-
 @pytest.fixture(scope="session")
 async def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ObjectStoreServer]:
     server = ObjectStoreServer(tmp_path_factory.mktemp("object-store"), free_port(), "test-access", "test-secret-key")

@@ -31,7 +31,7 @@ FINAL = {"completed", "failed", "cancelled"}
 @pytest.fixture
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path: Path,
 ) -> AsyncIterator[System]:
@@ -39,7 +39,7 @@ async def system(
         **bucket_environment(object_store_server),
         "MEDIABUS_SYNC_BATCH_SIZE": str(BATCH_SIZE),
     }
-    async with system_of_its_own(databases, kafka_of_its_own, tmp_path, environment) as made:
+    async with system_of_its_own(databases, kafka_server, tmp_path, environment) as made:
         await made.make_superadmin()
         await made.start_all("ingest-api", "image-processor", "s3-syncer")
         yield made

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.stack
 @pytest.fixture
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     face_models: Path,
     tmp_path: Path,
@@ -33,7 +33,7 @@ async def system(
         "MEDIABUS_FACE_MODELS_FOLDER": str(face_models),
         "MEDIABUS_FACE_WORKERS": "2",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, tmp_path, environment) as made:
+    async with system_of_its_own(databases, kafka_server, tmp_path, environment) as made:
         await made.make_superadmin()
         embedder = made.service("face-embedder")
         embedder.start()

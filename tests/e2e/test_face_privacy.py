@@ -47,7 +47,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     collector: Collector,
     face_models: Path,
@@ -63,7 +63,7 @@ async def system(
         "MEDIABUS_FORGET_EVERY_SECONDS": "0.5",
     }
     folder = tmp_path_factory.mktemp("face-privacy")
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         embedder = made.service("face-embedder")
         embedder.start()

@@ -26,7 +26,7 @@ BUCKET = "mediabus"
 
 @pytest.fixture(scope="module")
 async def system(
-    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+    databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
     folder: Path = tmp_path_factory.mktemp("product-consistency")
     environment = {
@@ -38,7 +38,7 @@ async def system(
         "MEDIABUS_SWEEP_PREFIXES": "[]",
         "MEDIABUS_SCRUB_ENABLED": "false",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         await made.start_all("ingest-api", "s3-syncer", "reconciler")
         yield made

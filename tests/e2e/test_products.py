@@ -44,7 +44,7 @@ KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
 @pytest.fixture(scope="module")
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
@@ -57,7 +57,7 @@ async def system(
         "MEDIABUS_PRODUCT_CHANGE_WAIT_SECONDS": "5",
         "MEDIABUS_UPLOAD_LIMIT_BYTES": str(2**20),
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         await made.start_all("ingest-api", "s3-syncer")
         yield made

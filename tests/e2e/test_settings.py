@@ -28,13 +28,13 @@ ENTITY_TYPE = "poster"
 @pytest.fixture(scope="module")
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
     folder: Path = tmp_path_factory.mktemp("settings")
     environment = bucket_environment(object_store_server)
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         await made.start_all("ingest-api", "image-processor", "ingest-api")
         yield made

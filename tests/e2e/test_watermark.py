@@ -38,7 +38,7 @@ KEPT_SECONDS = 1.0
 @pytest.fixture(scope="module")
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
@@ -48,7 +48,7 @@ async def system(
         "MEDIABUS_SUPERSEDED_KEPT_SECONDS": str(KEPT_SECONDS),
         "MEDIABUS_PRIVATE_ENTITY_TYPES": '["secret"]',
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         await made.start_all("ingest-api", "image-processor", "s3-syncer")
         yield made

@@ -62,7 +62,7 @@ async def store(object_store_server: ObjectStoreServer) -> AsyncIterator[FaultyH
 @pytest.fixture(scope="module")
 async def system(
     databases: Any,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     store: FaultyHttp,
     tmp_path_factory: pytest.TempPathFactory,
@@ -75,7 +75,7 @@ async def system(
         "MEDIABUS_LOCAL_FIRST_POLL_SECONDS": "0.1",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         yield made
 
 

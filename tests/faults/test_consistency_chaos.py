@@ -51,7 +51,7 @@ UNDERSTOOD: Final = frozenset({200, 201, 202, 204, 404, 409, 503})
 @pytest.fixture(scope="module")
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
@@ -73,7 +73,7 @@ async def system(
         "MEDIABUS_SCRUB_ENABLED": "false",
     }
     folder = tmp_path_factory.mktemp("chaos")
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         services = [made.service(name) for name in SERVICES]
         for service in services:

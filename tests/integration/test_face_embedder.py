@@ -33,7 +33,7 @@ KILLS = int(os.environ.get("MEDIABUS_KILLS", "4"))
 @pytest.fixture(scope="module")
 async def system(
     databases: Any,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     face_models: Path,
     tmp_path_factory: Any,
@@ -47,7 +47,7 @@ async def system(
         "MEDIABUS_TASK_HOLD_SECONDS": "3",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         yield made
 
 

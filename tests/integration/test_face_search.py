@@ -35,7 +35,7 @@ SELFIE_KEY = "ab" * 32
 
 @pytest.fixture(scope="module")
 async def system(
-    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+    databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
     folder: Path = tmp_path_factory.mktemp("face-search")
     environment = {
@@ -44,7 +44,7 @@ async def system(
         "MEDIABUS_SELFIE_LIMIT_BYTES": "100000",
         "MEDIABUS_FACE_SEARCH_SECONDS": "2",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         yield made
 

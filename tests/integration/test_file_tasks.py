@@ -33,7 +33,7 @@ KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
 @pytest.fixture(scope="module")
 async def system(
     databases: TestDatabases,
-    kafka_of_its_own: KafkaServer,
+    kafka_server: KafkaServer,
     object_store_server: ObjectStoreServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
@@ -44,7 +44,7 @@ async def system(
         "MEDIABUS_SCOPE_HOLD_SECONDS": "2",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         yield made
 
 

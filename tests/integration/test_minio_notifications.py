@@ -81,7 +81,7 @@ def program() -> Path:
 
 @pytest.fixture(scope="module")
 async def site(
-    program: Path, databases: TestDatabases, kafka_of_its_own: KafkaServer, tmp_path_factory: pytest.TempPathFactory
+    program: Path, databases: TestDatabases, kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
     database = await databases.create()
     folder: Path = tmp_path_factory.mktemp("minio")
@@ -92,12 +92,12 @@ async def site(
         "MEDIABUS_S3_SECRET_KEY": "test-secret-key",
         "MEDIABUS_WEBHOOK_TOKEN": TOKEN,
     }
-    system = System(database, kafka_of_its_own.bootstrap, folder / "media", folder, environment)
+    system = System(database, kafka_server.bootstrap, folder / "media", folder, environment)
     async with running_system(system):
         await system.make_superadmin()
         ingest = system.service("ingest-api")
         targets = webhook_and_kafka_environment(
-            f"{ingest.base_url}/webhooks/minio", TOKEN, kafka_of_its_own.bootstrap, folder / "queue"
+            f"{ingest.base_url}/webhooks/minio", TOKEN, kafka_server.bootstrap, folder / "queue"
         )
         store = MinioServer(program, folder / "store", port, "test-access", "test-secret-key", environment=targets)
         await store.start()
@@ -108,7 +108,7 @@ async def site(
             ingest.start()
             await ingest.wait_until_ready()
             told = Told()
-            reading = asyncio.create_task(_read(kafka_of_its_own.bootstrap, told))
+            reading = asyncio.create_task(_read(kafka_server.bootstrap, told))
             yield Site(system, store, ingest, told)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

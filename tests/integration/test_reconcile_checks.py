@@ -26,7 +26,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture(scope="module")
 async def system(
-    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+    databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
     folder: Path = tmp_path_factory.mktemp("reconcile-checks")
     environment = {
@@ -37,7 +37,7 @@ async def system(
         "MEDIABUS_SCRUB_ENABLED": "false",
         "MEDIABUS_RECONCILE_WAIT_SECONDS": "5",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
         yield made
 

@@ -28,7 +28,7 @@ AGAIN = "undo tries them again"
 
 @pytest.fixture(scope="module")
 async def system(
-    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+    databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
     folder: Path = tmp_path_factory.mktemp("reconcile-runs")
     environment = {
@@ -40,7 +40,7 @@ async def system(
         "MEDIABUS_SWEEP_EVERY_SECONDS": "3600",
         "MEDIABUS_SCRUB_ENABLED": "false",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         yield made
 
 

@@ -32,7 +32,7 @@ KILL_SEEDS = int(os.environ.get("MEDIABUS_KILL_SEEDS", "2"))
 
 @pytest.fixture(scope="module")
 async def system(
-    databases: Any, kafka_of_its_own: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
+    databases: Any, kafka_server: KafkaServer, object_store_server: ObjectStoreServer, tmp_path_factory: Any
 ) -> AsyncIterator[System]:
     folder: Path = tmp_path_factory.mktemp("s3-syncer")
     environment = {
@@ -41,7 +41,7 @@ async def system(
         "MEDIABUS_LOCAL_FIRST_POLL_SECONDS": "0.1",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }
-    async with system_of_its_own(databases, kafka_of_its_own, folder, environment) as made:
+    async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         yield made
 
 
