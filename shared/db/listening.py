@@ -66,9 +66,15 @@ class Listener:
             connection.terminate()
 
     async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
         await connection.add_listener(self._channel, lambda *notification: self._hear(str(notification[-1])))
         self._caught_up()
-        while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            # A connection that died without a word is found out here.
-            await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
+        while not lost.is_set():
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await lost.wait()
+            except TimeoutError:
+                # A connection that died without a word is found out here.
+                await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
+        raise InfrastructureUnavailable("postgresql", "the listening connection was closed")
