@@ -16,6 +16,7 @@ from deploy.local.postgres import PostgresServer
 from shared.telemetry.tracing import start_tracing
 from shared.testing.databases import TestDatabase, TestDatabases
 from shared.testing.topics import start_anew
+from tests.bucket_contents import BUCKET, empty_bucket
 
 # Nothing of these databases outlives the server, so it need not reach the disk: tests of crashes start their own. Nor
 # does anybody guess passwords, and hashing them is half of logging in.
@@ -72,12 +73,20 @@ async def kafka_server(kafka_process: KafkaServer) -> KafkaServer:
 
 
 @pytest.fixture(scope="session")
-async def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ObjectStoreServer]:
+async def object_store_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ObjectStoreServer]:
+    """Its bucket is as other modules left it: ask for `object_store_server`."""
     server = ObjectStoreServer(tmp_path_factory.mktemp("object-store"), free_port(), "test-access", "test-secret-key")
     await server.start()
-    await server.create_bucket("mediabus")
+    await server.create_bucket(BUCKET)
     yield server
     await server.stop()
+
+
+@pytest.fixture(scope="module")
+async def object_store_server(object_store_process: ObjectStoreServer) -> ObjectStoreServer:
+    """With an empty bucket: another module's photos of event 1 would be found in this one's."""
+    await empty_bucket(object_store_process, BUCKET)
+    return object_store_process
 
 
 @pytest.fixture(scope="session")

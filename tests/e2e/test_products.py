@@ -19,6 +19,7 @@ from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from shared.events import SET_ASIDE_PREFIX
 from shared.messaging.topics import CATALOG_EVENTS
+from shared.storage.keys import TEMPORARY_PREFIX
 from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
@@ -150,8 +151,9 @@ class Shop:
         return not on_disk and not await self.keys(SET_ASIDE_PREFIX)
 
     def on_disk(self) -> dict[str, bytes]:
+        """The files of the product, but for unfinished ones: those of a process that died go by their age."""
         folder = self.system.media_root / "products" / self.id
-        paths = [path for path in folder.rglob("*") if path.is_file()]
+        paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX)]
         return {str(path.relative_to(self.system.media_root)): path.read_bytes() for path in paths}
 
     async def state(self) -> tuple[dict[str, Any], dict[str, bytes], dict[str, bytes]]:

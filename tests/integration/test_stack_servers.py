@@ -53,8 +53,7 @@ async def test_an_ordinary_users_stack_keeps_everything_over_a_killed_supervisor
 
 async def _write_everywhere(facts: dict[str, dict[str, str]]) -> None:
     connection = await asyncpg.connect(_dsn(facts))
-    await connection.execute("CREATE EXTENSION vector")
-    await connection.execute("CREATE TABLE kept AS SELECT '[1,2]'::vector AS embedding")
+    await connection.execute("CREATE TABLE kept AS SELECT '[1,2]'::faces.vector AS embedding")
     await connection.close()
     producer = AIOKafkaProducer(bootstrap_servers=facts["kafka"]["bootstrap"], acks="all")
     await producer.start()
