@@ -6,8 +6,6 @@ from pathlib import Path
 
 from shared.messaging.errors import PermanentError
 
-SUPPORTED_TYPES = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and HEIC"
-
 
 class EngineError(Exception):
     """The engine cannot be opened as it is set; the process should not start with it.
@@ -22,30 +20,6 @@ class EngineError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
-
-
-def empty() -> PermanentError:
-    return PermanentError("image_empty", "This file has no bytes in it. Upload the picture again.")
-
-
-def unsupported() -> PermanentError:
-    return PermanentError(
-        "image_unsupported", f"This file is not a picture of a type that can be read. Upload one of {SUPPORTED_TYPES}."
-    )
-
-
-def truncated() -> PermanentError:
-    return PermanentError(
-        "image_truncated",
-        "The end of this picture is missing, as after a broken transfer. Upload the whole file again.",
-    )
-
-
-def corrupt(reason: str) -> PermanentError:
-    return PermanentError(
-        "image_corrupt",
-        f"This picture is damaged and cannot be read ({reason}). Open it in an editor, save it anew and upload that.",
-    )
 
 
 def too_many_pixels(width_px: int, height_px: int, limit_px: int) -> PermanentError:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, UnidentifiedImageE
 
 from image_processor import errors
 from image_processor.resizing import resized
+from shared import picture_decoding
 from shared.picture_types import SNIFF_BYTES, PictureType, sniff, webp_canvas_px
 
 # One picture uses one core: the pool has as many workers as there are cores, and threads inside a codec would only
@@ -28,16 +27,6 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # Pillow's own limit is one for all and only warns at first; ours comes with the job and is checked from the header.
 Image.MAX_IMAGE_PIXELS = None
 
-_DECODERS: Final = {
-    PictureType.JPEG: "JPEG",
-    PictureType.PNG: "PNG",
-    PictureType.WEBP: "WEBP",
-    PictureType.AVIF: "AVIF",
-    PictureType.GIF: "GIF",
-    PictureType.TIFF: "TIFF",
-    PictureType.BMP: "BMP",
-    PictureType.HEIC: "HEIF",
-}
 _ORIENTATION_TAG: Final = 0x0112
 _TRANSPOSE: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,19 +39,6 @@ _TRANSPOSE: Final = {
 }
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 _DECODER_BYTES_PER_PIXEL: Final = 12
-_DECODER_FAILURES: Final = (
-    EOFError,
-    IndexError,
-    KeyError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +90,16 @@ def open_picture(path: Path, pixel_limit_px: int) -> Iterator[OpenPicture]:
     with path.open("rb") as file:
         head = file.read(SNIFF_BYTES)
         if not head:
-            raise errors.empty()
+            raise picture_decoding.empty()
         picture_type = sniff(head)
         if picture_type is None:
-            raise errors.unsupported()
+            raise picture_decoding.unsupported()
         file.seek(0)
         # Pillow takes the memory of a whole WebP canvas before it tells its size, so we read that size ourselves.
         canvas_px = webp_canvas_px(head) if picture_type is PictureType.WEBP else (0, 0)
         _check_limit(canvas_px, pixel_limit_px)
         with _decoder_failures(picture_type, file, math.prod(canvas_px)):
-            image = Image.open(file, formats=[_DECODERS[picture_type]])
+            image = Image.open(file, formats=[picture_decoding.DECODERS[picture_type]])
         with image:
             _check_limit(image.size, pixel_limit_px)
             width_px, height_px = image.size
@@ -143,7 +119,7 @@ def _check_limit(size_px: tuple[int, int], limit_px: int) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODER_FAILURES:
+    except picture_decoding.DECODER_FAILURES:
         return 1  # a picture with broken EXIF is shown as it is stored, by browsers too
     return value if value in _TRANSPOSE else 1
 
@@ -158,14 +134,14 @@ def _decoder_failures(picture_type: PictureType, file: io.BufferedReader, size_p
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what decoders warn about is either an error below or harmless
             yield
-    except _DECODER_FAILURES as error:
+    except picture_decoding.DECODER_FAILURES as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         if "memory" in str(error).lower() or not _can_allocate(size_px * _DECODER_BYTES_PER_PIXEL):
             raise MemoryError(str(error)) from error
         if _ends_early(picture_type, file) or "truncated" in str(error):
-            raise errors.truncated() from error
-        raise errors.corrupt(_reason(error)) from error
+            raise picture_decoding.truncated() from error
+        raise picture_decoding.corrupt(_reason(error)) from error
 
 
 def _can_allocate(wanted_bytes: int) -> bool:

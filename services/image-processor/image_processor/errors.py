@@ -6,32 +6,6 @@ from uuid import UUID
 
 from shared.messaging.errors import PermanentError, Postponed, TransientError
 
-SUPPORTED_TYPES = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and HEIC"
-
-
-def unsupported() -> PermanentError:
-    return PermanentError(
-        "image_unsupported", f"This file is not a picture of a type that can be read. Upload one of {SUPPORTED_TYPES}."
-    )
-
-
-def empty() -> PermanentError:
-    return PermanentError("image_empty", "This file has no bytes in it. Upload the picture again.")
-
-
-def truncated() -> PermanentError:
-    return PermanentError(
-        "image_truncated",
-        "The end of this picture is missing, as after a broken transfer. Upload the whole file again.",
-    )
-
-
-def corrupt(reason: str) -> PermanentError:
-    return PermanentError(
-        "image_corrupt",
-        f"This picture is damaged and cannot be read ({reason}). Open it in an editor, save it anew and upload that.",
-    )
-
 
 def too_many_pixels(found: str, limit_px: int) -> PermanentError:
     return PermanentError(

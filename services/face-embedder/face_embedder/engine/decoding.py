@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from face_embedder import errors
 from face_embedder.engine.faces import Pixels
+from shared import picture_decoding
 from shared.messaging.errors import PermanentError
 from shared.picture_types import SNIFF_BYTES, PictureType, sniff, webp_canvas_px
 
@@ -29,30 +28,6 @@ warnings.filterwarnings("ignore", module=r"PIL\..*")
 PIXEL_LIMIT_PX: Final = 100_000_000
 ANALYSED_PX: Final = 25_000_000
 """Larger pictures are halved until they are no larger: faces count in the pixels that are left."""
-
-_DECODERS: Final = {
-    PictureType.JPEG: "JPEG",
-    PictureType.PNG: "PNG",
-    PictureType.WEBP: "WEBP",
-    PictureType.AVIF: "AVIF",
-    PictureType.GIF: "GIF",
-    PictureType.TIFF: "TIFF",
-    PictureType.BMP: "BMP",
-    PictureType.HEIC: "HEIF",
-}
-_FAILURES: Final = (
-    EOFError,
-    IndexError,
-    KeyError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +51,21 @@ def decode(content: bytes, pixel_limit_px: int = PIXEL_LIMIT_PX, analysed_px: in
     empty, no picture, damaged, cut short, or has more than `pixel_limit_px` pixels; that one before it is decoded.
     """
     if not content:
-        raise errors.empty()
+        raise picture_decoding.empty()
     picture_type = sniff(content[:SNIFF_BYTES])
     if picture_type is None:
-        raise errors.unsupported()
+        raise picture_decoding.unsupported()
     if picture_type is PictureType.WEBP:
         # Pillow takes the memory of a whole WebP canvas before it tells its size.
         _check_limit(webp_canvas_px(content[:SNIFF_BYTES]), pixel_limit_px)
     try:
-        with Image.open(io.BytesIO(content), formats=[_DECODERS[picture_type]]) as image:
+        with Image.open(io.BytesIO(content), formats=[picture_decoding.DECODERS[picture_type]]) as image:
             _check_limit(image.size, pixel_limit_px)
             reduction = _reduction(image.width * image.height, analysed_px)
             return Decoded(_upright(image, reduction), reduction)
     except PermanentError:
         raise
-    except _FAILURES as error:
+    except picture_decoding.DECODER_FAILURES as error:
         raise _named(error, content, picture_type) from error
 
 
@@ -126,5 +101,7 @@ def _named(error: Exception, content: bytes, picture_type: PictureType) -> Perma
     reason = (str(error) or type(error).__name__).splitlines()[0][:120]
     ends_early = picture_type is PictureType.JPEG and b"\xff\xd9" not in content[-64:]
     if "truncated" in reason or ends_early:
-        return errors.truncated()
-    return errors.corrupt("its header makes no sense" if isinstance(error, UnidentifiedImageError) else reason)
+        return picture_decoding.truncated()
+    return picture_decoding.corrupt(
+        "its header makes no sense" if isinstance(error, UnidentifiedImageError) else reason
+    )
