@@ -18,6 +18,7 @@ from deploy.local import proc
 from deploy.local.errors import StackError
 from deploy.local.http_probe import http_status
 from deploy.local.log_following import follow, known_logs
+from deploy.local.processes import RECORD_NAME
 from deploy.local.stack_folder import REPOSITORY, StackFolder
 from deploy.local.stack_secrets import load_secrets
 from deploy.local.topology import DATABASE, POSTGRES, Topology
@@ -149,7 +150,7 @@ def _status(folder: StackFolder, topology: Topology) -> int:
     services = {service.name for service in topology.services}
     print(f"{'part':18}{'state':12}{'pid':>8}{'port':>8}{'memory':>10}")
     for name in (*topology.servers, *(service.name for service in topology.services)):
-        process = _recorded_pid(folder.data(name) / "process.json")
+        process = _recorded_pid(folder.data(name) / RECORD_NAME)
         state = "down" if process is None else "up"
         if process is not None and name in services:
             ready = asyncio.run(http_status(ports[name], "/health/ready")) == 200

@@ -20,6 +20,9 @@ from pathlib import Path
 from deploy.local import proc
 from deploy.local.errors import StackError
 
+RECORD_NAME = "process.json"
+"""In the data folder of a part: who runs there."""
+
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _MARK_NAME = "MEDIABUS_PROCESS_MARK"
 _POLL_SECONDS = 0.02

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.local.errors import StackError
 from deploy.local.ports import is_free
-from deploy.local.processes import FolderLock, ManagedProcess, ProcessSpec, end_recorded, wait_until
+from deploy.local.processes import RECORD_NAME, FolderLock, ManagedProcess, ProcessSpec, end_recorded, wait_until
 
 _LOCK_TIMEOUT_SECONDS = 15.0
 
@@ -45,7 +45,7 @@ class EmbeddedServer(ABC):
 
     @property
     def record_path(self) -> Path:
-        return self.data_folder / "process.json"
+        return self.data_folder / RECORD_NAME
 
     async def start(self, timeout_seconds: float = 60.0) -> None:
         """Start the server and wait until it answers; StackError with the end of its log when it does not."""

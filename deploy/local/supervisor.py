@@ -20,6 +20,7 @@ from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import remembered_ports
 from deploy.local.postgres import PostgresServer
 from deploy.local.processes import (
+    RECORD_NAME,
     ManagedProcess,
     ProcessSpec,
     base_environment,
@@ -105,6 +106,7 @@ class Supervisor:
             group.create_task(self._bound_logs())
 
     async def _start(self) -> None:
+        await self._end_what_was_left()
         self._prepare()
         try:
             await self._prepare_ground()
@@ -115,6 +117,11 @@ class Supervisor:
             raise _first_stack_error(failures) from failures
         self._write_stack_file()
         self._report(f"ready; where everything is: {self._folder.stack_file}")
+
+    async def _end_what_was_left(self) -> None:
+        """Before ports are looked at: what still runs after a supervisor was killed holds its own."""
+        parts = (*self._topology.servers, *(service.name for service in self._topology.services))
+        await asyncio.gather(*(end_recorded(self._folder.data(part) / RECORD_NAME) for part in parts))
 
     def _prepare(self) -> None:
         folder = self._folder
@@ -181,7 +188,7 @@ class Supervisor:
             await task
         folder = self._folder.data(step.name)
         folder.mkdir(parents=True, exist_ok=True)
-        record = folder / "process.json"
+        record = folder / RECORD_NAME
         await end_recorded(record)
         process = ManagedProcess(
             ProcessSpec(
