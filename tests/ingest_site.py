@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 from pydantic import SecretStr
 
+from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
 from ingest_api import bucket_handlers, face_handlers, handlers, product_handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
@@ -49,6 +50,7 @@ from ingest_api.uploads import Uploads
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import Envelope, Event
+from shared.http_server import BoundedHttp
 from shared.identifiers import new_id
 from shared.messaging.broker import kafka_broker
 from shared.messaging.delivery import Delivery
@@ -65,6 +67,15 @@ from shared.testing.waiting import eventually
 UPLOADS = "/api/admin/media"
 JOBS = "/api/admin/media/jobs"
 PICTURE = photo_jpeg(64, 48)
+
+
+def bucket_settings(server: ObjectStoreServer) -> dict[str, Any]:
+    """What a site is told so that it has that store's bucket."""
+    return {
+        "s3_endpoint": server.endpoint,
+        "s3_access_key": SecretStr(server.access_key),
+        "s3_secret_key": SecretStr(server.secret_key),
+    }
 
 
 class Handlers:
@@ -284,7 +295,9 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def _served(app: Any, port: int) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app, http=BoundedHttp, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
     try:

@@ -21,7 +21,7 @@ from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabases
 from tests.face_double import photo_of
-from tests.ingest_site import IngestSite, running_site
+from tests.ingest_site import IngestSite, bucket_settings, running_site
 
 pytestmark = pytest.mark.stack
 
@@ -34,9 +34,7 @@ async def site(
 ) -> AsyncIterator[IngestSite]:
     database = await databases.create()
     bucket = {
-        "s3_endpoint": object_store_server.endpoint,
-        "s3_access_key": SecretStr(object_store_server.access_key),
-        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        **bucket_settings(object_store_server),
     }
     async with running_site(database, tmp_path_factory.mktemp("event-photos") / "media", **bucket) as running:
         yield running

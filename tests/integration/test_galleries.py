@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
 from ingest_api.accounts import Role
@@ -17,7 +16,7 @@ from shared.events import EventPhotoChangedV1, PhotoStatus
 from shared.identifiers import new_id
 from shared.testing.databases import TestDatabases
 from tests.face_double import photo_of
-from tests.ingest_site import IngestSite, running_site
+from tests.ingest_site import IngestSite, bucket_settings, running_site
 
 pytestmark = pytest.mark.stack
 
@@ -30,9 +29,7 @@ async def site(
 ) -> AsyncIterator[IngestSite]:
     database = await databases.create()
     bucket = {
-        "s3_endpoint": object_store_server.endpoint,
-        "s3_access_key": SecretStr(object_store_server.access_key),
-        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        **bucket_settings(object_store_server),
         "gallery_downloads": 1,
         "gallery_searches_per_minute": 2,
     }

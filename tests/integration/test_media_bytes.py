@@ -12,14 +12,13 @@ from typing import Any
 import httpx
 import pytest
 import websockets
-from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
 from ingest_api.accounts import Role
 from shared.events import ProcessImageV1
 from shared.identifiers import new_id
 from shared.testing.databases import TestDatabase
-from tests.ingest_site import PICTURE, UPLOADS, IngestSite, running_site
+from tests.ingest_site import PICTURE, UPLOADS, IngestSite, bucket_settings, running_site
 from tests.outcomes import processed, stored
 
 pytestmark = pytest.mark.stack
@@ -231,9 +230,7 @@ async def test_what_is_only_in_the_bucket_is_a_redirect(
     database: TestDatabase, tmp_path: Path, object_store_server: ObjectStoreServer
 ) -> None:
     bucket = {
-        "s3_endpoint": object_store_server.endpoint,
-        "s3_access_key": SecretStr(object_store_server.access_key),
-        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        **bucket_settings(object_store_server),
     }
     async with (
         running_site(database, tmp_path / "media", **bucket) as site,
@@ -298,9 +295,7 @@ async def test_an_original_in_the_bucket_is_never_read_by_its_public_address(
     database: TestDatabase, tmp_path: Path, object_store_server: ObjectStoreServer
 ) -> None:
     bucket = {
-        "s3_endpoint": object_store_server.endpoint,
-        "s3_access_key": SecretStr(object_store_server.access_key),
-        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        **bucket_settings(object_store_server),
         "s3_public_url": "https://pictures.example.org",
     }
     async with (

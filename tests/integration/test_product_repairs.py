@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
 from ingest_api.product_repairs import ProductRepairs
@@ -27,7 +26,7 @@ from shared.identifiers import new_id
 from shared.messaging.errors import Postponed, TransientError
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
-from tests.ingest_site import IngestSite, running_site
+from tests.ingest_site import IngestSite, bucket_settings, running_site
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -117,9 +116,7 @@ class Shelf:
 @pytest.fixture
 async def shelf(database: TestDatabase, tmp_path: Path, object_store_server: ObjectStoreServer) -> AsyncIterator[Shelf]:
     bucket = {
-        "s3_endpoint": object_store_server.endpoint,
-        "s3_access_key": SecretStr(object_store_server.access_key),
-        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        **bucket_settings(object_store_server),
         "product_change_wait_seconds": 0.0,
     }
     async with running_site(database, tmp_path / "media", **bucket) as site, object_store_server.client() as client:

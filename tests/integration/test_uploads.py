@@ -14,7 +14,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
 from ingest_api.accounts import Role
@@ -26,7 +25,7 @@ from shared.storage.staging import BATCH_BYTES
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
-from tests.ingest_site import PICTURE, UPLOADS, IngestSite, running_site
+from tests.ingest_site import PICTURE, UPLOADS, IngestSite, bucket_settings, running_site
 from tests.outcomes import failed, processed
 
 pytestmark = pytest.mark.stack
@@ -571,9 +570,7 @@ async def test_uploads_may_be_staged_in_the_bucket(
     """For machines that share no disk: the same answers, and nothing is left of what was refused."""
     bucket = {
         "staging_store": "bucket",
-        "s3_endpoint": object_store_server.endpoint,
-        "s3_access_key": SecretStr(object_store_server.access_key),
-        "s3_secret_key": SecretStr(object_store_server.secret_key),
+        **bucket_settings(object_store_server),
     }
     async with running_site(database, tmp_path / "media", **bucket) as site:
         store = site.stores.bucket
