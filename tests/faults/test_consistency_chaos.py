@@ -44,6 +44,7 @@ UNTIL_OLD_SECONDS: Final = OBJECT_GRACE_SECONDS + 1.5
 """What is younger than the grace is nobody's orphan; stores tell the time in whole seconds, so ages may be one off."""
 ACTIONS: Final = frozenset({"remove", "copy", "make_record", "remove_record", "refresh_record"})
 CALLERS: Final = 4
+ACTS_PER_LISTING: Final = 10
 READY_SECONDS: Final = 90
 UNDERSTOOD: Final = frozenset({200, 201, 202, 204, 404, 409, 503})
 
@@ -99,6 +100,8 @@ class Outsider:
         """Names of files that are not any more what the shop made them."""
         self.of_tomorrow = of_tomorrow
         self.untold: list[bytes] = []
+        self._listed: list[str] = []
+        self._acts = count()
         self._sequence = count(1)
         self._contents = count(1)
 
@@ -150,9 +153,10 @@ class Outsider:
             assert answer.status_code in {200, 503}, answer.text
 
     async def act(self) -> None:
-        """Do one thing to one object."""
-        keys = sorted(await self.world.keys("products/"))
-        key = self.chance.choice(keys) if keys else self.new_key()
+        """Do one thing to one object, which may be gone: what lies there is looked up now and then."""
+        if next(self._acts) % ACTS_PER_LISTING == 0:
+            self._listed = sorted(await self.world.keys("products/"))
+        key = self.chance.choice(self._listed) if self._listed else self.new_key()
         action = self.chance.choice(
             ("delete", "overwrite", "corrupt", "move", "add", "add", "stray", "disk_delete", "disk_stray", "nobodys")
         )
