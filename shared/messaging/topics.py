@@ -64,6 +64,7 @@ SERVICES = (
 )
 
 MEDIA_EVENTS = Topic("media.events", "events")
+MEDIA_PURGE = Topic("media.purge", "commands")
 IMAGE_PROCESS = Topic("image.process", "commands")
 IMAGE_RERENDER = Topic("image.rerender", "commands")
 IMAGE_EVENTS = Topic("image.events", "events")
@@ -80,6 +81,7 @@ CATALOG_EVENTS = Topic("catalog.events", "events")
 SETTINGS_EVENTS = Topic("settings.events", "events", partitions=1, compacted=True)
 BUCKET_EVENTS = Topic("bucket.events", "events")
 SCHEDULE_EVENTS = Topic("schedule.events", "events", partitions=1)
+SCHEDULE_COMMANDS = Topic("schedule.commands", "commands", partitions=1)
 ANSWERS = Topic("answers", "events", partitions=3, retention_ms=10 * 60 * 1000)
 
 
@@ -95,6 +97,7 @@ def dead_letter_topic(service: str) -> Topic:
 
 TOPICS: tuple[Topic, ...] = (
     MEDIA_EVENTS,
+    MEDIA_PURGE,
     IMAGE_PROCESS,
     IMAGE_RERENDER,
     IMAGE_EVENTS,
@@ -111,6 +114,7 @@ TOPICS: tuple[Topic, ...] = (
     SETTINGS_EVENTS,
     BUCKET_EVENTS,
     SCHEDULE_EVENTS,
+    SCHEDULE_COMMANDS,
     ANSWERS,
     *(retry_topic(service) for service in SERVICES),
     *(dead_letter_topic(service) for service in SERVICES),
