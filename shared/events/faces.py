@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -202,6 +202,143 @@ class FacesErasedV1(Event, type="face.erased.v1", topic=FACE_EVENTS):
     event_id: UUID
     photos: tuple[ErasedPhoto, ...]
     erased_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class NamePerson(BaseModel):
+    """Call a person so, or let them have no name any more.
+
+    `version` is that of the person that whoever asked had seen; None takes whatever holds now.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["name"] = "name"
+    person_id: UUID
+    name: str | None
+    version: int | None = None
+
+
+class MergePeople(BaseModel):
+    """These people are one; `into` stays, with its name if it has one, else with the first name of the others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["merge"] = "merge"
+    into: UUID
+    people: tuple[UUID, ...]
+
+
+class SplitPerson(BaseModel):
+    """These faces are another person's: they get one of their own, without a name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["split"] = "split"
+    person_id: UUID
+    faces: tuple[UUID, ...]
+
+
+class UndoChange(BaseModel):
+    """Take a change of people back, as far as its faces are still there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["undo"] = "undo"
+    undone: UUID
+
+
+PeopleWish = Annotated[NamePerson | MergePeople | SplitPerson | UndoChange, Field(discriminator="kind")]
+
+
+class ChangePeopleV1(Event, type="face.change-people.v1", topic=FACE_SYNC):
+    """What somebody decided about the people of an event; `face.people-change-ended.v1` tells what came of it."""
+
+    change_id: UUID
+    event_id: UUID
+    wish: PeopleWish
+    requested_by: UUID | None
+    requested_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class PeopleChangeEndedV1(Event, type="face.people-change-ended.v1", topic=FACE_EVENTS):
+    """A change of people was made, or refused for the reason that `code` and `detail` say.
+
+    What it did to whom was told before it. `person_id` is who was named, who the others were merged into, or the
+    person that a split has made; None where nobody is left.
+    """
+
+    change_id: UUID
+    event_id: UUID
+    is_done: bool
+    person_id: UUID | None = None
+    code: str | None = None
+    detail: str | None = None
+    ended_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class FacePlace(BaseModel):
+    """A face by its photo, and its place there: left, top, right, bottom in pixels of the preview."""
+
+    model_config = ConfigDict(frozen=True)
+
+    photo_id: UUID
+    box: tuple[float, float, float, float]
+
+
+class PersonChangedV1(Event, type="face.person-changed.v1", topic=FACE_EVENTS):
+    """Somebody on the photos of one event, as they are known now; of two facts that of the higher `version` holds.
+
+    A person without a face left is gone, with the name: `is_gone`, and `merged_into` where the faces are another
+    person's now. Only undoing that merge brings the person back.
+    """
+
+    person_id: UUID
+    event_id: UUID
+    version: int
+    name: str | None
+    faces: int
+    photos: int
+    cover: FacePlace | None
+    is_gone: bool
+    merged_into: UUID | None = None
+    changed_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
+class FaceOfPerson(BaseModel):
+    """A face on a photo and whose it is; None while that is not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    face_id: UUID
+    box: tuple[float, float, float, float]
+    person_id: UUID | None
+
+
+class PhotoPeopleChangedV1(Event, type="face.photo-people-changed.v1", topic=FACE_EVENTS):
+    """All faces of one photo and whose they are; of two facts that of the higher `version` holds.
+
+    `width_px` and `height_px` are of the preview that the boxes are on, None where they are not known.
+    """
+
+    photo_id: UUID
+    event_id: UUID
+    version: int
+    width_px: int | None
+    height_px: int | None
+    faces: tuple[FaceOfPerson, ...]
+    changed_at: datetime
 
     def key(self) -> str:
         return str(self.event_id)

@@ -515,6 +515,43 @@ SAMPLES: tuple[Event, ...] = (
         photos=(events.ErasedPhoto(photo_id=MEDIA, faces=1),),
         erased_at=TIME,
     ),
+    events.ChangePeopleV1(
+        change_id=JOB,
+        event_id=PRODUCT,
+        wish=events.NamePerson(person_id=MEDIA, name="Anna", version=7),
+        requested_by=USER,
+        requested_at=TIME,
+    ),
+    events.PeopleChangeEndedV1(
+        change_id=JOB,
+        event_id=PRODUCT,
+        is_done=False,
+        person_id=MEDIA,
+        code="person_changed",
+        detail="The person was changed since.",
+        ended_at=TIME,
+    ),
+    events.PersonChangedV1(
+        person_id=MEDIA,
+        event_id=PRODUCT,
+        version=7,
+        name="Anna",
+        faces=12,
+        photos=11,
+        cover=events.FacePlace(photo_id=JOB, box=(10.5, 20.0, 110.0, 150.0)),
+        is_gone=False,
+        merged_into=None,
+        changed_at=TIME,
+    ),
+    events.PhotoPeopleChangedV1(
+        photo_id=JOB,
+        event_id=PRODUCT,
+        version=8,
+        width_px=640,
+        height_px=427,
+        faces=(events.FaceOfPerson(face_id=USER, box=(10.5, 20.0, 110.0, 150.0), person_id=MEDIA),),
+        changed_at=TIME,
+    ),
 )
 
 KEYS = {
