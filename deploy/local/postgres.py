@@ -29,7 +29,13 @@ _SETTINGS = {
     "jit": "off",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_checkpoints": "off",
+    # What slow and failed statements were about, but never with what: parameters are tokens, addresses, embeddings, and
+    # the details of errors quote them.
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
 }
+SLOW_STATEMENT_MILLIS = 250
 
 
 def binaries_folder() -> Path:
@@ -45,7 +51,8 @@ class PostgresServer(EmbeddedServer):
     """A PostgreSQL server over TCP with SCRAM, fsync on.
 
     `admin_password` is that of the superuser `postgres`; without one it is made and kept in the data folder. It is set
-    when the folder is first used and must stay the same. `settings` are further server settings by name.
+    when the folder is first used and must stay the same. Statements that take `slow_statement_millis` or longer are
+    logged, without their parameters. `settings` are further server settings by name.
     """
 
     name = "postgres"
@@ -57,11 +64,13 @@ class PostgresServer(EmbeddedServer):
         admin_password: str | None = None,
         *,
         log_path: Path | None = None,
+        slow_statement_millis: int = SLOW_STATEMENT_MILLIS,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(data_folder, port, log_path)
         self._given_password = admin_password
-        self._settings = {**_SETTINGS, **(settings or {})}
+        slow = {"log_min_duration_statement": str(slow_statement_millis)}
+        self._settings = {**_SETTINGS, **slow, **(settings or {})}
         self._identity = OURSELVES
 
     @property

@@ -18,7 +18,7 @@ from deploy.local.jaeger import JaegerServer
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import remembered_ports
-from deploy.local.postgres import PostgresServer
+from deploy.local.postgres import SLOW_STATEMENT_MILLIS, PostgresServer
 from deploy.local.processes import (
     RECORD_NAME,
     ManagedProcess,
@@ -53,7 +53,8 @@ from shared.db.schemas import SCHEMAS
 READY_TIMEOUT_SECONDS = 120.0
 _STEP_TIMEOUT_SECONDS = 120.0
 _LOG_CHECK_SECONDS = 10.0
-_OURS = ("MEDIABUS_STACK_DIR", "MEDIABUS_CACHE_DIR", "MEDIABUS_JAEGER_BINARY")
+_SLOW_STATEMENT = "MEDIABUS_SLOW_STATEMENT_MILLIS"
+_OURS = ("MEDIABUS_STACK_DIR", "MEDIABUS_CACHE_DIR", "MEDIABUS_JAEGER_BINARY", _SLOW_STATEMENT)
 
 Report = Callable[[str], None]
 
@@ -163,7 +164,9 @@ class Supervisor:
         site, data, log = self.site, self._folder.data(name), self._folder.log(name)
         ports, port = site.ports, site.ports[name]
         if name == POSTGRES:
-            return PostgresServer(data, port, site.secrets.postgres_admin_password, log_path=log)
+            slow = int(os.environ.get(_SLOW_STATEMENT, SLOW_STATEMENT_MILLIS))
+            password = site.secrets.postgres_admin_password
+            return PostgresServer(data, port, password, log_path=log, slow_statement_millis=slow)
         if name == KAFKA:
             return KafkaServer(data, port, ports["kafka-controller"], log_path=log)
         if name == OBJECT_STORE:

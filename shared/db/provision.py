@@ -37,6 +37,10 @@ async def provision(connection: asyncpg.Connection[Any], passwords: Mapping[str,
     if missing:
         raise ValueError(f"no password for the schemas {', '.join(missing)}: add them to the role passwords file")
     async with connection.transaction():
+        # A password stands in its statement, which must get into no log, be it slow or wrong.
+        await connection.execute(
+            "SET LOCAL log_min_duration_statement = -1; SET LOCAL log_min_error_statement = 'panic'"
+        )
         await connection.execute("SELECT pg_advisory_xact_lock($1)", PROVISION_LOCK)
         database = await connection.fetchval("SELECT current_database()")
         await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
