@@ -26,7 +26,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from shared.messaging.errors import InfrastructureUnavailable, MessageError, PermanentError
-from shared.worker_pool.turns import Turns
+from shared.worker_pool.turns import Turns, Urgency
 from shared.worker_pool.worker import FRAME, Order
 
 W = TypeVar("W")
@@ -231,8 +231,8 @@ class WorkerPool(Generic[W, A]):
     """Has orders done in `settings.workers` processes; use it as `async with WorkerPool(...) as pool`.
 
     An order is anything that can be pickled; an answer is what the worker returned, validated as `answer`. Callers
-    beyond the number of workers wait: the urgent in the order they came, the others while nobody urgent waits. Bound
-    their number where they come from.
+    beyond the number of workers wait: the more urgent first, each in the order they came. Bound their number where they
+    come from.
     """
 
     def __init__(
@@ -300,7 +300,9 @@ class WorkerPool(Generic[W, A]):
         await asyncio.gather(*(worker.reap() for worker in self._workers))
         self._workers.clear()
 
-    async def run(self, order: W, on_started: Callable[[], None] | None = None, *, is_urgent: bool = True) -> A:
+    async def run(
+        self, order: W, on_started: Callable[[], None] | None = None, urgency: Urgency = Urgency.AT_ONCE
+    ) -> A:
         """Have one order done; `on_started` is called once, when a worker takes it.
 
         Raises PermanentError (what the worker refused), what the failures say of the time and memory limits, a dead
@@ -308,7 +310,7 @@ class WorkerPool(Generic[W, A]):
         InfrastructureUnavailable (the disk is full). Cancelling it kills the worker that is at it.
         """
         for _ in range(self._settings.workers + 1):
-            async with self._worker(is_urgent=is_urgent) as worker:
+            async with self._worker(urgency) as worker:
                 answer = await self._ask(worker, order, on_started)
                 if answer is None or answer.out_of_memory:
                     worker.kill()
@@ -320,8 +322,8 @@ class WorkerPool(Generic[W, A]):
         return await _Worker.start(self._program, self._settings, self._failures)
 
     @asynccontextmanager
-    async def _worker(self, *, is_urgent: bool) -> AsyncIterator[_Worker]:
-        worker = await self._free_worker(is_urgent=is_urgent)
+    async def _worker(self, urgency: Urgency) -> AsyncIterator[_Worker]:
+        worker = await self._free_worker(urgency)
         self._active += 1
         self._quiet.clear()
         try:
@@ -335,12 +337,12 @@ class WorkerPool(Generic[W, A]):
             if self._active == 0:
                 self._quiet.set()
 
-    async def _free_worker(self, *, is_urgent: bool) -> _Worker:
+    async def _free_worker(self, urgency: Urgency) -> _Worker:
         self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.wait_limit_seconds):
                 while True:
-                    worker = await self._idle.get(is_urgent=is_urgent)
+                    worker = await self._idle.get(urgency)
                     if worker.alive:
                         return worker
                     self._replace(worker)

@@ -7,7 +7,7 @@ from typing import Final
 
 from image_processor import errors
 from image_processor.rendering import RenderJob, Rendition
-from shared.worker_pool import WorkerPool, WorkerPoolSettings, WorkerProgram
+from shared.worker_pool import Urgency, WorkerPool, WorkerPoolSettings, WorkerProgram
 
 _PROGRAM: Final = WorkerProgram("image_processor.render_worker")
 
@@ -28,4 +28,4 @@ class RenderPool(WorkerPool[RenderJob, Rendition]):
         time) or InfrastructureUnavailable (the disk is full).
         Cancelling it kills the worker that renders. After any of these `job.output_dir` may hold some of the files.
         """
-        return await self.run(job, on_started, is_urgent=is_urgent)
+        return await self.run(job, on_started, Urgency.AT_ONCE if is_urgent else Urgency.SOON)
