@@ -100,7 +100,7 @@ class Indexing:
 
     async def _look(self, photo: Photo) -> Looked:
         preview = await self._read(photo.s3_key)
-        return Looked(await self._pool.run(FaceOrder(preview.content), Urgency.SOON), preview.etag)
+        return Looked(await self._pool.run(FaceOrder(preview.content), urgency=Urgency.SOON), preview.etag)
 
     async def _make_and_look(self, photo: Photo) -> Looked:
         """Make the preview, unless somebody has put one there meanwhile."""
@@ -110,7 +110,7 @@ class Indexing:
         if found is not None and (photo.made_sha256 is None or found.sha256 != photo.made_sha256):
             return await self._look(photo)
         original = await self._read(photo.image_key)
-        analysis = await self._pool.run(FaceOrder(original.content, makes_preview=True), Urgency.SOON)
+        analysis = await self._pool.run(FaceOrder(original.content, makes_preview=True), urgency=Urgency.SOON)
         preview = analysis.preview_bytes()
         assert preview is not None, "the worker was asked for a preview"
         sha256 = hashlib.sha256(preview).hexdigest()
