@@ -65,6 +65,7 @@ class SettingsFeed:
         self._media = defaults
         self._entity_types = dict(entity_type_defaults or {})
         self._versions: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self._listeners: list[Listener] = []
         self.caught_up = False
         """Whether the topic was read to its end once."""
@@ -79,6 +80,10 @@ class SettingsFeed:
     def version(self, key: str) -> int:
         """Of the document under a key of the topic; 0 while the defaults hold."""
         return self._versions.get(key, 0)
+
+    def told_version(self, key: str) -> int:
+        """Of the newest document that the topic showed under a key; 0 where it showed none."""
+        return self._told.get(key, 0)
 
     def on_change(self, listener: Listener) -> None:
         """Have a function called with each newer document, after it holds. What it raises is logged."""
@@ -150,10 +155,13 @@ class SettingsFeed:
         if event_type is None or record.value is None:
             return
         try:
-            self.take(event_type.model_validate_json(record.value))
+            event = event_type.model_validate_json(record.value)
         except ValidationError as error:
             # What held before goes on to hold; the topic has nobody to send a dead letter for all replicas.
             log.error("settings that can't be read are passed over", extra={"detail": str(error)})
+            return
+        self._told[event.key()] = max(event.version, self.told_version(event.key()))
+        self.take(event)
 
 
 async def _reached(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:

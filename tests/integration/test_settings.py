@@ -258,6 +258,31 @@ async def test_another_replica_follows_without_kafka(site: IngestSite) -> None:
     assert feed.current().delete_mode == "hard"
 
 
+async def test_what_the_topic_lacks_is_told_again_once(site: IngestSite) -> None:
+    """A topic that was made anew beside a database that came from a backup."""
+    feed = SettingsFeed("127.0.0.1:9", site.settings.media_defaults())
+    unit_of_work = UnitOfWork(site.database, source="/mediabus/ingest-api", schema="ingest")
+    store = SettingsStore(unit_of_work, feed, site.settings.media_defaults(), {})
+    await patched(site, deleteMode="hard")
+
+    async def told() -> int:
+        return await site.count("outbox WHERE topic = 'settings.events'")
+
+    for _ in range(3):
+        await store.look()
+    assert await told() == 1, "nobody knows what the topic holds before it was read"
+    feed.caught_up = True
+    await store.look()
+    assert await told() == 1, "a change of this moment may be on its way"
+    for _ in range(3):
+        await store.look()
+    assert await told() == 2
+    await patched(site, deleteMode="soft")
+    for _ in range(3):
+        await store.look()
+    assert await told() == 4
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b"3", b"{", b'{"deleteMode": "hard"', b'{"deleteMode": "\\ud800"}']
 )

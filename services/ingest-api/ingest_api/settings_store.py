@@ -57,6 +57,8 @@ class SettingsStore:
         self._feed = feed
         self._media_defaults = media_defaults
         self._entity_type_defaults = dict(entity_type_defaults)
+        self._lacked: dict[str, int] = {}
+        self._told_again: dict[str, int] = {}
 
     async def media(self) -> Versioned[MediaSettings]:
         async with self._unit_of_work.database.connection() as connection:
@@ -113,10 +115,13 @@ class SettingsStore:
             return await SettingsRepository(connection).changes(after, limit)
 
     async def follow(self) -> None:
-        """Look into the database now and then, so that this service follows while Kafka is away; never ends."""
+        """Look into the database now and then, so that this service follows while Kafka is away; never ends.
+
+        And tell again what the topic lacks: it may have been made anew, beside a database that came from a backup.
+        """
         while True:
             try:
-                await self._look()
+                await self.look()
             except InfrastructureUnavailable as error:
                 log.debug("settings were not read", extra={"detail": str(error)})
             await asyncio.sleep(LOOK_EVERY_SECONDS)
@@ -125,15 +130,35 @@ class SettingsStore:
         """Also above what the topic holds: after the database came back from a backup, readers know higher versions."""
         return max(version, self._feed.version(name)) + 1
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look once: take what is newer, and tell again what the topic lacks."""
         async with self._unit_of_work.database.connection() as connection:
             stored = await SettingsRepository(connection).all()
-        for one in stored:
-            if one.name == MEDIA_KEY:
-                self._feed.take(_media_event(self._read_media(one)))
-            else:
-                name = one.name.removeprefix(ENTITY_TYPE_PREFIX)
-                self._feed.take(_entity_type_event(name, self._read_entity_type(name, one)))
+        events = [self._event_of(one) for one in stored]
+        for event in events:
+            self._feed.take(event)
+        if self._feed.caught_up:
+            await self._tell_again([event for event in events if event.version > self._feed.told_version(event.key())])
+
+    async def _tell_again(self, lacking: list[SettingsEvent]) -> None:
+        """Tell once what the topic lacked at the last look already: a change of this moment is still on its way."""
+        before, self._lacked = self._lacked, {event.key(): event.version for event in lacking}
+        lost = [
+            event
+            for event in lacking
+            if before.get(event.key()) == event.version and self._told_again.get(event.key()) != event.version
+        ]
+        if lost:
+            log.warning("settings are told again", extra={"keys": [event.key() for event in lost]})
+            async with self._unit_of_work.begin() as transaction:
+                transaction.publish(*lost)
+            self._told_again |= {event.key(): event.version for event in lost}
+
+    def _event_of(self, stored: StoredSettings) -> SettingsEvent:
+        if stored.name == MEDIA_KEY:
+            return _media_event(self._read_media(stored))
+        name = stored.name.removeprefix(ENTITY_TYPE_PREFIX)
+        return _entity_type_event(name, self._read_entity_type(name, stored))
 
     def _read_media(self, stored: StoredSettings | None) -> Versioned[MediaSettings]:
         if stored is None:
