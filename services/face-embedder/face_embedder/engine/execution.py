@@ -28,6 +28,11 @@ class Execution:
     provider: str = "CPU"
     threads_per_run: int = 1
 
+    @property
+    def is_on_cpu(self) -> bool:
+        """Raises EngineError where ONNX Runtime does not have the provider here."""
+        return chosen_provider(self.provider) == CPU
+
 
 class Model:
     """A model that is loaded; `run` may be called by several threads at once."""

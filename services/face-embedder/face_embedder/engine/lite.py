@@ -29,6 +29,11 @@ _LANDMARKS_PX: Final = 64
 _LANDMARKS_ENLARGED: Final = 1.1
 
 
+def version(files: dict[str, ModelFile]) -> str:
+    """What these files are called when they are used as this pack."""
+    return version_of(files, known_sums(NAME), _RELEASE)
+
+
 class LitePack:
     """Detector, 68 landmarks and recognition."""
 
@@ -36,11 +41,12 @@ class LitePack:
     threshold = THRESHOLD
 
     def __init__(self, files: dict[str, ModelFile], execution: Execution) -> None:
-        self.version = version_of(files, known_sums(NAME), _RELEASE)
+        self.version = version(files)
         detect, landmark, feature = (files[name] for name in FILES)
         self._detector = LiteDetector(_load(lite_graphs.any_size, detect, execution))
         self._landmarks = _load(lite_graphs.any_batch, landmark, execution)
-        self._arcface = ArcFace(_load(lite_graphs.any_batch, feature, execution), feature.content, feature.path)
+        recognition = _any_batch_without_prelu if execution.is_on_cpu else lite_graphs.any_batch
+        self._arcface = ArcFace(_load(recognition, feature, execution), feature.content, feature.path)
         self._template = arcface_template()
 
     def detect(self, pixels: Pixels) -> list[Detection]:
@@ -76,6 +82,10 @@ class LitePack:
 
     def embed(self, crops: Sequence[Pixels]) -> Floats:
         return self._arcface.embed(crops)
+
+
+def _any_batch_without_prelu(content: bytes) -> bytes:
+    return lite_graphs.without_prelu(lite_graphs.any_batch(content))
 
 
 def _load(freed: Callable[[bytes], bytes], file: ModelFile, execution: Execution) -> Model:
