@@ -32,12 +32,15 @@ class ErasedPlace:
 
 def is_same_place(one: Box, other: Box) -> bool:
     """Whether both boxes are around one face."""
+    return shared_part(one, other) >= SHARED_PART
+
+
+def shared_part(one: Box, other: Box) -> float:
+    """How much of the smaller box lies in the other, from 0 to 1."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return False
     smaller = min(_area(one), _area(other))
-    return smaller > 0 and width * height >= SHARED_PART * smaller
+    return width * height / smaller if min(width, height, smaller) > 0 else 0.0
 
 
 def without_erased(analysis: Analysis, places: Iterable[ErasedPlace]) -> Analysis:
