@@ -559,6 +559,37 @@ async def test_rot_without_a_good_copy_is_told_once_and_again_when_that_is_forgo
         assert await reconciler.rows("SELECT 1 FROM alerts") == []
 
 
+async def test_a_lost_file_is_counted_once_until_its_bytes_change(reconciler: Reconciler) -> None:
+    media_id, good = new_id(), b"good"
+    file = stored_file(str(MediaKey(media_id, 1, "small", "webp")), good)
+    async with reconciler.work.begin() as transaction:
+        await ReadModels(transaction.connection).know_processed(
+            media_id, 1, [file], on_disk=True, in_bucket=False, copy_waits=False
+        )
+    settings = reconciler.settings(scrub_rest_seconds=0.001)
+
+    def lost() -> float:
+        labels = {"place": "disk", "outcome": "lost"}
+        return REGISTRY.get_sample_value("mediabus_rotten_files_total", labels) or 0.0
+
+    async with LocalDiskStore(reconciler.folder) as disk:
+        scrub = Scrub(
+            reconciler.work,
+            Stores(disk, None, LocalStaging(disk)),
+            Alerts(reconciler.work, channels_of(settings)),
+            settings,
+        )
+        counted, before = [], lost()
+        for held in (b"rots", b"rots", b"ROTS", b"ROTS", good, b"ROTS"):
+            await disk.put_bytes(file.key, held)
+            await eventually(scrub.turn, why="a round begins")
+            counted.append(lost() - before)
+    assert counted == [1, 1, 2, 2, 2, 3]
+    await reconciler.rows("UPDATE media_files SET superseded_at = clock_timestamp() RETURNING 1")
+    await Retention(reconciler.work, 90 * 24 * 3600).turn()
+    assert await reconciler.rows("SELECT 1 FROM lost_files") == []
+
+
 # --- working on runs --------------------------------------------------------------------------------------------------
 
 

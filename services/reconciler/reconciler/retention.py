@@ -8,6 +8,7 @@ from reconciler.repositories.read_models import ReadModels
 from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
 from reconciler.repositories.schedule import Schedule
+from reconciler.repositories.scrubs import Scrubs
 from shared.db.unit_of_work import UnitOfWork
 
 EVERY_SECONDS = 3600.0
@@ -40,3 +41,4 @@ class Retention:
             await Schedule(transaction.connection).prune_alerts(self._runs_kept_seconds)
             await Reports(transaction.connection).prune(REPORTS_OF_CHECKS_KEPT_SECONDS)
             await ReadModels(transaction.connection).prune(REMOVED_IMAGES_KEPT_SECONDS, SUPERSEDED_FILES_KEPT_SECONDS)
+            await Scrubs(transaction.connection).prune_lost()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import NAMESPACE_URL, uuid5
@@ -37,6 +38,7 @@ LONGEST_REST_SECONDS = 15.0
 class Read:
     """What the bytes in one place are; `was_overwritten`: somebody who may had the store keep others."""
 
+    sha256: str
     is_good: bool
     was_overwritten: bool
 
@@ -76,9 +78,10 @@ class Scrub:
             if cursor is None:
                 return False
             records = await scrubs.next(cursor, FILES_PER_TURN)
+            known_lost = await scrubs.known_lost([record.key for record in records])
         started, read_bytes = time.monotonic(), 0
         for record in records:
-            read_bytes += await self._look(record)
+            read_bytes += await self._look(record, is_known_lost=record.key in known_lost)
             cursor = record.key
             due = read_bytes / self._settings.scrub_bytes_per_second
             await asyncio.sleep(max(due - (time.monotonic() - started), 0))
@@ -90,7 +93,7 @@ class Scrub:
             await Scrubs(transaction.connection).end_turn("" if is_end else cursor, rest_seconds)
         return True
 
-    async def _look(self, record: Recorded) -> int:
+    async def _look(self, record: Recorded, *, is_known_lost: bool) -> int:
         """Read a file in every place where it should be; returns how many bytes that were."""
         places = [
             (FilePlace.BUCKET, self._stores.bucket if record.in_bucket else None),
@@ -100,18 +103,35 @@ class Scrub:
         rotten = [place for place, read in found.items() if read and not read.is_good and not read.was_overwritten]
         good = [place for place, read in found.items() if read and read.is_good]
         for place in rotten:
-            metrics.rotten_files_total.labels(place.value, "healed" if good else "lost").inc()
-            async with self._unit_of_work.begin() as transaction:
-                if good:
-                    await self._heal(transaction, record, place, good[0])
-                else:
-                    subject = f"What {place.value} holds of {record.key} has rotted, and there is no good copy"
-                    # The same every time, so that people are not told at each round.
-                    alert_id = uuid5(NAMESPACE_URL, f"rot/{place.value}/{record.key}/{record.sha256}")
-                    await self._alerts.add(transaction, alert_id, subject, {"key": record.key, "place": place.value})
+            if good:
+                await self._heal(record, place, good[0])
+        lost = [] if good else rotten
+        if lost or is_known_lost:
+            await self._know_lost(record, {place.value: read.sha256 for place in lost if (read := found[place])})
         return record.size_bytes * len(found)
 
-    async def _heal(self, transaction: Transaction, record: Recorded, target: FilePlace, source: FilePlace) -> None:
+    async def _know_lost(self, record: Recorded, held: Mapping[str, str]) -> None:
+        """Tell, by place, what is held instead of a file; of the same bytes once, however many rounds find them."""
+        async with self._unit_of_work.begin() as transaction:
+            news = await Scrubs(transaction.connection).know_lost(record, held)
+            for place in held:
+                subject = f"What {place} holds of {record.key} has rotted, and there is no good copy"
+                # The same every time, so that people are not told at each round.
+                alert_id = uuid5(NAMESPACE_URL, f"rot/{place}/{record.key}/{record.sha256}")
+                await self._alerts.add(transaction, alert_id, subject, {"key": record.key, "place": place})
+        for place in news:
+            metrics.rotten_files_total.labels(place, "lost").inc()
+
+    async def _heal(self, record: Recorded, target: FilePlace, source: FilePlace) -> None:
+        async with self._unit_of_work.begin() as transaction:
+            is_begun = await self._begin_healing(transaction, record, target, source)
+        if is_begun:
+            metrics.rotten_files_total.labels(target.value, "healed").inc()
+
+    async def _begin_healing(
+        self, transaction: Transaction, record: Recorded, target: FilePlace, source: FilePlace
+    ) -> bool:
+        """Put the copy into a plan; False where a plan is at the file already."""
         is_product = record.image_type is not None
         scope = ReconcileScope(
             kind="product" if is_product else "media", product_id=record.owner_id if is_product else None
@@ -139,7 +159,7 @@ class Scrub:
         )
         runs = Runs(transaction.connection)
         if await runs.is_in_work(record.key):
-            return
+            return False
         await runs.add(command)
         await runs.add_items(command.run_id, 0, [item])
         approved = await runs.move(
@@ -147,6 +167,7 @@ class Scrub:
         )
         transaction.publish(approved.told())
         await runs.wake()
+        return True
 
 
 async def _read(store: ObjectStore, record: Recorded) -> Read | None:
@@ -163,4 +184,5 @@ async def _read(store: ObjectStore, record: Recorded) -> Read | None:
     # A bucket's tag is the MD5 of what it was given in one piece; of media it is given nothing by others.
     is_as_given = store.name != "disk" and opened.info.etag == md5.hexdigest()
     was_overwritten = is_as_given and record.image_type is not None
-    return Read((size_bytes, sha256.hexdigest()) == (record.size_bytes, record.sha256), was_overwritten)
+    held = sha256.hexdigest()
+    return Read(held, (size_bytes, held) == (record.size_bytes, record.sha256), was_overwritten)

@@ -25,3 +25,25 @@ ORDER BY object_key LIMIT $2;
 UPDATE scrubs
 SET cursor = $2, rounds = rounds + ($2 = '')::integer, due_at = clock_timestamp() + make_interval(secs => $3)
 WHERE name = $1;
+
+-- name: known_lost
+SELECT DISTINCT object_key FROM lost_files WHERE object_key = ANY ($1::text[]);
+
+-- What is good again, is gone, holds other bytes or should hold others is another loss, or none.
+-- name: forget_lost
+DELETE FROM lost_files
+WHERE object_key = $1
+  AND (wanted_sha256 <> $2 OR (place, held_sha256) NOT IN (SELECT * FROM unnest($3::text[], $4::text[])));
+
+-- name: know_lost
+INSERT INTO lost_files (object_key, place, wanted_sha256, held_sha256)
+SELECT $1, place, $2, held_sha256 FROM unnest($3::text[], $4::text[]) AS held (place, held_sha256)
+ON CONFLICT DO NOTHING
+RETURNING place;
+
+-- name: prune_lost
+DELETE FROM lost_files
+WHERE NOT EXISTS (SELECT 1 FROM product_images AS image
+                  WHERE image.object_key = lost_files.object_key AND NOT image.is_removed)
+  AND NOT EXISTS (SELECT 1 FROM media_files AS file
+                  WHERE file.object_key = lost_files.object_key AND file.superseded_at IS NULL);

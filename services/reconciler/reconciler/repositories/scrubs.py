@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,25 @@ class Scrubs:
             )
             for row in await self._connection.fetch(QUERIES["next"], cursor, limit)
         ]
+
+    async def known_lost(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of the keys whose file was lost when it was last read."""
+        return frozenset(row["object_key"] for row in await self._connection.fetch(QUERIES["known_lost"], list(keys)))
+
+    async def know_lost(self, record: Recorded, held: Mapping[str, str]) -> list[str]:
+        """Take over where a file is lost, by place, and the checksum of what is held there in its stead.
+
+        Returns the places that were not known to hold these bytes instead of that file.
+        """
+        await self._connection.execute(QUERIES["forget_lost"], record.key, record.sha256, list(held), [*held.values()])
+        rows = await self._connection.fetch(
+            QUERIES["know_lost"], record.key, record.sha256, list(held), [*held.values()]
+        )
+        return [row["place"] for row in rows]
+
+    async def prune_lost(self) -> None:
+        """Forget the losses of files that no record names any more."""
+        await self._connection.execute(QUERIES["prune_lost"])
 
     async def end_turn(self, cursor: str, again_after_seconds: float) -> None:
         await self._connection.execute(QUERIES["end_turn"], NAME, cursor, again_after_seconds)
