@@ -23,6 +23,7 @@ from shared.messaging.broker import kafka_broker
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher
 from shared.outbox.relay import Relay, RelaySettings
+from shared.scheduling import ScheduledWork
 from shared.settings import ServiceSettings
 from shared.telemetry import metrics
 from shared.telemetry.health import Health
@@ -71,6 +72,7 @@ class Service:
             session_timeout_seconds=settings.kafka_session_timeout_seconds,
         )
         self.relay = Relay(
+        self.scheduled = ScheduledWork(name, self.unit_of_work)
             dsn,
             self.publisher.send,
             RelaySettings(
@@ -146,6 +148,7 @@ class Service:
         async with AsyncExitStack() as stack:
             server = self._server(await wire(stack) or self.operations())
             self.consumer.subscribe()
+            self.scheduled.register(self.consumer)
             await self._serve(server, stopping)
         await self._close()
 

@@ -27,6 +27,7 @@ MODULES = {
     "s3-syncer": "s3_syncer.app",
     "reconciler": "reconciler.app",
     "face-embedder": "face_embedder.app",
+    "cleanup-scheduler": "cleanup_scheduler.app",
 }
 SUPERADMIN_EMAIL = "root@example.test"
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from shared.db.schemas import SCHEMAS, role_of
 
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / ".mediabus-compose"
-SERVICES = ("ingest-api", "image-processor", "s3-syncer", "reconciler", "face-embedder")
+SERVICES = ("ingest-api", "image-processor", "s3-syncer", "reconciler", "face-embedder", "cleanup-scheduler")
 SUPERADMIN_EMAIL = "superadmin@example.com"
 OWNER_ONLY = 0o600
 ROLE_PASSWORDS = "role-passwords.json"

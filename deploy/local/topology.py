@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -174,6 +175,11 @@ def _face_embedder(site: Site) -> dict[str, str]:
     }
 
 
+def _cleanup_scheduler(site: Site) -> dict[str, str]:
+    absent = sorted(set(SCHEMAS) - set(site.ports))
+    return {**_service("cleanup-scheduler")(site), "MEDIABUS_ABSENT_SERVICES": json.dumps(absent)}
+
+
 def _first_superadmin(site: Site) -> dict[str, str]:
     return {
         **_database_of("ingest-api")(site),
@@ -199,6 +205,7 @@ SERVICES = (
     Service("reconciler", python("-m", "reconciler.app"), _service("reconciler"), stage=1, niceness=5),
     # Photos wait for nobody's answer; somebody who searches waits for one selfie.
     Service(FACE_EMBEDDER, python("-m", "face_embedder.app"), _face_embedder, stage=1, niceness=10),
+    Service("cleanup-scheduler", python("-m", "cleanup_scheduler.app"), _cleanup_scheduler, stage=1),
     Service("ingest-api", python("-m", "ingest_api.app"), _ingest_api, stage=2),
 )
 

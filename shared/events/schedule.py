@@ -110,6 +110,7 @@ class ScheduleRunChangedV1(Event, type="schedule.run-changed.v1", topic=SCHEDULE
     answers: tuple[WorkAnswer, ...] = ()
     owing: tuple[str, ...] = Field(default=(), description="the services that have not answered")
     needs_approval_because: str | None = None
+    detail: str | None = Field(default=None, description="why nothing was done, where that is so")
     requested_by: UUID | None = Field(default=None, description="None: the clock")
     decided_by: UUID | None = None
     changed_at: datetime

@@ -27,6 +27,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_settings import BaseSettings
 
+from cleanup_scheduler.settings import CleanupSchedulerSettings
 from deploy.compose.__main__ import SERVICES, write_secrets
 from deploy.compose.parser import COMPOSE
 from face_embedder.settings import FaceEmbedderSettings
@@ -53,6 +54,7 @@ SETTINGS: dict[str, tuple[type[BaseSettings], ...]] = {
     "s3-syncer": (S3SyncerSettings,),
     "reconciler": (ReconcilerSettings,),
     "face-embedder": (FaceEmbedderSettings,),
+    "cleanup-scheduler": (CleanupSchedulerSettings,),
 }
 
 # Docker, Compose and the registry's tools read none of the caller's variables in these tests.

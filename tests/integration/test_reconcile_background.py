@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import json
 import os
-import time as time_of_day
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 from uuid import UUID
@@ -30,7 +30,7 @@ from reconciler.executing import Executing
 from reconciler.freshness import Freshness
 from reconciler.leftovers import discard
 from reconciler.looking import Looking
-from reconciler.nightly import NightlyClock, NightlyRun
+from reconciler.nightly import NightlyRun
 from reconciler.planning import Action, Guard, PlanItem
 from reconciler.quarantine import QuarantineExpiry
 from reconciler.repositories.known_objects import KnownObjects
@@ -61,6 +61,7 @@ from shared.events import (
     RunCounts,
     RunFileTaskV1,
     ScheduleDueV1,
+    ScheduledWorkDoneV1,
     StartReconcileRunV1,
     StoredFile,
 )
@@ -384,40 +385,33 @@ async def test_files_of_an_older_revision_are_nobodys_only_after_a_while(swept: 
 # --- the night --------------------------------------------------------------------------------------------------------
 
 
-async def test_each_night_is_told_once_also_when_it_was_slept_through(reconciler: Reconciler) -> None:
-    now = datetime(2026, 3, 1, 1, 59, tzinfo=UTC)
-    clocks = [NightlyClock(reconciler.work, time(2, 0), lambda: now) for _ in range(2)]
-
-    async def look() -> list[str]:
-        for clock in clocks:
-            await clock.look()
-        return [event["due_at"] for event in await reconciler.told(ScheduleDueV1)]
-
-    # What was due before there was a clock is nobody's to catch up.
-    assert await look() == []
-    now = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
-    assert await look() == ["2026-03-01T02:00:00Z"]
-    now = datetime(2026, 3, 1, 23, 0, tzinfo=UTC)
-    assert await look() == ["2026-03-01T02:00:00Z"]
-    now = datetime(2026, 3, 4, 5, 0, tzinfo=UTC)
-    assert await look() == ["2026-03-01T02:00:00Z", "2026-03-04T02:00:00Z"]
-
-
 async def test_a_night_begins_one_run_that_removes_orphans_and_makes_nothing(reconciler: Reconciler) -> None:
     nightly = NightlyRun(reconciler.work)
-    event = ScheduleDueV1(name="reconcile.nightly", due_at=datetime(2026, 3, 1, 2, tzinfo=UTC))
+    event = ScheduleDueV1(name="reconcile.nightly", due_at=datetime(2026, 3, 1, 2, tzinfo=UTC), run_id=new_id())
     first = delivery_of(event)
     await nightly.begin(event, first)
     with pytest.raises(AlreadyHandled):
         await nightly.begin(event, first)
     await nightly.begin(event, delivery_of(event))
-    await nightly.begin(ScheduleDueV1(name="cleanup.hourly", due_at=event.due_at), delivery_of(event))
     (run,) = await reconciler.rows("SELECT * FROM runs")
     assert (run["scope_kind"], run["remove_orphaned"], run["recreate_missing"]) == ("products", True, False)
     assert (run["approves"], run["requested_by"], run["stage"]) == (True, None, "queued")
 
 
 # --- alerts -----------------------------------------------------------------------------------------------------------
+async def test_the_clock_hears_of_the_end_of_a_night_and_of_no_other_run(reconciler: Reconciler) -> None:
+    alerts = Alerts(reconciler.work, [])
+    await ended_run(reconciler, alerts, by_clock=False)
+    await ended_run(reconciler, alerts, Stage.AWAITING_APPROVAL, removals=30)
+    assert await reconciler.told(ScheduledWorkDoneV1) == []
+    await ended_run(reconciler, alerts, removals=2, done=2)
+    await ended_run(reconciler, alerts, Stage.FAILED)
+    done, failed = await reconciler.told(ScheduledWorkDoneV1)
+    assert (done["name"], done["service"], done["error"]) == ("reconcile.nightly", "reconciler", None)
+    assert done["counts"] == {"removals": 2, "done": 2}
+    assert failed["error"] == "the bucket is away"
+
+
 
 
 async def ended_run(
@@ -932,7 +926,7 @@ async def test_what_did_not_come_back_though_a_record_names_it_can_be_undone(
 
 
 async def test_unfinished_files_go_unless_somebody_is_at_them(tmp_path: Path) -> None:
-    old = time_of_day.time() - 7200
+    old = time.time() - 7200
     source, key = tmp_path / "media/old.webp", "media/.tmp-left"
     source.parent.mkdir()
     source.write_bytes(b"stored long ago")

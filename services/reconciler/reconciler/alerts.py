@@ -125,14 +125,14 @@ class Alerts:
 
     async def tell(self, transaction: Transaction, run: Run) -> None:
         """Publish how a run stands, and have people told where it is worth it."""
-        transaction.publish(run.told())
+        transaction.publish(*run.news())
         if (subject := subject_of(run)) is not None:
             body = {"runId": str(run.run_id), "status": run.stage.value, "counts": run.counts.model_dump()}
             await self.add(transaction, run.run_id, subject, body)
 
     async def tell_of_giving_up(self, transaction: Transaction, run: Run) -> None:
         """Publish how a run stands that met with a defect; people are told whoever asked for it."""
-        transaction.publish(run.told())
+        transaction.publish(*run.news())
         body = {"runId": str(run.run_id), "status": run.stage.value, "counts": run.counts.model_dump()}
         await self.add(transaction, new_id(), f"Work on {run.scope.name} was given up: {run.error}", body)
 

@@ -10,9 +10,9 @@ from reconciler.commands import Commands
 from reconciler.comparing import Comparing
 from reconciler.executing import Executing
 from reconciler.freshness import Freshness
-from reconciler.handlers import register_bucket, register_checks, register_clock, register_read_models, register_runs
+from reconciler.handlers import register_bucket, register_checks, register_read_models, register_runs
 from reconciler.looking import Looking
-from reconciler.nightly import NightlyClock, NightlyRun
+from reconciler.nightly import NightlyRun
 from reconciler.planning import Guard
 from reconciler.quarantine import QuarantineExpiry
 from reconciler.retention import Retention
@@ -21,6 +21,7 @@ from reconciler.scrub import Scrub
 from reconciler.settings import ReconcilerSettings
 from reconciler.sweep import Sweep
 from reconciler.watch import Watch
+from shared.scheduling import RECONCILE_NIGHTLY
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
@@ -58,11 +59,9 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     service.background(runner.listen, "news of runs")
     service.background(runner.run, "runs")
     register_bucket(service.consumer, service.unit_of_work, settings.sweep_prefixes)
-    register_clock(service.consumer, NightlyRun(service.unit_of_work))
+    service.scheduled.begin(RECONCILE_NIGHTLY, NightlyRun(service.unit_of_work).begin)
     if stores.bucket is not None:
         service.background(Sweep(service.unit_of_work, stores.bucket, settings).run, "sweep of the bucket")
-    if settings.nightly_enabled:
-        service.background(NightlyClock(service.unit_of_work, settings.nightly_at).run, "nightly clock")
     service.background(quarantine.run, "quarantine")
     service.background(Retention(service.unit_of_work, settings.runs_kept_seconds).run, "retention")
     if settings.scrub_enabled:

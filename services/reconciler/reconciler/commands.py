@@ -56,6 +56,6 @@ class Commands:
             moved = await runs.move(
                 run.run_id, stage, decided_by=command.decided_by, wants_work=stage is not Stage.DISCARDED
             )
-            transaction.publish(moved.told())
+            transaction.publish(*moved.news())
             await runs.wake()
         count(moved)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from reconciler.checks import Checks
 from reconciler.commands import Commands
 from reconciler.executing import Executing
-from reconciler.nightly import NightlyRun
 from reconciler.quarantine import SCOPE as QUARANTINE_SCOPE
 from reconciler.quarantine import QuarantineExpiry
 from reconciler.repositories.known_objects import KnownObjects
@@ -26,7 +25,6 @@ from shared.events import (
     ProductChangedV1,
     ProductImageChangedV1,
     RecordsRepairedV1,
-    ScheduleDueV1,
     StartReconcileRunV1,
     StorageStatus,
 )
@@ -123,9 +121,3 @@ def register_bucket(consumer: Consumer, unit_of_work: UnitOfWork, prefixes: Sequ
         if is_swept(event.object_key, prefixes):
             async with unit_of_work.begin(delivery) as transaction:
                 await KnownObjects(transaction.connection).know(event)
-
-
-def register_clock(consumer: Consumer, nightly: NightlyRun) -> None:
-    @consumer.on(ScheduleDueV1)
-    async def begin_nightly_run(event: ScheduleDueV1, delivery: Delivery) -> None:
-        await nightly.begin(event, delivery)

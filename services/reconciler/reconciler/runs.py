@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
-from shared.events import ReconcileRunChangedV1, ReconcileScope, RunCounts, RunStatus
+from shared.events import Event, ReconcileRunChangedV1, ReconcileScope, RunCounts, RunStatus, ScheduledWorkDoneV1
+from shared.scheduling import RECONCILE_NIGHTLY
 
 
 class Stage(StrEnum):
@@ -41,6 +42,10 @@ _GIVEN_UP = {
     # So that it can be undone again.
     Stage.UNDOING: Stage.PARTLY_UNDONE,
 }
+
+
+_ENDS_OF_NIGHTS = frozenset({Stage.COMPLETED, Stage.FAILED, Stage.DISCARDED})
+"""An undo comes after the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,26 @@ class Run:
             requested_at=self.requested_at,
             changed_at=self.changed_at,
         )
+
+    def news(self) -> tuple[Event, ...]:
+        """What is told when it has moved on: of a nightly run that has ended, also the answer to the clock."""
+        if not self.is_nightly or self.stage not in _ENDS_OF_NIGHTS:
+            return (self.told(),)
+        counts = {name: count for name, count in self.counts.model_dump().items() if count}
+        answer = ScheduledWorkDoneV1(
+            run_id=self.run_id,
+            name=RECONCILE_NIGHTLY,
+            service="reconciler",
+            counts=counts,
+            error=self.error,
+            ended_at=self.changed_at,
+        )
+        return (self.told(), answer)
+
+    @property
+    def is_nightly(self) -> bool:
+        """Nobody asked for it, and it removes: what heals rot by itself only copies."""
+        return self.requested_by is None and self.remove_orphaned
 
 
 def given_up(stage: Stage) -> Stage | None:

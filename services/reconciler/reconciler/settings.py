@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import time
-
 from pydantic import Field, SecretStr
 
 from shared.settings import ServiceSettings
@@ -43,9 +41,6 @@ class ReconcilerSettings(ServiceSettings):
     )
     scrub_bytes_per_second: int = Field(default=4 * 2**20, gt=0, description="read to find rot")
     scrub_rest_seconds: float = Field(default=3600.0, gt=0, description="between two rounds over everything")
-
-    nightly_enabled: bool = True
-    nightly_at: time = Field(default=time(2, 0), description="UTC")
 
     alert_webhook_url: str | None = Field(default=None, description="gets each alert as JSON")
     alert_smtp_host: str | None = Field(default=None, description="sends each alert by e-mail")

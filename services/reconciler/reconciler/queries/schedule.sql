@@ -1,14 +1,3 @@
--- Whether the moment is news. The first one that is ever seen is only noted: it was due before there was a clock.
--- name: pass
-WITH before AS (SELECT last_due_at FROM schedule WHERE name = $1),
-noted AS (
-    INSERT INTO schedule (name, last_due_at) VALUES ($1, $2)
-    ON CONFLICT (name) DO UPDATE SET last_due_at = excluded.last_due_at
-    WHERE schedule.last_due_at < excluded.last_due_at
-    RETURNING 1
-)
-SELECT EXISTS (SELECT 1 FROM noted) AND EXISTS (SELECT 1 FROM before);
-
 -- name: add_alert
 INSERT INTO alerts (alert_id, channel, subject, body)
 SELECT $1, channel, $3, $4 FROM unnest($2::text[]) AS channel

@@ -1,10 +1,9 @@
-"""What is due: moments of the clock, alerts on their way, quarantine whose time is over."""
+"""What is due: alerts on their way, quarantine whose time is over."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,10 +29,6 @@ class Schedule:
 
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
-
-    async def passed(self, name: str, due_at: datetime) -> bool:
-        """Note a moment; True for the first who notes it, except for the first that was ever noted."""
-        return bool(await self._connection.fetchval(QUERIES["pass"], name, due_at))
 
     async def add_alert(self, alert_id: UUID, channels: Sequence[str], subject: str, body: Mapping[str, Any]) -> None:
         await self._connection.execute(QUERIES["add_alert"], alert_id, list(channels), subject, dict(body))
