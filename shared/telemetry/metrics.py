@@ -43,6 +43,19 @@ bucket_copies_given_up = Gauge(
     "local_first pictures whose copy failed for the last time. They stay local_only until a job of uploads takes them.",
 )
 
+# --- deletions -------------------------------------------------------------------------------------------------------
+
+media_deletions_open = Gauge(
+    "mediabus_media_deletions_open",
+    "Media that go for good and of which somebody has not answered yet; GET /api/admin/media/deletions says who. Rising: "
+    "that service, or the store that it waits for, is away.",
+)
+media_deletions_oldest_seconds = Gauge(
+    "mediabus_media_deletions_oldest_seconds",
+    "For how long the oldest of them has been open; 0 without one. Above an hour: a store does not let files go, or a "
+    "service is stopped.",
+)
+
 # --- event photos ----------------------------------------------------------------------------------------------------
 
 face_photos_total = Counter(
@@ -50,6 +63,33 @@ face_photos_total = Counter(
     "Photos of events that were looked at by outcome: indexed, no_face_detected, failed. Many failures: the photos say "
     "why, GET /api/v1/events/{uuid}/photos?status=failed.",
     ["outcome"],
+)
+face_second_looks_waiting = Gauge(
+    "mediabus_face_second_looks_waiting",
+    "Photos of events that the wanted face pack has still to look at, as every face-embedder says. Not falling while "
+    "no sync runs: its log says why.",
+)
+face_second_looks_total = Counter(
+    "mediabus_face_second_looks",
+    "Photos that the wanted face pack has looked at, beside what another had found, by outcome: done, failed.",
+    ["outcome"],
+)
+face_events = Gauge(
+    "mediabus_face_events",
+    "Events by the face pack that answers their searches, as every face-embedder says. A pack that is not the wanted "
+    "one is needed until none is left.",
+    ["pack", "version"],
+)
+face_people_total = Counter(
+    "mediabus_face_people",
+    "What sorting faces did to the people of events: found (somebody new), united (two were one). As many found as "
+    "faces are sorted: photos are too small or blurred to tell people by them.",
+    ["outcome"],
+)
+face_people_changes_total = Counter(
+    "mediabus_face_people_changes",
+    "What people decided about who is on photos, by kind (name, merge, split, undo) and outcome (done, refused).",
+    ["kind", "outcome"],
 )
 face_searches_total = Counter(
     "mediabus_face_searches",
@@ -163,6 +203,25 @@ quarantine_overdue_seconds = Gauge(
 alerts_given_up = Gauge(
     "mediabus_alerts_given_up",
     "Alerts of the last day that got through on no attempt. Above zero: the webhook or the mail server refuses them.",
+)
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+schedule_runs_ended_total = Counter(
+    "mediabus_schedule_runs_ended",
+    "Runs of schedules that ended, by how. failed: a service could not do its part, the answers of the run say which and "
+    "why; open: a service did not answer in time.",
+    ["schedule", "status"],
+)
+schedule_late_seconds = Gauge(
+    "mediabus_schedule_late_seconds",
+    "How long after its due time a schedule was fired last. Minutes: no clock ran meanwhile.",
+    ["schedule"],
+)
+schedule_overdue_seconds = Gauge(
+    "mediabus_schedule_overdue_seconds",
+    "For how long the schedule that is due longest has not been fired; 0 without one. Rising: the clock does not get "
+    "on.",
 )
 
 # --- outbox ----------------------------------------------------------------------------------------------------------

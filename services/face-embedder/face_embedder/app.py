@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from face_embedder.bucket_news import BucketNews
 from face_embedder.commands import Commands
+from face_embedder.deciding import Deciding
 from face_embedder.erasing import Erasing
 from face_embedder.face_pool import FacePool
 from face_embedder.forgetting import Forgetting
@@ -15,6 +16,7 @@ from face_embedder.listing import Listing
 from face_embedder.runner import Runner
 from face_embedder.searching import Searching
 from face_embedder.settings import FaceEmbedderSettings
+from face_embedder.sorting import Sorting
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
@@ -51,12 +53,14 @@ async def wire(service: Service, settings: FaceEmbedderSettings, stack: AsyncExi
         BucketNews(work, bucket),
         searching,
         Erasing(work),
+        Deciding(work),
         settings,
     )
     runner = Runner(work, Listing(work, bucket), settings)
     service.background(runner.listen, "news of syncs")
     service.background(runner.run, "syncs")
     service.background(forgetting.run, "forgetting of faces")
+    service.background(Sorting(work, settings.people_changes_kept_seconds).run, "sorting of faces")
 
 
 def main() -> None:

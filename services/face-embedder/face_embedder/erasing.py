@@ -9,6 +9,7 @@ from uuid import UUID
 from face_embedder.erased import Box, is_same_place
 from face_embedder.repositories.erasures import Erasures
 from face_embedder.repositories.events import Events
+from face_embedder.repositories.people import NEWS_AT_ONCE, People
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import ErasedPhoto, EraseFacesV1, FacesErasedV1
 from shared.messaging.delivery import Delivery
@@ -25,6 +26,8 @@ class Erasing:
         async with self._unit_of_work.begin(delivery) as transaction:
             # Before the photos, as everybody does who locks several.
             await Events(transaction.connection).lock(command.event_id)
+            people = People(transaction.connection)
+            await people.lock(command.event_id)
             erasures = Erasures(transaction.connection)
             photo_ids = await erasures.lock_photos(command.event_id, [face.photo_id for face in command.faces])
             ours = [face for face in command.faces if face.photo_id in set(photo_ids)]
@@ -40,6 +43,10 @@ class Erasing:
             counts = Counter(face.photo_id for face in gone)
             changed = await erasures.remove([face.face_id for face in gone], list(counts))
             transaction.publish(*(photo.told() for photo in changed))
+            # Whoever has no face left goes at once, and the name too.
+            news = await people.take_news(command.event_id, NEWS_AT_ONCE)
+            transaction.publish(*await people.settle(command.event_id, news.person_ids))
+            transaction.publish(*await people.told_of_photos(command.event_id, news.photo_ids))
             transaction.publish(
                 FacesErasedV1(
                     erasure_id=command.erasure_id,

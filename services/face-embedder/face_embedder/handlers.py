@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from face_embedder.bucket_news import BucketNews
 from face_embedder.commands import Commands
+from face_embedder.deciding import Deciding
 from face_embedder.erasing import Erasing
 from face_embedder.indexing import RETRIES, Indexing
 from face_embedder.searching import Searching
 from face_embedder.settings import FaceEmbedderSettings
 from shared.events import (
     BucketObjectV1,
+    ChangePeopleV1,
     EraseFacesV1,
     IndexPhotoV1,
     PhotoEventChangedV1,
@@ -30,6 +32,7 @@ def register(
     news: BucketNews,
     searching: Searching,
     erasing: Erasing,
+    deciding: Deciding,
     settings: FaceEmbedderSettings,
 ) -> None:
     """Tell the consumer what this service handles."""
@@ -45,6 +48,10 @@ def register(
     @consumer.on(EraseFacesV1)
     async def erase(command: EraseFacesV1, delivery: Delivery) -> None:
         await erasing.erase(command, delivery)
+
+    @consumer.on(ChangePeopleV1)
+    async def decide(command: ChangePeopleV1, delivery: Delivery) -> None:
+        await deciding.decide(command, delivery)
 
     @consumer.on(
         IndexPhotoV1,

@@ -38,6 +38,10 @@ class FaceEmbedderSettings(ServiceSettings):
     tasks_kept_seconds: float = Field(default=30 * 24 * 3600.0, gt=0, description="ended syncs")
     forget_every_seconds: float = Field(default=30.0, gt=0, description="between looks for faces that have expired")
 
+    people_changes_kept_seconds: float = Field(
+        default=90 * 24 * 3600.0, gt=0, description="for so long what was decided about people can be undone"
+    )
+
     exact_search_faces: int = Field(
         default=20_000, ge=0, description="events with more faces are searched by their index"
     )

@@ -1,6 +1,18 @@
 -- name: remove
 DELETE FROM faces WHERE photo_id = ANY ($1::uuid[]);
 
+-- Where faces were found before; in parts of the picture where its size is known.
+-- name: places
+SELECT face.face_id, face.box, member.face_id IS NOT NULL AS is_member,
+       CASE WHEN photo.width_px > 0 AND photo.height_px > 0
+            THEN ARRAY[face.box[1] / photo.width_px, face.box[2] / photo.height_px,
+                       face.box[3] / photo.width_px, face.box[4] / photo.height_px] END AS place
+FROM faces AS face JOIN photos AS photo USING (photo_id) LEFT JOIN members AS member USING (face_id)
+WHERE face.photo_id = $1;
+
+-- name: remove_of_pack
+DELETE FROM faces WHERE photo_id = $1 AND pack = $2 AND pack_version = $3;
+
 -- name: add
 INSERT INTO faces (face_id, event_id, photo_id, pack, pack_version, embedding, box, landmarks, score, size_px, sharpness,
                    yaw, pitch, roll)
@@ -9,6 +21,23 @@ SELECT face.face_id, $1, $2, $3, $4, face.embedding::halfvec(512), face.box, fac
 FROM jsonb_to_recordset($5) AS face (
     face_id uuid, embedding text, box real[], landmarks real[], score real, size_px real, sharpness real, yaw real,
     pitch real, roll real);
+
+-- The same, of a photo that had no faces: all of them wait to be sorted.
+-- name: add_first
+WITH added AS (
+    INSERT INTO faces (face_id, event_id, photo_id, pack, pack_version, embedding, box, landmarks, score, size_px,
+                       sharpness, yaw, pitch, roll)
+    SELECT face.face_id, $1, $2, $3, $4, face.embedding::halfvec(512), face.box, face.landmarks, face.score,
+           face.size_px, face.sharpness, face.yaw, face.pitch, face.roll
+    FROM jsonb_to_recordset($5) AS face (
+        face_id uuid, embedding text, box real[], landmarks real[], score real, size_px real, sharpness real, yaw real,
+        pitch real, roll real)
+    RETURNING face_id, event_id, photo_id
+)
+INSERT INTO members (face_id, event_id, photo_id) SELECT face_id, event_id, photo_id FROM added;
+
+-- name: remove_these
+DELETE FROM faces WHERE face_id = ANY ($1::uuid[]);
 
 -- At most so many of an event's faces, to choose the way of its search.
 -- name: count_up_to

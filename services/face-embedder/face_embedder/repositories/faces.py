@@ -9,7 +9,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from face_embedder.analysis import Analysis, FoundFace
+from face_embedder.erased import Box, ErasedPlace
 from face_embedder.photos import Photo
+from face_embedder.places import PlacedFace, found_again
+from face_embedder.repositories.members import Members
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.identifiers import new_id
@@ -53,19 +56,37 @@ class Faces:
         self._connection = connection
 
     async def replace(self, photo: Photo, analysis: Analysis) -> None:
-        """Let the photo have these faces and no others."""
-        await self.remove([photo.photo_id])
-        await self._connection.execute(
-            QUERIES["add"],
-            photo.event_id,
-            photo.photo_id,
-            analysis.pack,
-            analysis.pack_version,
-            [_row(face) for face in analysis.faces],
-        )
+        """Let the photo have these faces and no others.
+
+        One that is found again in its place stays its person's, where it looks like it: another picture may have been
+        put under the key. For before the size of the new content is noted.
+        """
+        before = await self._connection.fetch(QUERIES["places"], photo.photo_id)
+        faces = {new_id(): face for face in analysis.faces}
+        await self._add("add" if before else "add_first", photo, analysis, faces)
+        if not before:
+            return
+        # What another pack has found beside them is nobody's.
+        known = [PlacedFace(row["face_id"], _box_on(analysis, row)) for row in before if row["is_member"]]
+        found = [PlacedFace(face_id, face.box) for face_id, face in faces.items()]
+        members = Members(self._connection)
+        await members.carry(found_again(known, found), least_similarity=analysis.threshold)
+        await members.add_missing(list(faces))
+        await self._connection.execute(QUERIES["remove_these"], [row["face_id"] for row in before])
+
+    async def put_beside(self, photo: Photo, analysis: Analysis) -> None:
+        """Let the photo have these faces of a pack beside those of others; nobody is told whose they are."""
+        await self._connection.execute(QUERIES["remove_of_pack"], photo.photo_id, analysis.pack, analysis.pack_version)
+        await self._add("add", photo, analysis, {new_id(): face for face in analysis.faces})
 
     async def remove(self, photo_ids: Sequence[UUID]) -> None:
         await self._connection.execute(QUERIES["remove"], photo_ids)
+
+    async def _add(self, query: str, photo: Photo, analysis: Analysis, faces: Mapping[UUID, FoundFace]) -> None:
+        rows = [_row(face_id, face) for face_id, face in faces.items()]
+        await self._connection.execute(
+            QUERIES[query], photo.event_id, photo.photo_id, analysis.pack, analysis.pack_version, rows
+        )
 
     async def are_more_than(self, wanted: Wanted, count: int) -> bool:
         """Whether the event has more faces than that to compare with."""
@@ -105,8 +126,13 @@ class Faces:
         return list(best.values())[: wanted.limit]
 
 
-def _row(face: FoundFace) -> dict[str, Any]:
-    return {"face_id": str(new_id()), **face.model_dump(exclude={"embedding"}), "embedding": face.vector()}
+def _box_on(analysis: Analysis, before: Mapping[str, Any]) -> Box:
+    place = before["place"] and tuple(before["place"])
+    return ErasedPlace(tuple(before["box"]), place).on(analysis.width_px, analysis.height_px)
+
+
+def _row(face_id: UUID, face: FoundFace) -> dict[str, Any]:
+    return {"face_id": str(face_id), **face.model_dump(exclude={"embedding"}), "embedding": face.vector()}
 
 
 def _match(row: Mapping[str, Any]) -> Match:
