@@ -71,8 +71,8 @@ class Service:
             drain_seconds=settings.drain_seconds,
             session_timeout_seconds=settings.kafka_session_timeout_seconds,
         )
-        self.relay = Relay(
         self.scheduled = ScheduledWork(name, self.unit_of_work)
+        self.relay = Relay(
             dsn,
             self.publisher.send,
             RelaySettings(
@@ -147,8 +147,8 @@ class Service:
             loop.add_signal_handler(signal_number, stopping.set)
         async with AsyncExitStack() as stack:
             server = self._server(await wire(stack) or self.operations())
-            self.consumer.subscribe()
             self.scheduled.register(self.consumer)
+            self.consumer.subscribe()
             await self._serve(server, stopping)
         await self._close()
 

@@ -209,8 +209,8 @@ alerts_given_up = Gauge(
 
 schedule_runs_ended_total = Counter(
     "mediabus_schedule_runs_ended",
-    "Runs of schedules that ended, by how. failed: a service could not do its part, the answers of the run say which and "
-    "why; open: a service did not answer in time.",
+    "Runs of schedules that ended, by how. failed: a service could not do its part, and the run says which and why; "
+    "open: a service did not answer in time.",
     ["schedule", "status"],
 )
 schedule_late_seconds = Gauge(
@@ -260,22 +260,3 @@ for _outcome in ("stored", "repeated", "ignored", "invalid"):
 for _outcome in ("announced", "received", "refused"):
     direct_uploads_total.labels(_outcome)
 bucket_objects_unknown_total.labels("uploads/")
-# --- schedules --------------------------------------------------------------------------------------------------------
-
-schedule_runs_ended_total = Counter(
-    "mediabus_schedule_runs_ended",
-    "Runs of schedules that ended, by how. failed: a service could not do its part, the answers of the run say which and "
-    "why; open: a service did not answer in time.",
-    ["schedule", "status"],
-)
-schedule_late_seconds = Gauge(
-    "mediabus_schedule_late_seconds",
-    "How long after its due time a schedule was fired last. Minutes: no clock ran meanwhile.",
-    ["schedule"],
-)
-schedule_overdue_seconds = Gauge(
-    "mediabus_schedule_overdue_seconds",
-    "For how long the schedule that is due longest has not been fired; 0 without one. Rising: the clock does not get "
-    "on.",
-)
-

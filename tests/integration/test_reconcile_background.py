@@ -394,11 +394,11 @@ async def test_a_night_begins_one_run_that_removes_orphans_and_makes_nothing(rec
         await nightly.begin(event, first)
     await nightly.begin(event, delivery_of(event))
     (run,) = await reconciler.rows("SELECT * FROM runs")
+    assert run["run_id"] == event.run_id
     assert (run["scope_kind"], run["remove_orphaned"], run["recreate_missing"]) == ("products", True, False)
     assert (run["approves"], run["requested_by"], run["stage"]) == (True, None, "queued")
 
 
-# --- alerts -----------------------------------------------------------------------------------------------------------
 async def test_the_clock_hears_of_the_end_of_a_night_and_of_no_other_run(reconciler: Reconciler) -> None:
     alerts = Alerts(reconciler.work, [])
     await ended_run(reconciler, alerts, by_clock=False)
@@ -412,6 +412,7 @@ async def test_the_clock_hears_of_the_end_of_a_night_and_of_no_other_run(reconci
     assert failed["error"] == "the bucket is away"
 
 
+# --- alerts -----------------------------------------------------------------------------------------------------------
 
 
 async def ended_run(
