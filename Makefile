@@ -85,6 +85,11 @@ chaos: setup ## change files at random while the system works: 20 rounds of 300 
 			$(RUN) -m pytest tests/faults/test_consistency_chaos.py || exit 1; \
 	done
 
+.PHONY: chaos-clocks
+chaos-clocks: setup ## kill clocks at the second in which something is due: 50 rounds, or ROUNDS=, SEED=
+	MEDIABUS_CLOCK_ROUNDS=$(or $(ROUNDS),50) MEDIABUS_CLOCK_SEED=$(or $(SEED),1) \
+		$(RUN) -m pytest tests/faults/test_killed_clocks.py
+
 bench: setup ## measure, and print the figures beside their goals
 	$(RUN) -m tests.bench
 
