@@ -47,7 +47,7 @@ class Album:
         """What an analysis of the photo leaves."""
         places = await Erasures(transaction.connection).places(self.photo, "etag")
         analysis = without_erased(analysed(found(at(100.0), 0.9), found(at(300.0), 0.8)), places)
-        result = Result(PhotoStatus.INDEXED, faces=len(analysis.faces), confidence=analysis.confidence())
+        result = Result(PhotoStatus.INDEXED, len(analysis.faces), analysis.confidence(), pack=analysis.pack_id)
         assert await Photos(transaction.connection).record(self.photo, result) is not None
         await Faces(transaction.connection).replace(self.photo, analysis)
         await Erasures(transaction.connection).note_size(self.photo, analysis.width_px, analysis.height_px)

@@ -90,7 +90,7 @@ class Site:
                 photos, tasks = Photos(transaction.connection), Tasks(transaction.connection)
                 due = await photos.due(row["photo_id"], row["generation"])
                 assert due is not None
-                photo, _ = due
+                photo = due.photo
                 etag = photo.preview_etag or "made"
                 done = Result(PhotoStatus.INDEXED, 1, 0.9, preview_etag=etag, makes_preview=photo.makes_preview)
                 recorded = await photos.record(photo, done)

@@ -10,15 +10,21 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from face_embedder.packs import PackId
+
 DIMENSIONS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
 class FaceOrder:
-    """Find the faces of a picture; where `makes_preview`, make a preview of it first and look at that."""
+    """Find the faces of a picture; where `makes_preview`, make a preview of it first and look at that.
+
+    `uses_previous` is for the pack that the wanted one takes the place of.
+    """
 
     picture: bytes
     makes_preview: bool = False
+    uses_previous: bool = False
 
 
 class FoundFace(BaseModel):
@@ -69,6 +75,10 @@ class Analysis(BaseModel):
     height_px: int = Field(ge=1)
     faces: tuple[FoundFace, ...]
     preview: str | None = None
+
+    @property
+    def pack_id(self) -> PackId:
+        return PackId(self.pack, self.pack_version)
 
     def preview_bytes(self) -> bytes | None:
         return base64.b64decode(self.preview) if self.preview is not None else None

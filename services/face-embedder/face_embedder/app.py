@@ -13,6 +13,8 @@ from face_embedder.forgetting import Forgetting
 from face_embedder.handlers import register
 from face_embedder.indexing import Indexing
 from face_embedder.listing import Listing
+from face_embedder.presence import Presence
+from face_embedder.replacing import Replacing
 from face_embedder.runner import Runner
 from face_embedder.searching import Searching
 from face_embedder.settings import FaceEmbedderSettings
@@ -37,7 +39,7 @@ async def wire(service: Service, settings: FaceEmbedderSettings, stack: AsyncExi
     service.background(feed.run, "settings feed")
     service.background(BucketFollowing(bucket, bucket.settings, feed).run, "bucket following")
     pool = await stack.enter_async_context(
-        FacePool(settings.engine().model_dump_json(), settings.face_pool(), settings.face_threads)
+        FacePool(settings.engine(), settings.previous_engine(), settings.face_pool(), settings.face_threads)
     )
     selfies = SealedSelfies(stores.disk if settings.staging_store == "local" else bucket, settings.selfie_key_bytes)
     work = service.unit_of_work
@@ -61,6 +63,18 @@ async def wire(service: Service, settings: FaceEmbedderSettings, stack: AsyncExi
     service.background(runner.run, "syncs")
     service.background(forgetting.run, "forgetting of faces")
     service.background(Sorting(work, settings.people_changes_kept_seconds).run, "sorting of faces")
+    presence = Presence(work, pool.packs, settings.face_pack_revision)
+    service.background(presence.run, "presence")
+    replacing = Replacing(
+        work,
+        bucket,
+        pool,
+        presence,
+        photos_at_once=settings.second_looks_at_once,
+        limit_bytes=settings.photo_limit_bytes,
+        hold_seconds=settings.task_hold_seconds,
+    )
+    service.background(replacing.run, "replacing of packs")
 
 
 def main() -> None:

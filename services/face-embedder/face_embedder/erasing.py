@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
 from face_embedder.erased import Box, is_same_place
-from face_embedder.repositories.erasures import Erasures
+from face_embedder.repositories.erasures import Erasures, KeptFace
 from face_embedder.repositories.events import Events
 from face_embedder.repositories.people import NEWS_AT_ONCE, People
 from shared.db.unit_of_work import UnitOfWork
@@ -40,7 +41,7 @@ class Erasing:
                 for face in await erasures.faces(photo_ids)
                 if any(is_same_place(face.box, box) for box in places[face.photo_id])
             ]
-            counts = Counter(face.photo_id for face in gone)
+            counts = _faces_of_photos(gone)
             changed = await erasures.remove([face.face_id for face in gone], list(counts))
             transaction.publish(*(photo.told() for photo in changed))
             # Whoever has no face left goes at once, and the name too.
@@ -55,3 +56,12 @@ class Erasing:
                     erased_at=datetime.now(UTC),
                 )
             )
+
+
+def _faces_of_photos(faces: Iterable[KeptFace]) -> Counter[UUID]:
+    """How many faces of each photo these are: what several packs found is counted once."""
+    of_packs = Counter((face.photo_id, face.pack) for face in faces)
+    counts: Counter[UUID] = Counter()
+    for (photo_id, _), found in of_packs.items():
+        counts[photo_id] = max(counts[photo_id], found)
+    return counts

@@ -73,5 +73,13 @@ def no_worker(waited_seconds: float) -> Postponed:
     )
 
 
+def pack_exchanged(expected: str, found: str) -> TransientError:
+    return TransientError(
+        "face_pack_exchanged",
+        f"The files of the face pack were exchanged while the service runs: expected {expected}, found {found}. Start "
+        "face-embedder anew.",
+    )
+
+
 def pool_closed() -> Postponed:
     return Postponed("face_pool_closed", "The service is stopping. The picture is tried again.")

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from face_embedder import failures
-from face_embedder.analysis import Analysis, FaceOrder
+from face_embedder.analysis import Analysis
 from face_embedder.bucket import Content, read
 from face_embedder.erased import without_erased
 from face_embedder.face_pool import FacePool
+from face_embedder.packs import PackId
 from face_embedder.photos import Photo
 from face_embedder.repositories.erasures import Erasures
 from face_embedder.repositories.faces import Faces
 from face_embedder.repositories.photos import Photos, Result
+from face_embedder.repositories.second_looks import SecondLooks
 from face_embedder.repositories.tasks import Outcome, Tasks
 from face_embedder.tasks import last_words
 from shared.db.unit_of_work import Transaction, UnitOfWork
@@ -72,11 +74,11 @@ class Indexing:
             due = await Photos(connection).due(command.photo_id, command.generation)
         if due is None:
             return
-        photo, keeps_faces = due
+        photo, pack = due.photo, self._pool.packs.for_photo(due.event_pack)
         try:
-            if not keeps_faces:
+            if not due.keeps_faces:
                 raise failures.not_kept()
-            await self._record(photo, await self._looked(photo), delivery)
+            await self._record(photo, await self._looked(photo, pack), delivery)
         except (AlreadyHandled, InfrastructureUnavailable, Postponed):
             raise
         except PermanentError as error:
@@ -89,28 +91,29 @@ class Indexing:
             known = error if isinstance(error, MessageError) else failures.unforeseen(type(error).__name__)
             await self._record_failure(photo, known, delivery)
 
-    async def _looked(self, photo: Photo) -> Looked:
+    async def _looked(self, photo: Photo, pack: PackId) -> Looked:
         try:
             async with asyncio.timeout(self._limit_seconds):
-                return await (self._look(photo) if photo.preview_etag is not None else self._make_and_look(photo))
+                is_there = photo.preview_etag is not None
+                return await (self._look(photo, pack) if is_there else self._make_and_look(photo, pack))
         except TimeoutError as error:
             raise TransientError(
                 "photo_deadline", f"Not done within {self._limit_seconds:g} seconds. It is tried again."
             ) from error
 
-    async def _look(self, photo: Photo) -> Looked:
+    async def _look(self, photo: Photo, pack: PackId) -> Looked:
         preview = await self._read(photo.s3_key)
-        return Looked(await self._pool.run(FaceOrder(preview.content), urgency=Urgency.SOON), preview.etag)
+        return Looked(await self._pool.look(preview.content, pack, Urgency.SOON), preview.etag)
 
-    async def _make_and_look(self, photo: Photo) -> Looked:
+    async def _make_and_look(self, photo: Photo, pack: PackId) -> Looked:
         """Make the preview, unless somebody has put one there meanwhile."""
         if photo.image_key is None:
             raise failures.gone(photo.s3_key)
         found = await self._bucket.stat(photo.s3_key)
         if found is not None and (photo.made_sha256 is None or found.sha256 != photo.made_sha256):
-            return await self._look(photo)
+            return await self._look(photo, pack)
         original = await self._read(photo.image_key)
-        analysis = await self._pool.run(FaceOrder(original.content, makes_preview=True), urgency=Urgency.SOON)
+        analysis = await self._pool.look(original.content, pack, Urgency.SOON, makes_preview=True)
         preview = analysis.preview_bytes()
         assert preview is not None, "the worker was asked for a preview"
         sha256 = hashlib.sha256(preview).hexdigest()
@@ -138,12 +141,14 @@ class Indexing:
                 # The preview that somebody put there is theirs from now on.
                 makes_preview=photo.makes_preview
                 and (photo.preview_etag is not None or looked.original_etag is not None),
+                pack=analysis.pack_id,
             )
             recorded = await Photos(transaction.connection).record(photo, result)
             if recorded is None:
                 return
             await Faces(transaction.connection).replace(recorded, analysis)
             await erasures.note_size(recorded, analysis.width_px, analysis.height_px)
+            await SecondLooks(transaction.connection).owe(recorded, analysis.pack_id)
             outcome = Outcome(processed=1, no_face=int(not faces), previews_made=int(looked.original_etag is not None))
             transaction.publish(recorded.told())
             await count(transaction, recorded, outcome)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from face_embedder.analysis import Analysis, FaceOrder, FoundFace
+from face_embedder.analysis import Analysis, FoundFace
 from face_embedder.face_pool import FacePool
+from face_embedder.packs import PackId
 from face_embedder.repositories.events import Events, KnownEvent
 from face_embedder.repositories.faces import Faces, Match, Wanted
 from shared.db.unit_of_work import UnitOfWork
@@ -18,11 +19,13 @@ from shared.messaging.errors import PermanentError, Postponed, TransientError
 from shared.messaging.publisher import Publisher
 from shared.storage.errors import ObjectNotFound
 from shared.storage.sealed import SealBroken, SealedSelfies
+from shared.worker_pool import Urgency
 
 log = logging.getLogger(__name__)
 
 UNKNOWN_EVENT: Final = "unknown_event"
 NOT_SEARCHABLE: Final = "event_not_searchable"
+PACK_NOT_AT_HAND: Final = "pack_not_at_hand"
 NO_FACE: Final = "no_face_in_selfie"
 NO_SUCH_FACE: Final = "no_such_face"
 NOT_A_PICTURE: Final = "not_a_picture"
@@ -68,28 +71,41 @@ class Searching:
             self._publisher.tell(AnswerV1(question_id=question.question_id, body=body))
 
     async def _body(self, question: SearchFacesV1) -> dict[str, Any]:
-        await self._require_searchable(question)
+        event = await self._require_searchable(question)
         try:
             picture = await self._selfies.unseal(question.question_id, question.selfie)
         except (SealBroken, ObjectNotFound) as error:
             raise Refused(f"{UNREADABLE}: {error.detail}") from error
-        analysis = await self._analysed(picture)
-        chosen, face = chosen_face(analysis.faces, question.choose)
-        wanted = Wanted(
-            event_id=question.event_id,
-            pack=analysis.pack,
-            pack_version=analysis.pack_version,
-            vector=face.vector(),
-            threshold=analysis.threshold if question.threshold is None else question.threshold,
-            limit=question.limit,
-        )
-        return _body(analysis, chosen, wanted, await self._matches(wanted))
+        while True:
+            pack = self._pack_of(event)
+            analysis = await self._analysed(picture, pack)
+            chosen, face = chosen_face(analysis.faces, question.choose)
+            wanted = Wanted(
+                event_id=question.event_id,
+                pack=pack.name,
+                pack_version=pack.version,
+                vector=face.vector(),
+                threshold=analysis.threshold if question.threshold is None else question.threshold,
+                limit=question.limit,
+            )
+            matches = await self._matches(wanted)
+            # Asked afterwards: whatever was removed behind a change to another pack was still there before it.
+            event = await self._require_searchable(question)
+            if self._pack_of(event) == pack:
+                return _body(analysis, chosen, wanted, matches)
 
-    async def _analysed(self, picture: bytes) -> Analysis:
+    def _pack_of(self, event: KnownEvent) -> PackId:
+        """The pack whose faces of the event are searched. Raises Refused where this process can't look with it."""
+        pack = event.pack or self._pool.packs.wanted
+        if pack not in self._pool.packs:
+            raise Refused(f"{PACK_NOT_AT_HAND}: {_not_at_hand(pack)}")
+        return pack
+
+    async def _analysed(self, picture: bytes, pack: PackId) -> Analysis:
         """Looked at again here where a worker died: the selfie can't be read a second time."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._pool.run(FaceOrder(picture))
+                return await self._pool.look(picture, pack, Urgency.AT_ONCE)
             except PermanentError as error:
                 raise Refused(f"{NOT_A_PICTURE}: {error.detail}") from error
             except (TransientError, Postponed) as error:
@@ -123,6 +139,14 @@ def chosen_face(faces: Sequence[FoundFace], choose: int | Literal["largest"]) ->
     if not 0 <= index < len(by_size):
         raise Refused(NO_SUCH_FACE)
     return index, by_size[index]
+
+
+def _not_at_hand(pack: PackId) -> str:
+    return (
+        f"The faces of this event were found with the models {pack}, which are not in use any more, and are looked for "
+        "again with those that are. Try again later. To have searches answered meanwhile, the operator sets "
+        "MEDIABUS_FACE_PREVIOUS_PACK of face-embedder to these models"
+    )
 
 
 def _body(analysis: Analysis, chosen: int, wanted: Wanted, matches: Sequence[Match]) -> dict[str, Any]:

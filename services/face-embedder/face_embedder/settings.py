@@ -23,6 +23,13 @@ class FaceEmbedderSettings(ServiceSettings):
     face_accept_noncommercial_models: bool = Field(
         default=False, description="the use is one that the licence of buffalo_l allows"
     )
+    face_pack_revision: int = Field(
+        default=1, ge=1, description="raise it to go back to a pack that another one has taken the place of"
+    )
+    face_previous_pack: str | None = Field(
+        default=None, description="the pack that FACE_PACK takes the place of; searches use it until all events changed"
+    )
+    face_previous_pack_folder: Path | None = Field(default=None, description="like FACE_PACK_FOLDER, of the previous")
     face_provider: str = Field(default="CPU", description="of ONNX Runtime: CPU, CUDA, ...")
     face_workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     face_threads: int = Field(default=1, ge=1, description="of one worker; more make a single photo faster")
@@ -56,11 +63,25 @@ class FaceEmbedderSettings(ServiceSettings):
         """Of one attempt: waiting for a worker behind the others, looking, fetching and storing."""
         return self.face_seconds * 4 + 60.0
 
+    @property
+    def second_looks_at_once(self) -> int:
+        """Photos that wait for a worker until no other photo does."""
+        return self.face_workers
+
     def engine(self) -> EngineSettings:
+        return self._engine(self.face_pack, self.face_pack_folder)
+
+    def previous_engine(self) -> EngineSettings | None:
+        """That of the pack which the wanted one takes the place of."""
+        if self.face_previous_pack is None:
+            return None
+        return self._engine(self.face_previous_pack, self.face_previous_pack_folder)
+
+    def _engine(self, pack: str, pack_folder: Path | None) -> EngineSettings:
         return EngineSettings(
-            pack=self.face_pack,
+            pack=pack,
             models_folder=self.face_models_folder,
-            pack_folder=self.face_pack_folder,
+            pack_folder=pack_folder,
             accept_noncommercial=self.face_accept_noncommercial_models,
             provider=self.face_provider,
             threads=self.face_threads,

@@ -29,11 +29,6 @@ _LANDMARKS_PX: Final = 64
 _LANDMARKS_ENLARGED: Final = 1.1
 
 
-def version(files: dict[str, ModelFile]) -> str:
-    """What these files are called when they are used as this pack."""
-    return version_of(files, known_sums(NAME), _RELEASE)
-
-
 class LitePack:
     """Detector, 68 landmarks and recognition."""
 
@@ -41,7 +36,7 @@ class LitePack:
     threshold = THRESHOLD
 
     def __init__(self, files: dict[str, ModelFile], execution: Execution) -> None:
-        self.version = version(files)
+        self.version = version_of(files, known_sums(NAME), _RELEASE)
         detect, landmark, feature = (files[name] for name in FILES)
         self._detector = LiteDetector(_load(lite_graphs.any_size, detect, execution))
         self._landmarks = _load(lite_graphs.any_batch, landmark, execution)

@@ -12,18 +12,20 @@ FROM jsonb_to_recordset($2) AS erased (photo_id uuid, box real[]) JOIN photos AS
 ON CONFLICT DO NOTHING;
 
 -- name: faces
-SELECT face_id, photo_id, box FROM faces WHERE photo_id = ANY ($1::uuid[]);
+SELECT face_id, photo_id, box, pack, pack_version FROM faces WHERE photo_id = ANY ($1::uuid[]);
 
 -- name: remove
 DELETE FROM faces WHERE face_id = ANY ($1::uuid[]);
 
--- A photo whose faces are still looked for stays one.
+-- A photo whose faces are still looked for stays one. Those of another pack, which may take their place, don't count.
 -- name: recount
 UPDATE photos
 SET faces = kept.faces, confidence = kept.confidence, version = version + 1, changed_at = clock_timestamp(),
     status = CASE WHEN status = 'indexed' AND kept.faces = 0 THEN 'no_face_detected' ELSE status END
-FROM (SELECT photo_id, count(face_id)::integer AS faces, coalesce(max(score), 0) AS confidence
-      FROM unnest($1::uuid[]) AS wanted (photo_id) LEFT JOIN faces USING (photo_id) GROUP BY photo_id) AS kept
+FROM (SELECT photo.photo_id, count(face.face_id)::integer AS faces, coalesce(max(face.score), 0) AS confidence
+      FROM photos AS photo LEFT JOIN faces AS face
+           ON face.photo_id = photo.photo_id AND face.pack = photo.pack AND face.pack_version = photo.pack_version
+      WHERE photo.photo_id = ANY ($1::uuid[]) GROUP BY photo.photo_id) AS kept
 WHERE photos.photo_id = kept.photo_id
 RETURNING photos.*;
 

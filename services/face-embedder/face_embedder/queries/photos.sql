@@ -1,6 +1,7 @@
--- A photo whose faces are still to be found in this content, and whether they may be kept.
+-- A photo whose faces are still to be found in this content, whether they may be kept, and which ones are searched.
 -- name: due
-SELECT photo.*, NOT event.is_deleted AND coalesce(event.faces_expire_at > clock_timestamp(), true) AS keeps_faces
+SELECT photo.*, NOT event.is_deleted AND coalesce(event.faces_expire_at > clock_timestamp(), true) AS keeps_faces,
+       event.pack AS event_pack, event.pack_version AS event_pack_version
 FROM photos AS photo JOIN events AS event USING (event_id)
 WHERE photo.photo_id = $1 AND photo.generation = $2 AND photo.status = 'pending';
 
@@ -57,8 +58,8 @@ UPDATE photos SET made_sha256 = $3 WHERE photo_id = $1 AND generation = $2;
 -- name: record
 UPDATE photos
 SET status = $3, faces = $4, confidence = $5, code = $6, detail = $7, preview_etag = coalesce($8, preview_etag),
-    original_etag = coalesce($9, original_etag), makes_preview = $10, version = version + 1,
-    changed_at = clock_timestamp()
+    original_etag = coalesce($9, original_etag), makes_preview = $10, pack = coalesce($11, pack),
+    pack_version = coalesce($12, pack_version), version = version + 1, changed_at = clock_timestamp()
 WHERE photo_id = $1 AND generation = $2 AND status <> 'removed'
 RETURNING *;
 

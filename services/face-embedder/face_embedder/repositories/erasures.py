@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from face_embedder.erased import Box, ErasedPlace
+from face_embedder.packs import PackId
 from face_embedder.photos import Photo
 from face_embedder.repositories.photos import photo_of
 from shared.db.pool import PooledConnection
@@ -20,11 +21,12 @@ QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "erasures.sql")
 
 @dataclass(frozen=True, slots=True)
 class KeptFace:
-    """A face that is there, by its place."""
+    """A face that is there, by its place; while packs are replaced, each pack's is one."""
 
     face_id: UUID
     photo_id: UUID
     box: Box
+    pack: PackId
 
 
 class Erasures:
@@ -45,7 +47,10 @@ class Erasures:
 
     async def faces(self, photo_ids: Sequence[UUID]) -> list[KeptFace]:
         rows = await self._connection.fetch(QUERIES["faces"], photo_ids)
-        return [KeptFace(row["face_id"], row["photo_id"], tuple(row["box"])) for row in rows]
+        return [
+            KeptFace(row["face_id"], row["photo_id"], tuple(row["box"]), PackId(row["pack"], row["pack_version"]))
+            for row in rows
+        ]
 
     async def remove(self, face_ids: Sequence[UUID], photo_ids: Sequence[UUID]) -> list[Photo]:
         """The photos without these faces."""

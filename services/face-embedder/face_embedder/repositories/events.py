@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from face_embedder.packs import PackId
+from face_embedder.repositories.packs import pack_of
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import PhotoEventChangedV1
@@ -17,7 +19,10 @@ QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "events.sql")
 
 @dataclass(frozen=True, slots=True)
 class KnownEvent:
-    """`number` names its folder in the bucket. `keeps_faces` until it is deleted or its time is over."""
+    """`number` names its folder in the bucket. `keeps_faces` until it is deleted or its time is over.
+
+    `pack` is that whose faces are searched, None where none has found any.
+    """
 
     event_id: UUID
     number: int
@@ -25,6 +30,7 @@ class KnownEvent:
     is_searchable: bool
     is_deleted: bool
     keeps_faces: bool
+    pack: PackId | None
 
 
 class Events:
@@ -72,4 +78,5 @@ def _event(row: Mapping[str, Any]) -> KnownEvent:
         is_searchable=row["is_searchable"],
         is_deleted=row["is_deleted"],
         keeps_faces=not row["is_deleted"] and not row["is_over"],
+        pack=pack_of(row),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from face_embedder.packs import PackId
 from face_embedder.photos import FoundPhoto, Photo
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
@@ -41,7 +42,7 @@ class NewPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of looking at a content; tags that are None stay as they were."""
+    """What came of looking at a content, with which pack; the pack and tags that are None stay as they were."""
 
     status: PhotoStatus
     faces: int = 0
@@ -51,6 +52,16 @@ class Result:
     preview_etag: str | None = None
     original_etag: str | None = None
     makes_preview: bool = False
+    pack: PackId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DuePhoto:
+    """A photo whose faces are to be found, whether they may be kept, and the pack with which its event is searched."""
+
+    photo: Photo
+    keeps_faces: bool
+    event_pack: PackId | None
 
 
 class Photos:
@@ -62,10 +73,14 @@ class Photos:
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
 
-    async def due(self, photo_id: UUID, generation: int) -> tuple[Photo, bool] | None:
-        """The photo and whether its faces may be kept; None where they were found, or its content is another by now."""
+    async def due(self, photo_id: UUID, generation: int) -> DuePhoto | None:
+        """The photo; None where its faces were found, or its content is another by now."""
         row = await self._connection.fetchrow(QUERIES["due"], photo_id, generation)
-        return (photo_of(row), row["keeps_faces"]) if row else None
+        if row is None:
+            return None
+        named = row["event_pack"] is not None
+        event_pack = PackId(row["event_pack"], row["event_pack_version"]) if named else None
+        return DuePhoto(photo_of(row), row["keeps_faces"], event_pack)
 
     async def lock_keys(self, event_id: UUID, s3_keys: Sequence[str]) -> list[Photo]:
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["lock_keys"], event_id, s3_keys)]
@@ -116,6 +131,8 @@ class Photos:
             result.preview_etag,
             result.original_etag,
             result.makes_preview,
+            result.pack and result.pack.name,
+            result.pack and result.pack.version,
         )
         return photo_of(row) if row else None
 
