@@ -141,22 +141,28 @@ class LocalDiskStore:
         await self.run(path, lambda: self._delete(path))
 
     async def list(self, prefix: str = "", *, start_after: str = "") -> AsyncIterator[ObjectInfo]:
-        validated_prefix(prefix)
-        found = self._listed(prefix, start_after)
-        while page := await self.run(self.root, lambda: [*islice(found, _LISTING_PAGE)]):
+        async for page in self.pages(prefix, start_after=start_after):
             for info in page:
                 yield info
 
-    async def list_with_temporary(self, prefix: str = "", *, older_than_seconds: float) -> AsyncIterator[ObjectInfo]:
-        """Give what `list` gives and, in the same walk, what `list_temporary` gives.
+    async def pages(self, prefix: str = "", *, start_after: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
+        """Give what `list` gives, many at a time."""
+        validated_prefix(prefix)
+        found = self._listed(prefix, start_after)
+        while page := await self.run(self.root, lambda: [*islice(found, _LISTING_PAGE)]):
+            yield page
+
+    async def pages_with_temporary(
+        self, prefix: str = "", *, older_than_seconds: float
+    ) -> AsyncIterator[Sequence[ObjectInfo]]:
+        """Give what `list` gives and, in the same walk, what `list_temporary` gives; many at a time.
 
         Unfinished files go by their paths below the root, which are no keys of objects.
         """
         validated_prefix(prefix)
         found = self._listed_with_abandoned(prefix, time.time() - older_than_seconds)
         while page := await self.run(self.root, lambda: [*islice(found, _LISTING_PAGE)]):
-            for one in page:
-                yield one
+            yield page
 
     async def list_temporary(self, prefix: str = "", *, older_than_seconds: float) -> AsyncIterator[Path]:
         """Give the unfinished files that nobody has written to for so long: what crashes left behind."""

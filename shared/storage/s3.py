@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -231,16 +231,29 @@ class S3Store:
         validated_prefix(prefix)
         while True:
             page = await self._list_page(prefix, start_after, PAGE_OBJECTS)
+            following = _last_in_order(page, prefix, start_after)
             for info in page.objects:
-                # A merge of two listings that are not both in order would take present objects for missing ones.
-                if info.key <= start_after:
-                    raise StoreUnavailable("s3", f"the store lists {info.key!r} after {start_after!r}: out of order")
-                start_after = info.key
                 yield info
             if not page.has_more:
                 return
-            if not page.objects:
-                raise StoreUnavailable("s3", f"the listing of {prefix!r} stops after {start_after!r}, unfinished")
+            start_after = following
+
+    async def pages(self, prefix: str = "", *, start_after: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
+        """Give what `list` gives, many at a time; the next are asked for while the caller is at work on these."""
+        validated_prefix(prefix)
+        asked = asyncio.create_task(self._list_page(prefix, start_after, PAGE_OBJECTS))
+        try:
+            while True:
+                page = await asked
+                start_after = _last_in_order(page, prefix, start_after)
+                if not page.has_more:
+                    yield page.objects
+                    return
+                asked = asyncio.create_task(self._list_page(prefix, start_after, PAGE_OBJECTS))
+                yield page.objects
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
     async def copy(self, source_key: str, target_key: str, *, is_nobodys: bool = False) -> ObjectInfo:
         validated(target_key)
@@ -587,6 +600,20 @@ def recorded_sha256(counted: str, metadata: Mapping[str, str]) -> str | None:
     except binascii.Error:  # of several parts: "<base64>-<count>", which is no hash of the content
         raw = b""
     return raw.hex() if len(raw) == 32 else metadata.get(_SHA256)
+
+
+def _last_in_order(page: ListedPage, prefix: str, start_after: str) -> str:
+    """The last key of a page. Raises StoreUnavailable for one that goes backwards, or leads nowhere.
+
+    A merge of two listings that are not both in order would take present objects for missing ones.
+    """
+    for info in page.objects:
+        if info.key <= start_after:
+            raise StoreUnavailable("s3", f"the store lists {info.key!r} after {start_after!r}: out of order")
+        start_after = info.key
+    if page.has_more and not page.objects:
+        raise StoreUnavailable("s3", f"the listing of {prefix!r} stops after {start_after!r}, unfinished")
+    return start_after
 
 
 async def _sha256(data: bytes) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import resource
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from reconciler.planning import Wishes, plan
 from reconciler.report import Tally
 
 TOTAL = 1_000_000
+PAGE = 1000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD = NOW - timedelta(days=1)
 OWNER = UUID(int=1)
@@ -24,20 +25,19 @@ def key_of(number: int) -> str:
     return f"media/{number // 4096:02x}/00000000-0000-4000-8000-{number:012x}/1/large.webp"
 
 
-async def keys(leaves_out: int) -> AsyncIterator[str]:
-    for number in range(TOTAL):
-        if number % leaves_out:
-            yield key_of(number)
+async def pages(leaves_out: int) -> AsyncIterator[list[str]]:
+    for first in range(0, TOTAL, PAGE):
+        yield [key_of(number) for number in range(first, first + PAGE) if number % leaves_out]
 
 
-async def listing(leaves_out: int) -> AsyncIterator[Stored]:
-    async for key in keys(leaves_out):
-        yield Stored(key, 1000, "etag", OLD)
+async def listing(leaves_out: int) -> AsyncIterator[Sequence[Stored]]:
+    async for page in pages(leaves_out):
+        yield [Stored(key, 1000, "etag", OLD) for key in page]
 
 
-async def records() -> AsyncIterator[Recorded]:
-    async for key in keys(100):
-        yield Recorded(key, 1000, None, True, True, True, False, OLD, OWNER, OWNER, "image/webp")
+async def records() -> AsyncIterator[Sequence[Recorded]]:
+    async for page in pages(100):
+        yield [Recorded(key, 1000, None, True, True, True, False, OLD, OWNER, OWNER, "image/webp") for key in page]
 
 
 async def measure() -> dict[str, float]:

@@ -102,6 +102,25 @@ async def unfinished(store: ObjectStore, server: ObjectStoreServer) -> list[str]
         return [upload["Key"] for upload in answer.get("Uploads", [])]
 
 
+async def test_pages_give_what_a_listing_gives(
+    store: LocalDiskStore | S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.storage.s3.PAGE_OBJECTS", 2)
+    monkeypatch.setattr("shared.storage.local_disk._LISTING_PAGE", 2)
+    keys = [f"paged/{number}" for number in range(5)]
+    for key in keys:
+        await store.put_bytes(key, b"x")
+    assert [[info.key for info in page] async for page in store.pages("paged/", start_after=keys[0])] == [
+        keys[1:3],
+        keys[3:5],
+    ]
+    async for page in store.pages("paged/"):
+        assert [info.key for info in page] == keys[:2]
+        break
+    assert [page async for page in store.pages("paged/", start_after=keys[-1]) if page] == []
+    assert await keys_of(store, "paged/") == keys
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 

@@ -327,15 +327,14 @@ async def test_nothing_follows_from_a_listing_that_breaks_off_half_way(
     async with swept.reconciler.work.begin() as transaction:
         await ReadModels(transaction.connection).know_product(product)
     keys = [await swept.put(f"{number}.txt") for number in range(3)]
-    whole = swept.store.list
+    whole = swept.store.pages
 
     async def broken(prefix: str = "", *, start_after: str = "") -> AsyncIterator[Any]:
-        async for info in whole(prefix, start_after=start_after):
-            yield info
-            if info.key == keys[1]:
-                raise StoreUnavailable("s3", "cut off")
+        async for page in whole(prefix, start_after=start_after):
+            yield page[:2]
+            raise StoreUnavailable("s3", "cut off")
 
-    monkeypatch.setattr(swept.store, "list", broken)
+    monkeypatch.setattr(swept.store, "pages", broken)
     stage, error, planned = await compared(swept, product_id)
     assert (stage, planned) == ("failed", [])
     assert "nothing follows from it" in str(error)
@@ -937,7 +936,9 @@ async def test_unfinished_files_go_unless_somebody_is_at_them(tmp_path: Path) ->
     async with LocalDiskStore(tmp_path) as disk:
         (tmp_path / "media/.tmp-young").write_bytes(b"is being written")
         assert [path.name async for path in disk.list_temporary("media/", older_than_seconds=3600)] == [".tmp-left"]
-        both = [info.key async for info in disk.list_with_temporary("media/", older_than_seconds=3600)]
+        both = [
+            info.key async for page in disk.pages_with_temporary("media/", older_than_seconds=3600) for info in page
+        ]
         assert both == [key, "media/old.webp"]
         (tmp_path / "media/.tmp-young").unlink()
         assert await discard(disk, key, 3600) == "somebody has written to it since"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -47,9 +48,13 @@ def stored(key: str, size_bytes: int = 1, sha256: str | None = None, modified_at
     return Stored(key, size_bytes, "etag", modified_at, sha256)
 
 
-async def stream(entries: Iterable[T]) -> AsyncIterator[T]:
-    for entry in entries:
-        yield entry
+async def stream(entries: Iterable[T]) -> AsyncIterator[Sequence[T]]:
+    """Batches of one entry, and empty ones between them."""
+    left = iter(entries)
+    while batch := [*islice(left, 2)]:
+        yield batch[:1]
+        yield []
+        yield batch[1:]
 
 
 def found(
@@ -168,8 +173,8 @@ def test_a_stream_that_goes_backwards_is_not_believed(place: str) -> None:
 
 
 def test_a_listing_that_breaks_off_is_an_error_and_no_short_listing() -> None:
-    async def broken() -> AsyncIterator[Stored]:
-        yield stored("a")
+    async def broken() -> AsyncIterator[Sequence[Stored]]:
+        yield [stored("a")]
         raise ConnectionError("cut off")
 
     async def look() -> None:
@@ -263,18 +268,17 @@ def test_memory_does_not_grow_with_the_number_of_objects() -> None:
     """A million keys over three streams, of which every tenth is missing somewhere."""
     total = 1_000_000
 
-    async def keys(step: int) -> AsyncIterator[str]:
-        for number in range(total):
-            if number % step:
-                yield f"media/{number:08d}"
+    async def keys(step: int) -> AsyncIterator[list[str]]:
+        for first in range(0, total, 1000):
+            yield [f"media/{number:08d}" for number in range(first, first + 1000) if number % step]
 
-    async def listing(step: int) -> AsyncIterator[Stored]:
-        async for key in keys(step):
-            yield stored(key)
+    async def listing(step: int) -> AsyncIterator[Sequence[Stored]]:
+        async for page in keys(step):
+            yield [stored(key) for key in page]
 
-    async def records() -> AsyncIterator[Recorded]:
-        async for key in keys(11):
-            yield recorded(key)
+    async def records() -> AsyncIterator[Sequence[Recorded]]:
+        async for page in keys(11):
+            yield [recorded(key) for key in page]
 
     async def tally(limit: int) -> Counter[FileClass]:
         counted: Counter[FileClass] = Counter()

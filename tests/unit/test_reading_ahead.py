@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.looking import BATCHES_AHEAD, ENTRIES_PER_BATCH, ReadAhead
+from reconciler.looking import ENTRIES_AT_ONCE, PAGES_AHEAD, ReadAhead
 from shared.storage.errors import StoreUnavailable
 from shared.storage.object_store import ObjectInfo
 from shared.testing.waiting import eventually
@@ -20,23 +20,26 @@ def info(number: int) -> ObjectInfo:
     return ObjectInfo(f"{number:06}", 1, "etag", NOW)
 
 
-async def listed(count: int, error: Exception | None = None) -> AsyncIterator[ObjectInfo]:
-    for number in range(count):
-        yield info(number)
+async def listed(*page_sizes: int, error: Exception | None = None) -> AsyncIterator[list[ObjectInfo]]:
+    first = 0
+    for size in page_sizes:
+        yield [info(number) for number in range(first, first + size)]
+        first += size
     if error is not None:
         raise error
 
 
-@pytest.mark.parametrize("count", [0, 1, ENTRIES_PER_BATCH, 5 * ENTRIES_PER_BATCH + 1])
-async def test_every_entry_comes_in_its_place(count: int) -> None:
-    async with ReadAhead(listed(count)) as ahead:
-        assert [stored.key async for stored in ahead] == [f"{number:06}" for number in range(count)]
+@pytest.mark.parametrize("page_sizes", [(), (0,), (1,), (ENTRIES_AT_ONCE,) * 2, (5 * ENTRIES_AT_ONCE + 1, 0, 7)])
+async def test_every_entry_comes_in_its_place(page_sizes: tuple[int, ...]) -> None:
+    async with ReadAhead(listed(*page_sizes)) as ahead:
+        pieces = [piece async for piece in ahead]
+    assert [stored.key for piece in pieces for stored in piece] == [f"{number:06}" for number in range(sum(page_sizes))]
+    assert all(len(piece) <= ENTRIES_AT_ONCE for piece in pieces)
 
 
 async def test_an_error_of_the_listing_comes_out_and_no_end() -> None:
-    async with ReadAhead(listed(ENTRIES_PER_BATCH, StoreUnavailable("s3", "cut off"))) as ahead:
-        for number in range(ENTRIES_PER_BATCH):
-            assert (await anext(ahead)).key == f"{number:06}"
+    async with ReadAhead(listed(ENTRIES_AT_ONCE, error=StoreUnavailable("s3", "cut off"))) as ahead:
+        assert [stored.key for stored in await anext(ahead)] == [f"{number:06}" for number in range(ENTRIES_AT_ONCE)]
         with pytest.raises(StoreUnavailable, match="cut off"):
             await anext(ahead)
 
@@ -44,18 +47,18 @@ async def test_an_error_of_the_listing_comes_out_and_no_end() -> None:
 async def test_it_reads_a_bounded_number_ahead_and_stops_when_it_is_left() -> None:
     read, closed = 0, asyncio.Event()
 
-    async def endless() -> AsyncIterator[ObjectInfo]:
+    async def endless() -> AsyncIterator[list[ObjectInfo]]:
         nonlocal read
         try:
             while True:
                 read += 1
-                yield info(read)
+                yield [info(read)]
         finally:
             closed.set()
 
     async with ReadAhead(endless()) as ahead:
         await anext(ahead)
-        await eventually(lambda: read >= (BATCHES_AHEAD + 2) * ENTRIES_PER_BATCH, why="it reads ahead")
+        await eventually(lambda: read >= PAGES_AHEAD + 2, why="it reads ahead")
         before = read
         for _ in range(10):
             await asyncio.sleep(0)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from shared.events import FilePlace, ProductImageType
+from shared.storage.object_store import ObjectInfo
+
+Stored: TypeAlias = ObjectInfo
+"""An object as a listing shows it."""
 
 
 class FileClass(StrEnum):
@@ -48,17 +52,6 @@ class Recorded:
     weight: str | None = None
     image_type: ProductImageType | None = None
     copy_waits: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An object as a listing shows it."""
-
-    key: str
-    size_bytes: int
-    etag: str
-    modified_at: datetime
-    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,49 +102,59 @@ T = TypeVar("T", bound=Keyed)
 class _Sorted(Generic[T]):
     """One stream with its next entry. Keys ordered as text are ordered by their UTF-8 bytes."""
 
-    __slots__ = ("_entries", "_may_repeat", "_name", "head", "key")
+    __slots__ = ("_batch", "_batches", "_may_repeat", "_name", "head", "key")
 
-    def __init__(self, name: str, entries: AsyncIterator[T], *, may_repeat: bool = False) -> None:
+    def __init__(self, name: str, batches: AsyncIterator[Sequence[T]], *, may_repeat: bool = False) -> None:
         self._name = name
-        self._entries = entries
+        self._batches = batches
+        self._batch: Iterator[T] = iter(())
         self._may_repeat = may_repeat
         self.head: T | None = None
         self.key: str | None = None
 
-    async def advance(self) -> None:
-        """Read on; `head` and `key` are None behind the end."""
-        try:
-            self.head = await self._entries.__anext__()
-        except StopAsyncIteration:
-            self.head = self.key = None
-            return
-        before, self.key = self.key, self.head.key
-        if before is not None and (self.key < before or (self.key == before and not self._may_repeat)):
-            raise OutOfOrder(f"{self._name} gives {self.key!r} after {before!r}")
+    def advance(self) -> bool:
+        """Go on to the next entry; False where `read_on` has to go on, for what was read is used up."""
+        head = next(self._batch, None)
+        if head is None:
+            return False
+        before, self.head, self.key = self.key, head, head.key
+        if before is not None and (head.key < before or (head.key == before and not self._may_repeat)):
+            raise OutOfOrder(f"{self._name} gives {head.key!r} after {before!r}")
+        return True
+
+    async def read_on(self) -> None:
+        """Go on to the first entry of the next batch; `head` and `key` are None behind the end."""
+        async for batch in self._batches:
+            self._batch = iter(batch)
+            if self.advance():
+                return
+        self.head = self.key = None
 
 
 async def compare(
-    records: AsyncIterator[Recorded],
-    bucket: AsyncIterator[Stored],
-    disk: AsyncIterator[Stored],
+    records: AsyncIterator[Sequence[Recorded]],
+    bucket: AsyncIterator[Sequence[Stored]],
+    disk: AsyncIterator[Sequence[Stored]],
     patience: Patience,
 ) -> AsyncIterator[Finding]:
-    """Give the findings in the order of their keys.
+    """Give the findings in the order of their keys. The streams come in batches, of which the merge holds one each.
 
     Raises OutOfOrder, and whatever a stream raises: findings given before that are of a part, no ground for repairs.
     """
     recorded = _Sorted("the records", records, may_repeat=True)
     in_bucket, on_disk = _Sorted("the bucket", bucket), _Sorted("the disk", disk)
     for stream in (recorded, in_bucket, on_disk):
-        await stream.advance()
+        await stream.read_on()
     while (key := _first(recorded.key, in_bucket.key, on_disk.key)) is not None:
         of_bucket = of_disk = None
         if in_bucket.key == key:
             of_bucket = in_bucket.head
-            await in_bucket.advance()
+            if not in_bucket.advance():
+                await in_bucket.read_on()
         if on_disk.key == key:
             of_disk = on_disk.head
-            await on_disk.advance()
+            if not on_disk.advance():
+                await on_disk.read_on()
         if recorded.key != key:
             for finding in _orphans(key, of_bucket, of_disk, patience):
                 yield finding
@@ -166,7 +169,8 @@ async def compare(
                 spare_in_bucket = None
             if not _is_of_one_place(found, FilePlace.BUCKET, patience):
                 spare_on_disk = None
-            await recorded.advance()
+            if not recorded.advance():
+                await recorded.read_on()
         for finding in _orphans(key, spare_in_bucket, spare_on_disk, patience):
             yield finding
 

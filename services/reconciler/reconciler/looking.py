@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
@@ -19,12 +19,11 @@ from shared.events import ReconcileScope
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
 from shared.messaging.topics import CATALOG_EVENTS, IMAGE_EVENTS, SYNC_EVENTS, Topic
 from shared.storage.keys import MEDIA_PREFIX, TEMPORARY_PREFIX
-from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
 from shared.storage.stores import Stores
 
-ENTRIES_PER_BATCH: Final = 1000
-BATCHES_AHEAD: Final = 2
+PAGES_AHEAD: Final = 2
+ENTRIES_AT_ONCE: Final = 100
 
 
 def prefix_of(scope: ReconcileScope) -> str:
@@ -81,7 +80,7 @@ class Looking:
         )
         try:
             async with (
-                ReadAhead(bucket.list(prefix)) as in_bucket,
+                ReadAhead(bucket.pages(prefix)) as in_bucket,
                 ReadAhead(self._on_disk(scope, prefix)) as on_disk,
             ):
                 left: deque[Stored] = deque()
@@ -95,12 +94,12 @@ class Looking:
         except (InfrastructureUnavailable, MessageError, OutOfOrder) as error:
             raise NotComparable(f"the comparison broke off, so nothing follows from it: {error}") from error
 
-    def _on_disk(self, scope: ReconcileScope, prefix: str) -> AsyncIterator[ObjectInfo]:
+    def _on_disk(self, scope: ReconcileScope, prefix: str) -> AsyncIterator[Sequence[Stored]]:
         """What lies on the disk; with the unfinished files that nobody is at, except for one product."""
         if scope.kind == "product":
-            return self._stores.disk.list(prefix)
+            return self._stores.disk.pages(prefix)
         kept_seconds = self._settings.temporary_kept_seconds
-        return self._stores.disk.list_with_temporary(prefix, older_than_seconds=kept_seconds)
+        return self._stores.disk.pages_with_temporary(prefix, older_than_seconds=kept_seconds)
 
     def _bucket(self) -> S3Store:
         if self._stores.bucket is None:
@@ -108,13 +107,16 @@ class Looking:
         return self._stores.bucket
 
 
-async def _finished(on_disk: AsyncIterator[Stored], left: deque[Stored]) -> AsyncIterator[Stored]:
+async def _finished(on_disk: AsyncIterator[Sequence[Stored]], left: deque[Stored]) -> AsyncIterator[Sequence[Stored]]:
     """The files that are compared; the unfinished ones between them are put into `left`."""
-    async for stored in on_disk:
-        if stored.key.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
-            left.append(stored)
-        else:
-            yield stored
+    async for batch in on_disk:
+        unfinished = [stored for stored in batch if _is_unfinished(stored.key)]
+        left.extend(unfinished)
+        yield [stored for stored in batch if not _is_unfinished(stored.key)] if unfinished else batch
+
+
+def _is_unfinished(key: str) -> bool:
+    return TEMPORARY_PREFIX in key and key.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
 
 
 def _unfinished(stored: Stored) -> Finding:
@@ -122,12 +124,17 @@ def _unfinished(stored: Stored) -> Finding:
 
 
 class ReadAhead:
-    """A listing that is read on while others are waited for, a bounded number of entries ahead; use as `async with`."""
+    """A listing that is read on while others are waited for, a bounded number of pages ahead; use as `async with`.
 
-    def __init__(self, listed: AsyncIterator[ObjectInfo]) -> None:
-        self._listed = listed
-        self._batches: asyncio.Queue[list[Stored] | Exception | None] = asyncio.Queue(BATCHES_AHEAD)
-        self._batch: Iterator[Stored] = iter(())
+    It gives the pages piece by piece, and lets others go on in between: a page that has come must not wait until what
+    came before it is compared, for the next one is asked for only then.
+    """
+
+    def __init__(self, pages: AsyncIterator[Sequence[Stored]]) -> None:
+        self._listed = pages
+        self._pages: asyncio.Queue[Sequence[Stored] | Exception | None] = asyncio.Queue(PAGES_AHEAD)
+        self._page: Sequence[Stored] = ()
+        self._given = 0
 
     async def __aenter__(self) -> Self:
         self._reading = asyncio.create_task(self._read())
@@ -140,30 +147,28 @@ class ReadAhead:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Stored:
-        """The next entry; raises what the listing raised, in its place."""
-        while (entry := next(self._batch, None)) is None:
-            batch = await self._batches.get()
-            if batch is None:
+    async def __anext__(self) -> Sequence[Stored]:
+        """The next entries; raises what the listing raised, in its place."""
+        if self._given >= len(self._page):
+            page = await self._pages.get()
+            if page is None:
                 raise StopAsyncIteration
-            if isinstance(batch, Exception):
-                raise batch
-            self._batch = iter(batch)
-        return entry
+            if isinstance(page, Exception):
+                raise page
+            self._page, self._given = page, 0
+        await asyncio.sleep(0)
+        piece = self._page[self._given : self._given + ENTRIES_AT_ONCE]
+        self._given += ENTRIES_AT_ONCE
+        return piece
 
     async def _read(self) -> None:
-        batch: list[Stored] = []
         try:
-            async for one in self._listed:
-                batch.append(Stored(one.key, one.size_bytes, one.etag, one.modified_at, one.sha256))
-                if len(batch) >= ENTRIES_PER_BATCH:
-                    await self._batches.put(batch)
-                    batch = []
+            async for page in self._listed:
+                await self._pages.put(page)
         except Exception as error:
-            await self._batches.put(error)
+            await self._pages.put(error)
         else:
-            await self._batches.put(batch)
-            await self._batches.put(None)
+            await self._pages.put(None)
         finally:
             if isinstance(self._listed, AsyncGenerator):
                 await self._listed.aclose()

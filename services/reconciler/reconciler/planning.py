@@ -96,7 +96,7 @@ def plan(finding: Finding, wishes: Wishes) -> Sequence[PlanItem]:
         case FileClass.STALE_TEMPORARY if finding.disk is not None:
             return _unfinished(finding.key, finding.disk) if wishes.remove_orphaned else ()
     record = finding.record
-    if record is None or finding.kind is FileClass.UNSETTLED or not wishes.recreate_missing:
+    if record is None or finding.kind in (FileClass.SYNCED, FileClass.UNSETTLED) or not wishes.recreate_missing:
         return ()
     if record.image_type is None:
         return _medium(finding, record)
@@ -178,8 +178,6 @@ def _removal(why: FileClass, key: str, place: FilePlace, stored: Stored, owner_i
 def _image(finding: Finding, record: Recorded, wishes: Wishes) -> Sequence[PlanItem]:
     """The bucket is where the outside writes: what it holds counts before the disk's copy."""
     bucket, disk = finding.bucket, finding.disk
-    if finding.kind is FileClass.SYNCED:
-        return ()
     if bucket is None:
         if disk is not None and holds(record, disk):
             return (_copy(finding, record, FilePlace.DISK, FilePlace.BUCKET),)

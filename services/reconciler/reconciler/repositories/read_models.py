@@ -115,22 +115,19 @@ class ReadModels:
         on_disk = place is FilePlace.DISK
         return bool(await self._connection.fetchval(QUERIES["is_referenced"], key, on_disk, sha256))
 
-    async def records(self, scope: ReconcileScope, removed_since: datetime) -> AsyncIterator[Recorded]:
-        """The records of a scope by key, and those removed or superseded since then.
+    async def records(self, scope: ReconcileScope, removed_since: datetime) -> AsyncIterator[Sequence[Recorded]]:
+        """The records of a scope by key, some at a time, and those removed or superseded since then.
 
         Needs a transaction, whose snapshot it shows.
         """
-        if scope.kind == "media":
-            rows = self._connection.cursor(QUERIES["all_media_files"], removed_since, prefetch=ROWS_AT_ONCE)
-            async for row in rows:
-                yield _media_file(row)
-            return
         if scope.kind == "product":
-            for row in await self._connection.fetch(QUERIES["images_of_product"], removed_since, scope.product_id):
-                yield _image(row)
+            rows = await self._connection.fetch(QUERIES["images_of_product"], removed_since, scope.product_id)
+            yield [_image(row) for row in rows]
             return
-        async for row in self._connection.cursor(QUERIES["all_images"], removed_since, prefetch=ROWS_AT_ONCE):
-            yield _image(row)
+        name, recorded = ("all_media_files", _media_file) if scope.kind == "media" else ("all_images", _image)
+        cursor = await self._connection.cursor(QUERIES[name], removed_since)
+        while rows := await cursor.fetch(ROWS_AT_ONCE):
+            yield [recorded(row) for row in rows]
 
     async def prune(self, removed_images_kept_seconds: float, superseded_files_kept_seconds: float) -> None:
         await self._connection.execute(QUERIES["prune_removed_images"], removed_images_kept_seconds)
