@@ -53,8 +53,7 @@ class Service:
         self.settings = settings
         start_logging(name, settings.instance, settings.log_level)
         self._tracing = start_tracing(name, settings.instance, settings.otlp_endpoint)
-        dsn = settings.postgres_dsn.get_secret_value()
-        self.database = Database(dsn, application_name=name, max_connections=settings.postgres_connections)
+        self.database = Database.of(settings, application_name=name, max_connections=settings.postgres_connections)
         self.unit_of_work = UnitOfWork(self.database, source=f"/mediabus/{name}", schema=SCHEMAS[name])
         self.broker = kafka_broker(
             settings.kafka_bootstrap,
@@ -73,7 +72,7 @@ class Service:
         )
         self.scheduled = ScheduledWork(name, self.unit_of_work)
         self.relay = Relay(
-            dsn,
+            self.database.session_dsn,
             self.publisher.send,
             RelaySettings(
                 outbox_kept_seconds=settings.outbox_kept_seconds, inbox_kept_seconds=settings.inbox_kept_seconds

@@ -25,12 +25,22 @@ def _hex_of_32_bytes(key: SecretStr) -> SecretStr:
     return key
 
 
-class ServiceSettings(BaseSettings):
-    """What a process needs to find the rest of the system."""
+class PostgresSettings(BaseSettings):
+    """Where PostgreSQL is, for whoever logs in with a service's role."""
 
     model_config = SettingsConfigDict(env_prefix="MEDIABUS_", frozen=True, hide_input_in_errors=True)
 
     postgres_dsn: SecretStr
+    postgres_session_dsn: SecretStr | None = Field(
+        default=None,
+        description="the server itself, where postgres_dsn is a PgBouncer in transaction mode: for LISTEN, for locks "
+        "that live as long as a session, and for migrations",
+    )
+
+
+class ServiceSettings(PostgresSettings):
+    """What a process needs to find the rest of the system."""
+
     postgres_connections: int = Field(default=10, ge=2, le=100)
     kafka_bootstrap: str
     media_root: Path

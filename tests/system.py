@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,12 +41,17 @@ class System:
     media_root: Path
     log_folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    pooled: Callable[[str], str] | None = None
+    """Where a pooler stands before PostgreSQL: from the address of the server to that of the pool."""
     superadmin_password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     services: list[RunningService] = field(default_factory=list)
 
     def environment_of(self, service: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        dsn = self.database.dsn(service)
+        pool = {} if self.pooled is None else {"MEDIABUS_POSTGRES_SESSION_DSN": dsn}
         return {
-            "MEDIABUS_POSTGRES_DSN": self.database.dsn(service),
+            "MEDIABUS_POSTGRES_DSN": dsn if self.pooled is None else self.pooled(dsn),
+            **pool,
             "MEDIABUS_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "MEDIABUS_MEDIA_ROOT": str(self.media_root),
             "MEDIABUS_SIGNING_KEY": "00" * 32,

@@ -133,13 +133,15 @@ class MigrationSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MEDIABUS_", hide_input_in_errors=True)
 
     postgres_dsn: str
+    postgres_session_dsn: str | None = None
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shared.db.migrations", description="Migrate one service's schema")
     parser.add_argument("service", choices=sorted(SCHEMAS))
     service = parser.parse_args().service
-    connection = await asyncpg.connect(MigrationSettings().postgres_dsn, timeout=10)
+    settings = MigrationSettings()
+    connection = await asyncpg.connect(settings.postgres_session_dsn or settings.postgres_dsn, timeout=10)
     try:
         names = await migrate(connection, service_migrations(service))
     finally:

@@ -13,6 +13,7 @@ import asyncpg
 
 from shared.db.unavailability import is_unavailable
 from shared.messaging.errors import InfrastructureUnavailable
+from shared.settings import PostgresSettings
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ async def _keep_session(_: asyncpg.Connection[Any]) -> None:
     """
 
 
+CACHED_STATEMENTS = 100
 KEEPALIVES = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 """PostgreSQL finds out in 11 seconds that the other machine is gone, not after the two hours that TCP would take."""
 
@@ -47,10 +49,10 @@ async def connect(
     statement_seconds: float = STATEMENT_SECONDS,
     silence_seconds: float = 0.0,
 ) -> asyncpg.Connection[Any]:
-    """One connection outside any pool, for LISTEN and for locks that live as long as the connection.
+    """One connection to the server itself, for LISTEN and for locks that live as long as the connection.
 
-    A statement without an answer within `statement_seconds` raises TimeoutError. After `silence_seconds` without a
-    statement PostgreSQL ends the session; 0: never.
+    `dsn` leads past any pooler. A statement without an answer within `statement_seconds` raises TimeoutError. After
+    `silence_seconds` without a statement PostgreSQL ends the session; 0: never.
     """
     server_settings = {
         "application_name": application_name,
@@ -81,16 +83,40 @@ def is_lost(connection: PooledConnection[Any]) -> bool:
 class Database:
     """A bounded pool that says plainly when PostgreSQL is away.
 
-    Connections are made when first needed, so a service starts, and waits, while its database is down.
+    Connections are made when first needed, so a service starts, and waits, while its database is down. With a
+    `session_dsn`, `dsn` is that of a PgBouncer in transaction mode: each transaction may run on another server
+    connection than the one before, so nothing is left on any, neither settings nor prepared statements.
     """
 
-    def __init__(self, dsn: str, *, application_name: str, max_connections: int = 10) -> None:
-        self.dsn = dsn
+    def __init__(
+        self, dsn: str, *, application_name: str, max_connections: int = 10, session_dsn: str | None = None
+    ) -> None:
+        self.session_dsn = session_dsn or dsn
+        """For `connect`: it leads to the server itself."""
         self.application_name = application_name
+        self.dsn = dsn
+        self._is_pooled = session_dsn is not None
         self._max_connections = max_connections
         self._pool: asyncpg.Pool[Any] | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+
+    @classmethod
+    def of(cls, settings: PostgresSettings, *, application_name: str, max_connections: int = 10) -> Database:
+        """The pool that the settings ask for."""
+        session_dsn = settings.postgres_session_dsn
+        return cls(
+            settings.postgres_dsn.get_secret_value(),
+            application_name=application_name,
+            max_connections=max_connections,
+            session_dsn=None if session_dsn is None else session_dsn.get_secret_value(),
+        )
+
+    @property
+    def _server_settings(self) -> dict[str, str]:
+        # PgBouncer refuses settings that it can't take from one server connection to the next; this one it can.
+        name = {"application_name": self.application_name}
+        return name if self._is_pooled else {**name, **KEEPALIVES}
 
     async def _opened(self) -> asyncpg.Pool[Any]:
         if self._closed:
@@ -107,7 +133,8 @@ class Database:
                         max_inactive_connection_lifetime=60,
                         init=_prepare,
                         reset=_keep_session,
-                        server_settings={"application_name": self.application_name, **KEEPALIVES},
+                        statement_cache_size=0 if self._is_pooled else CACHED_STATEMENTS,
+                        server_settings=self._server_settings,
                     )
         return self._pool
 
@@ -145,7 +172,10 @@ class Database:
 
         Raises InfrastructureUnavailable if no new connection is answered either.
         """
-        connection = await connect(self.dsn, application_name=self.application_name)
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=ACQUIRE_SECONDS, server_settings=self._server_settings)
+        except Exception as error:
+            raise InfrastructureUnavailable("postgresql", str(error)) from late
         try:
             await connection.execute("SELECT 1", timeout=ACQUIRE_SECONDS)
         except Exception:

@@ -39,6 +39,7 @@ from reconciler.settings import ReconcilerSettings
 from s3_syncer.settings import S3SyncerSettings
 from shared.db.schemas import SCHEMAS, role_of
 from shared.messaging.topics import TOPICS
+from shared.settings import PostgresSettings
 from shared.telemetry import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,7 +209,11 @@ def _fields(paths: list[Path]) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "BaseSettings" for base in node.bases):
+            bases = {ast.unparse(base) for base in node.bases} if isinstance(node, ast.ClassDef) else set()
+            if isinstance(node, ast.ClassDef) and bases & {"BaseSettings", "PostgresSettings"}:
+                if "PostgresSettings" in bases:
+                    inherited = PostgresSettings.model_fields.items()
+                    found |= {_variable(name): field.is_required() for name, field in inherited}
                 for line in node.body:
                     if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
                         found[_variable(line.target.id)] = line.value is None

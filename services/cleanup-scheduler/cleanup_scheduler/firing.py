@@ -53,7 +53,7 @@ class Firing:
         self._news = asyncio.Event()
         database = unit_of_work.database
         self._listener = Listener(
-            database.dsn,
+            database.session_dsn,
             CHANNEL,
             application_name=f"{database.application_name}-schedules",
             hear=lambda _: self._news.set(),

@@ -34,7 +34,7 @@ class Runner:
         self._places = asyncio.Semaphore(settings.listings_at_once)
         database = unit_of_work.database
         self._listener = Listener(
-            database.dsn,
+            database.session_dsn,
             CHANNEL,
             application_name=f"{database.application_name}-tasks",
             hear=lambda _: self._news.set(),

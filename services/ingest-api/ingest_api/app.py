@@ -57,7 +57,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
     service.tell("answers", answers.state)
     rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
-    hub = NewsHub(database.dsn, application_name=service.name)
+    hub = NewsHub(database.session_dsn, application_name=service.name)
     sweep = StagingSweep(
         stores.staging, stores.disk, database, orphans_kept_seconds=settings.staging_orphans_kept_seconds
     )

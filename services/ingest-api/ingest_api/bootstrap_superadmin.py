@@ -10,19 +10,16 @@ import asyncio
 import sys
 
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest_api.accounts import Role, normalised_email, password_fault
 from ingest_api.passwords import Passwords
 from ingest_api.repositories.accounts import AccountRepository
 from shared.db.pool import Database
 from shared.identifiers import new_id
+from shared.settings import PostgresSettings
 
 
-class BootstrapSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="MEDIABUS_", hide_input_in_errors=True)
-
-    postgres_dsn: SecretStr
+class BootstrapSettings(PostgresSettings):
     superadmin_email: str
     superadmin_password: SecretStr
 
@@ -57,7 +54,7 @@ async def bootstrap_superadmin(database: Database, email: str, password: str) ->
 
 async def main() -> int:
     settings = BootstrapSettings()
-    database = Database(settings.postgres_dsn.get_secret_value(), application_name="bootstrap", max_connections=1)
+    database = Database.of(settings, application_name="bootstrap", max_connections=1)
     try:
         password = settings.superadmin_password.get_secret_value()
         print(await bootstrap_superadmin(database, settings.superadmin_email, password))

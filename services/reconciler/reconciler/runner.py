@@ -53,7 +53,7 @@ class Runner:
         self._news = asyncio.Event()
         database = unit_of_work.database
         self._listener = Listener(
-            database.dsn,
+            database.session_dsn,
             CHANNEL,
             application_name=f"{database.application_name}-runs",
             hear=lambda _: self._news.set(),
