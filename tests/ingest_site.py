@@ -216,7 +216,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
         bucket_handlers.register(registered, stores.bucket, direct_uploads, repairs)  # type: ignore[arg-type]
         answers = Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")
-        photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in)
+        photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in, hub)
         face_handlers.register(registered, photo_desk.syncs, photo_desk.erasures, pool)  # type: ignore[arg-type]
         app = create_app(
             sign_in,

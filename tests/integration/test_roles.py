@@ -44,6 +44,8 @@ PLACES = {
         "erasure_id",
         "photo_id",
         "gallery_id",
+        "person_id",
+        "change_id",
         "report_id",
     )
 } | {

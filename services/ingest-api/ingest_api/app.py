@@ -84,7 +84,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
     service.background(DirectUploadSweep(direct_uploads, database, settings).run)
     bucket_handlers.register(service.consumer, stores.bucket, direct_uploads, repairs)
-    photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in)
+    photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in, hub)
     service.background(photo_desk.syncs.run, "silent syncs of photos")
     service.background(photo_desk.search.run, "sweep of selfies")
     service.background(photo_desk.photos.run, "files of deleted photos")

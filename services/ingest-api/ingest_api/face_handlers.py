@@ -5,8 +5,16 @@ from __future__ import annotations
 from ingest_api.face_erasures import FaceErasures
 from ingest_api.face_syncs import FaceSyncs
 from ingest_api.repositories.event_photos import EventPhotoRepository
+from ingest_api.repositories.people import PeopleRepository
 from shared.db.pool import Database
-from shared.events import EventPhotoChangedV1, FacesErasedV1, FaceSyncChangedV1
+from shared.events import (
+    EventPhotoChangedV1,
+    FacesErasedV1,
+    FaceSyncChangedV1,
+    PeopleChangeEndedV1,
+    PersonChangedV1,
+    PhotoPeopleChangedV1,
+)
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 
@@ -28,3 +36,20 @@ def register(consumer: Consumer, syncs: FaceSyncs, erasures: FaceErasures, datab
     @consumer.on(FacesErasedV1)
     async def record_erasure(event: FacesErasedV1, delivery: Delivery) -> None:
         await erasures.record(event, delivery)
+
+    @consumer.on(PersonChangedV1)
+    async def record_person(event: PersonChangedV1, _: Delivery) -> None:
+        """Without the inbox, as photos are."""
+        async with database.connection() as connection:
+            await PeopleRepository(connection).record(event)
+
+    @consumer.on(PhotoPeopleChangedV1)
+    async def record_photo_people(event: PhotoPeopleChangedV1, _: Delivery) -> None:
+        async with database.connection() as connection:
+            await PeopleRepository(connection).record_photo(event)
+
+    @consumer.on(PeopleChangeEndedV1)
+    async def record_change(event: PeopleChangeEndedV1, _: Delivery) -> None:
+        """Behind the facts of what it did, which have the same key: who waited reads what came of it."""
+        async with database.connection() as connection:
+            await PeopleRepository(connection).end_change(event)

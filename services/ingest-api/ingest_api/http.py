@@ -20,6 +20,7 @@ from ingest_api.controllers.gallery import GalleryController
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
+from ingest_api.controllers.people import PeopleController, PhotoFacesController
 from ingest_api.controllers.photo_events import PhotoEventController
 from ingest_api.controllers.products import ProductController, ProductDesk, ProductImageAddressController
 from ingest_api.controllers.reconcile import ProductSyncController, ReconcileController
@@ -111,6 +112,8 @@ def create_app(
             FaceErasureController,
             ReceiptKeyController,
             EventPhotoController,
+            PeopleController,
+            PhotoFacesController,
             GalleriesController,
             GalleryController,
             MediaBytesController,

@@ -7,12 +7,14 @@ from typing import Self
 
 from ingest_api.answers import Answers
 from ingest_api.erasure_receipt import ReceiptSigner
+from ingest_api.event_people import EventPeople
 from ingest_api.event_photos import EventPhotos
 from ingest_api.face_erasures import FaceErasures
 from ingest_api.face_search import FaceSearch
 from ingest_api.face_syncs import FaceSyncs
 from ingest_api.galleries import Galleries
 from ingest_api.gallery import GalleryPasses
+from ingest_api.notifications import NewsHub
 from ingest_api.photo_events import PhotoEvents
 from ingest_api.photo_urls import PhotoUrls
 from ingest_api.selfie_form import Selfies
@@ -32,6 +34,7 @@ class PhotoDesk:
     search: FaceSearch
     erasures: FaceErasures
     photos: EventPhotos
+    people: EventPeople
     urls: PhotoUrls
     galleries: Galleries
 
@@ -44,6 +47,7 @@ class PhotoDesk:
         stores: Stores,
         answers: Answers,
         sign_in: SignIn,
+        hub: NewsHub,
     ) -> Self:
         urls = PhotoUrls(stores.bucket, settings.photo_url_seconds)
         # Where uploads are staged: face-embedder reads there too.
@@ -51,8 +55,9 @@ class PhotoDesk:
         key = settings.selfie_key_bytes
         sealed_selfies = None if key is None else SealedSelfies(staged_in, key)
         search = FaceSearch(unit_of_work.database, answers, sealed_selfies, urls, settings)
+        events = PhotoEvents(unit_of_work)
         return cls(
-            PhotoEvents(unit_of_work),
+            events,
             FaceSyncs(unit_of_work, feed, silence_seconds=settings.face_sync_silence_seconds),
             Selfies(settings, feed),
             search,
@@ -63,6 +68,13 @@ class PhotoDesk:
                 kept_seconds=settings.face_search_results_kept_seconds,
             ),
             EventPhotos(unit_of_work, stores.bucket),
+            EventPeople(
+                unit_of_work,
+                events,
+                hub,
+                wait_seconds=settings.people_change_wait_seconds,
+                waiting=settings.waiting_answers,
+            ),
             urls,
             Galleries(
                 unit_of_work.database,

@@ -11,6 +11,7 @@ from ingest_api.repositories.face_searches import FaceSearchRepository
 from ingest_api.repositories.face_syncs import FaceSyncRepository
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.notices import NoticeRepository
+from ingest_api.repositories.people import PeopleRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.settings import IngestSettings
 from shared.db.pool import Database
@@ -48,6 +49,7 @@ class Retention:
         await self._remove_sync_jobs()
         await self._remove_face_syncs()
         await self._remove_face_searches()
+        await self._remove_people()
         async with self._database.connection() as connection:
             await JobRepository(connection).remove_old_idempotency_keys(self._settings.idempotency_keys_kept_seconds)
             await NoticeRepository(connection).prune(self._settings.notices_kept_seconds)
@@ -86,6 +88,15 @@ class Retention:
                 await searches.remove_results(settings.face_search_results_kept_seconds)
                 await FaceErasureRepository(connection).remove_unconfirmed(settings.face_search_results_kept_seconds)
                 removed = await searches.remove_records(settings.face_searches_kept_seconds, BATCH_ROWS)
+
+    async def _remove_people(self) -> None:
+        settings = self._settings
+        removed = BATCH_ROWS
+        while removed == BATCH_ROWS:
+            async with self._database.connection() as connection:
+                people = PeopleRepository(connection)
+                changes = await people.remove_changes(settings.people_changes_kept_seconds, BATCH_ROWS)
+                removed = max(changes, await people.remove_gone(settings.people_gone_kept_seconds, BATCH_ROWS))
 
     async def _remove_bulk_jobs(self) -> None:
         removed = BATCH_ROWS
