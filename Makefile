@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/installed.sha256
 SOURCES := deploy services shared tests
 
 .PHONY: help setup lock demo test lint types unit chaos bench stack-start stack-stop stack-status stack-logs stack-psql \
-	stack-wipe up down logs psql compose-check
+	stack-wipe backup restore up down logs psql compose-check
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -110,6 +110,12 @@ stack-psql: setup ## open psql on the embedded stack's database; SERVICE=ingest-
 
 stack-wipe: setup ## remove the embedded stack's data, logs and passwords; asks first
 	@$(STACK) wipe
+
+backup: setup ## back up the running stack: records, bucket and disk, into backups/ or TO=; CONTENTS=no lists files only
+	@$(RUN) -m deploy.backup $(if $(TO),--folder $(TO)) create $(if $(filter no,$(CONTENTS)),--without-contents)
+
+restore: setup ## restore the newest backup, or NAME=, into an empty stack; KEEP_FILES=1 replaces only the records
+	@$(RUN) -m deploy.backup $(if $(FROM),--folder $(FROM)) restore $(NAME) $(if $(KEEP_FILES),--keep-files)
 
 up: ## start everything in containers (needs Docker); makes their secrets the first time
 	@$(or $(PYTHON),python3) -m deploy.compose

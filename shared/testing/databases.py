@@ -48,16 +48,19 @@ class TestDatabases:
         """`admin_dsn` gives the superuser's address of a database by name."""
         made = cls(admin_dsn, {schema: secrets.token_urlsafe(12) for schema in SCHEMAS.values()})
         await made._run("postgres", f"CREATE DATABASE {TEMPLATE}")
-        template = await made._provision(TEMPLATE)
+        await made.bring_up_to_date(await made._provision(TEMPLATE))
+        return made
+
+    async def bring_up_to_date(self, database: TestDatabase) -> None:
+        """Run the migrations that a database lacks, as every start does."""
         for service in SCHEMAS:
             if not (ROOT / "services" / service / "migrations").is_dir():
                 continue
-            connection = await asyncpg.connect(template.dsn(service))
+            connection = await asyncpg.connect(database.dsn(service))
             try:
                 await migrate(connection, service_migrations(service))
             finally:
                 await connection.close()
-        return made
 
     async def create(self) -> TestDatabase:
         name = f"mediabus_{secrets.token_hex(6)}"
@@ -65,6 +68,12 @@ class TestDatabases:
         copy = f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"
         await self._run("postgres", copy, database_rights(name))
         return self._database(name)
+
+    async def create_empty(self) -> TestDatabase:
+        """Provisioned, and without a table."""
+        name = f"mediabus_{secrets.token_hex(6)}"
+        await self._run("postgres", f"CREATE DATABASE {name}")
+        return await self._provision(name)
 
     async def drop(self, database: TestDatabase) -> None:
         await self._run("postgres", f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")

@@ -26,6 +26,8 @@ from shared.settings_feed import SettingsEvent, SettingsFeed
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 5.0
+FIRST_LOOKS_SECONDS = 1.0
+"""Until it is known what the topic holds: what it lacks is told soon after a start."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -57,8 +59,7 @@ class SettingsStore:
         self._feed = feed
         self._media_defaults = media_defaults
         self._entity_type_defaults = dict(entity_type_defaults)
-        self._lacked: dict[str, int] = {}
-        self._told_again: dict[str, int] = {}
+        self._told: dict[str, int] = {}
 
     async def media(self) -> Versioned[MediaSettings]:
         async with self._unit_of_work.database.connection() as connection:
@@ -90,6 +91,7 @@ class SettingsStore:
             event = _media_event(then)
             await _record(transaction, event, before, after, by)
         self._feed.take(event)
+        self._told[event.key()] = event.version
         return then
 
     async def change_entity_type(
@@ -108,6 +110,7 @@ class SettingsStore:
             event = _entity_type_event(name, then)
             await _record(transaction, event, before, after, by)
         self._feed.take(event)
+        self._told[event.key()] = event.version
         return then
 
     async def changes(self, after: UUID | None, limit: int) -> list[SettingsChange]:
@@ -124,7 +127,7 @@ class SettingsStore:
                 await self.look()
             except InfrastructureUnavailable as error:
                 log.debug("settings were not read", extra={"detail": str(error)})
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await asyncio.sleep(LOOK_EVERY_SECONDS if self._feed.caught_up else FIRST_LOOKS_SECONDS)
 
     def _next_version(self, name: str, version: int) -> int:
         """Also above what the topic holds: after the database came back from a backup, readers know higher versions."""
@@ -138,21 +141,20 @@ class SettingsStore:
         for event in events:
             self._feed.take(event)
         if self._feed.caught_up:
-            await self._tell_again([event for event in events if event.version > self._feed.told_version(event.key())])
+            await self._tell_again(events)
 
-    async def _tell_again(self, lacking: list[SettingsEvent]) -> None:
-        """Tell once what the topic lacked at the last look already: a change of this moment is still on its way."""
-        before, self._lacked = self._lacked, {event.key(): event.version for event in lacking}
+    async def _tell_again(self, events: list[SettingsEvent]) -> None:
+        """Tell each version once that the topic lacks and this process did not tell of; twice does no harm."""
         lost = [
             event
-            for event in lacking
-            if before.get(event.key()) == event.version and self._told_again.get(event.key()) != event.version
+            for event in events
+            if event.version > max(self._feed.told_version(event.key()), self._told.get(event.key(), 0))
         ]
         if lost:
             log.warning("settings are told again", extra={"keys": [event.key() for event in lost]})
             async with self._unit_of_work.begin() as transaction:
                 transaction.publish(*lost)
-            self._told_again |= {event.key(): event.version for event in lost}
+            self._told |= {event.key(): event.version for event in lost}
 
     def _event_of(self, stored: StoredSettings) -> SettingsEvent:
         if stored.name == MEDIA_KEY:
