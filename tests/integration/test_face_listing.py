@@ -95,8 +95,7 @@ class Site:
                 done = Result(PhotoStatus.INDEXED, 1, 0.9, preview_etag=etag, makes_preview=photo.makes_preview)
                 recorded = await photos.record(photo, done)
                 assert recorded is not None
-                for task_id in await tasks.settle(recorded):
-                    await tasks.count(task_id, Outcome(processed=1))
+                await tasks.settle(recorded, Outcome(processed=1))
                 if photo.makes_preview:
                     self.bucket.put(photo.s3_key, etag=etag)
 

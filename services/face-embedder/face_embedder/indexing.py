@@ -171,9 +171,8 @@ class Indexing:
 async def count(transaction: Transaction, photo: Photo, outcome: Outcome) -> None:
     """Add a photo that is done to the tasks that wait for it, and tell of those that end with it."""
     tasks = Tasks(transaction.connection)
-    for task_id in await tasks.settle(photo):
-        task, is_told = await tasks.count(task_id, outcome)
+    for task, is_told in await tasks.settle(photo, outcome):
         if task.is_done:
-            transaction.publish((await tasks.complete(task_id, last_words(task))).told())
+            transaction.publish((await tasks.complete(task.task_id, last_words(task))).told())
         elif is_told:
             transaction.publish(task.told())

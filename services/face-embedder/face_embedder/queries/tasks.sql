@@ -73,20 +73,22 @@ WHERE found.task_id = $1 AND NOT found.has_original AND photo.image_key IS NOT N
 ORDER BY photo.photo_id
 FOR UPDATE OF photo;
 
--- Every task that waits for this content of a photo or an older one, once.
+-- Every task that waits for this content of a photo or an older one counts it, once. What is told in between is told at
+-- most so often; what it comes to is told by `complete`. Tasks are locked in one order everywhere.
 -- name: settle
-UPDATE task_photos SET state = 'done' WHERE photo_id = $1 AND generation <= $2 AND state = 'waiting'
-RETURNING task_id;
-
--- What is told in between is told at most so often; what it comes to is told by `complete`.
--- name: count
+WITH settled AS (
+    UPDATE task_photos SET state = 'done' WHERE photo_id = $1 AND generation <= $2 AND state = 'waiting'
+    RETURNING task_id
+), before AS (
+    SELECT task_id, changed_at < clock_timestamp() - make_interval(secs => $7) AS is_told
+    FROM tasks WHERE task_id IN (SELECT task_id FROM settled) ORDER BY task_id FOR UPDATE
+)
 UPDATE tasks
-SET processed = processed + $2, failed = failed + $3, no_face = no_face + $4, previews_made = previews_made + $5,
+SET processed = processed + $3, failed = failed + $4, no_face = no_face + $5, previews_made = previews_made + $6,
     version = CASE WHEN is_told THEN version + 1 ELSE version END,
     changed_at = CASE WHEN is_told THEN clock_timestamp() ELSE changed_at END
-FROM (SELECT changed_at < clock_timestamp() - make_interval(secs => $6) AS is_told FROM tasks WHERE task_id = $1
-      FOR UPDATE) AS before
-WHERE task_id = $1
+FROM before
+WHERE tasks.task_id = before.task_id
 RETURNING tasks.*, is_told;
 
 -- name: prune

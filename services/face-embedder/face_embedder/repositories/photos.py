@@ -95,21 +95,29 @@ class Photos:
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["lock_original"], event_id, image_key)]
 
     async def add(self, event_id: UUID, photos: Sequence[NewPhoto]) -> list[Photo]:
+        if not photos:
+            return []
         rows = await self._connection.fetch(QUERIES["add"], event_id, [photo.row() for photo in photos])
         return [photo_of(row) for row in rows]
 
     async def renew(self, etags: Mapping[UUID, str]) -> list[Photo]:
         """Photos whose previews have these contents now; their faces are to be found anew."""
+        if not etags:
+            return []
         rows = await self._connection.fetch(QUERIES["renew"], list(etags), list(etags.values()))
         return [photo_of(row) for row in rows]
 
     async def make(self, originals: Mapping[UUID, tuple[str, str]]) -> list[Photo]:
         """Photos whose previews are to be made of these originals, each a key and a tag."""
+        if not originals:
+            return []
         keys, etags = [key for key, _ in originals.values()], [etag for _, etag in originals.values()]
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["make"], list(originals), keys, etags)]
 
     async def link(self, originals: Mapping[UUID, str | None]) -> list[Photo]:
         """Photos with these originals; those that had them already are not among what is returned."""
+        if not originals:
+            return []
         rows = await self._connection.fetch(QUERIES["link"], list(originals), list(originals.values()))
         return [photo_of(row) for row in rows]
 

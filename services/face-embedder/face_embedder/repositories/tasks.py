@@ -96,6 +96,8 @@ class Tasks:
 
     async def skip(self, task_id: UUID, photos: Sequence[Photo], has_original: Sequence[bool]) -> Found:
         """Note photos for which there is nothing to do."""
+        if not photos:
+            return Found()
         rows = await self._connection.fetch(
             QUERIES["skip"], task_id, [p.photo_id for p in photos], [p.generation for p in photos], has_original
         )
@@ -103,6 +105,8 @@ class Tasks:
 
     async def wait_for(self, task_id: UUID, photos: Sequence[Photo], *, has_original: bool) -> Found:
         """Note photos that are done when their contents of now are."""
+        if not photos:
+            return Found()
         rows = await self._connection.fetch(
             QUERIES["await"], task_id, [p.photo_id for p in photos], [p.generation for p in photos], has_original
         )
@@ -113,24 +117,22 @@ class Tasks:
         """Photos of the task whose original was there before and is not any more."""
         return [row["photo_id"] for row in await self._connection.fetch(QUERIES["without_original"], task_id)]
 
-    async def settle(self, photo: Photo) -> list[UUID]:
-        """The tasks that waited for this content of a photo, or an older one, and wait for it no more."""
-        rows = await self._connection.fetch(QUERIES["settle"], photo.photo_id, photo.generation)
-        return sorted(row["task_id"] for row in rows)
+    async def settle(self, photo: Photo, outcome: Outcome) -> list[tuple[Task, bool]]:
+        """The tasks that waited for this content of a photo, or an older one, and wait for it no more.
 
-    async def count(self, task_id: UUID, outcome: Outcome) -> tuple[Task, bool]:
-        """The task with a photo more, and whether it is time to tell of it."""
-        row = await self._connection.fetchrow(
-            QUERIES["count"],
-            task_id,
+        Each with what came of it, and whether it is time to tell of the task.
+        """
+        rows = await self._connection.fetch(
+            QUERIES["settle"],
+            photo.photo_id,
+            photo.generation,
             outcome.processed,
             outcome.failed,
             outcome.no_face,
             outcome.previews_made,
             TELL_EVERY_SECONDS,
         )
-        assert row is not None, "a photo of the task is there, and the task is not"
-        return _task(row), row["is_told"]
+        return [(_task(row), row["is_told"]) for row in sorted(rows, key=lambda row: row["task_id"])]
 
     async def prune(self, kept_seconds: float, limit: int) -> None:
         """Forget tasks that ended so long ago."""
