@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from face_embedder.analysis import Analysis
 from face_embedder.engine_settings import EngineSettings
 from face_embedder.erasing import Erasing
 from face_embedder.face_pool import FacePool
-from face_embedder.packs import PacksAtHand
+from face_embedder.forgetting import Forgetting
+from face_embedder.packs import PackId, PacksAtHand
 from face_embedder.repositories.events import Events
 from face_embedder.repositories.faces import Faces
 from face_embedder.repositories.photos import Photos
@@ -25,7 +27,7 @@ from shared.events import EraseFacesV1, EventPhotoChangedV1, FacesErasedV1, Face
 from shared.identifiers import new_id
 from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
-from shared.worker_pool import WorkerPoolSettings
+from shared.worker_pool import Urgency, WorkerPoolSettings
 from tests.pack_album import LEFT, RIGHT, Album, GatedStore, Replica, delivery_of, lamps
 from tests.tiny_pack import write_tiny_pack
 
@@ -105,7 +107,7 @@ async def test_searches_find_the_same_photos_at_each_moment(album: Album, old: R
     expected = {name: pytest.approx(1.0, abs=0.002) for name in ("a.png", "b.png", "c.png")}
     assert await old.search(picture) == expected
     versions: set[str] = set()
-    async with new.replaces():
+    async with new.replaces(), asyncio.timeout(60):
         while True:
             versions |= {version for faces in (await album.faces()).values() for version in faces}
             is_done = await album.pack() == after
@@ -116,6 +118,28 @@ async def test_searches_find_the_same_photos_at_each_moment(album: Album, old: R
     assert await album.faces() == {name: {after.version: 1} for name in expected}
     assert (await album.status())["nobody.png"] == ("no_face_detected", 0, None)
     assert str((await old.asked(picture)).problem).startswith("pack_not_at_hand: ")
+
+
+async def test_a_search_during_which_its_event_changes_is_done_once_more(
+    album: Album, old: Replica, new: Replica
+) -> None:
+    picture = lamps(1, LEFT)
+    await old.index(await album.photo("a.png", picture))
+    gate = album.hold("a.png")
+    looked_with: list[PackId] = []
+
+    async def look(picture: bytes, pack: PackId, urgency: Urgency) -> Analysis:
+        analysis = await new.pool.look(picture, pack, urgency)
+        looked_with.append(pack)
+        gate.set()
+        await replaced(album, new)
+        return analysis
+
+    asking = Replica(album, copy.copy(new.pool))
+    asking.pool.look = look  # type: ignore[method-assign, assignment]
+    async with new.replaces():
+        assert set(await asking.search(picture)) == {"a.png"}
+    assert looked_with == [old.pool.packs.wanted, new.pool.packs.wanted]
 
 
 async def test_what_happens_to_photos_meanwhile_holds_for_both_packs(album: Album, old: Replica, new: Replica) -> None:
@@ -176,6 +200,24 @@ async def test_what_happens_to_photos_meanwhile_holds_for_both_packs(album: Albu
     }
     last = {fact.s3_key: fact for fact in await album.told(EventPhotoChangedV1)}
     assert (last[album.key("gone.png")].status, last[album.key("gone.png")].code) == ("failed", "photo_gone")
+
+
+async def test_faces_that_may_not_be_kept_go_whichever_pack_has_found_them(
+    album: Album, old: Replica, new: Replica
+) -> None:
+    # The old pack saw nobody on the second photo.
+    for name in ("a.png", "b.png", "held.png"):
+        await old.index(await album.photo(name, lamps(1, LEFT)))
+    await album.rows("DELETE FROM faces USING photos WHERE photos.photo_id = faces.photo_id AND s3_key LIKE '%b.png'")
+    await album.rows("UPDATE photos SET faces = 0, status = 'no_face_detected' WHERE s3_key LIKE '%b.png'")
+    album.hold("held.png")
+    async with new.replaces():
+        await eventually(lambda: has_faces(album, "b.png", {new.pool.packs.wanted.version: 1}), within_seconds=20)
+        await album.rows("UPDATE events SET faces_expire_at = clock_timestamp()")
+        assert (await new.asked(lamps(1, LEFT))).problem == "event_not_searchable"
+        await Forgetting(album.work, 1.0).turn()
+        await replaced(album, new)
+    assert await album.faces() == {}
 
 
 async def test_without_the_previous_pack_searches_are_refused_until_the_event_has_changed(

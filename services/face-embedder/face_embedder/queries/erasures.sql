@@ -24,7 +24,8 @@ SET faces = kept.faces, confidence = kept.confidence, version = version + 1, cha
     status = CASE WHEN status = 'indexed' AND kept.faces = 0 THEN 'no_face_detected' ELSE status END
 FROM (SELECT photo.photo_id, count(face.face_id)::integer AS faces, coalesce(max(face.score), 0) AS confidence
       FROM photos AS photo LEFT JOIN faces AS face
-           ON face.photo_id = photo.photo_id AND face.pack = photo.pack AND face.pack_version = photo.pack_version
+           ON face.photo_id = photo.photo_id
+              AND (photo.pack IS NULL OR (face.pack, face.pack_version) = (photo.pack, photo.pack_version))
       WHERE photo.photo_id = ANY ($1::uuid[]) GROUP BY photo.photo_id) AS kept
 WHERE photos.photo_id = kept.photo_id
 RETURNING photos.*;
