@@ -218,6 +218,10 @@ schedule_late_seconds = Gauge(
     "How long after its due time a schedule was fired last. Minutes: no clock ran meanwhile.",
     ["schedule"],
 )
+schedule_runs_waiting = Gauge(
+    "mediabus_schedule_runs_waiting",
+    "Purges that wait for a person to approve or refuse them: they would take more than the guard lets pass.",
+)
 schedule_overdue_seconds = Gauge(
     "mediabus_schedule_overdue_seconds",
     "For how long the schedule that is due longest has not been fired; 0 without one. Rising: the clock does not get "

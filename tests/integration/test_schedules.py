@@ -3,152 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from cleanup_scheduler.catalogue import Definition
-from cleanup_scheduler.commands import Commands
-from cleanup_scheduler.ending import Ending
-from cleanup_scheduler.firing import Firing
 from cleanup_scheduler.retention import Retention
-from shared.cron import zone
-from shared.db.pool import Database
-from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
     ChangeScheduleV1,
-    Envelope,
-    Event,
     MissedFirings,
     RunScheduleV1,
     ScheduleChangedV1,
     ScheduleDueV1,
-    ScheduledWorkDoneV1,
     ScheduleRunChangedV1,
 )
 from shared.identifiers import new_id
-from shared.messaging.delivery import Delivery
 from shared.messaging.errors import PermanentError
 from shared.testing.databases import TestDatabase, TestDatabases
 from shared.testing.waiting import eventually
+from tests.clock_world import USER, ClockWorld, clock_world, definition, delivery_of, utc
 
 pytestmark = pytest.mark.stack
-USER = UUID(int=7)
-
-
-def definition(
-    name: str, cron: str, *workers: str, missed: MissedFirings = MissedFirings.RUN_ONCE, hours: float = 1
-) -> Definition:
-    return Definition(name, cron, missed, workers or ("worker",), timedelta(hours=hours))
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(f"2026-{text}").replace(tzinfo=UTC)
-
-
-def delivery_of(event: Event) -> Delivery:
-    envelope = Envelope.new(event, "/test")
-    return Delivery("cleanup-scheduler", envelope, event.topic.name, 0, 0, event.key().encode(), {}, event.payload(), 1)
-
-
-@dataclass
-class SetClock:
-    """The time is what a test says; waiting ends at news alone."""
-
-    moment: datetime
-
-    def now(self) -> datetime:
-        return self.moment
-
-    async def wait_until(self, moment: datetime | None, news: asyncio.Event) -> None:
-        await news.wait()
-
-
-@dataclass
-class World:
-    """Replicas on one database, and one time for all."""
-
-    databases: list[Database]
-    clock: SetClock
-    definitions: dict[str, Definition] = field(default_factory=dict)
-    time_zone: str = "UTC"
-
-    def __post_init__(self) -> None:
-        self.works = [UnitOfWork(one, source="/mediabus/cleanup-scheduler", schema="cleanup") for one in self.databases]
-
-    def replica(self, number: int = 0, absent: frozenset[str] = frozenset()) -> Firing:
-        return Firing(
-            self.works[number],
-            self.clock,
-            self.definitions,
-            time_zone=self.time_zone,
-            late_after_seconds=300,
-            absent=absent,
-        )
-
-    async def begin(self, now: str, *definitions: Definition) -> Firing:
-        self.definitions = {one.name: one for one in definitions}
-        self.clock.moment = utc(now)
-        firing = self.replica()
-        await firing.arrange()
-        return firing
-
-    @property
-    def commands(self) -> Commands:
-        return Commands(self.works[0], self.clock, self.definitions)
-
-    async def rows(self, sql: str, *arguments: object) -> list[Any]:
-        async with self.databases[0].connection() as connection:
-            return list(await connection.fetch(sql, *arguments))
-
-    async def told(self, event_type: type[Event]) -> list[dict[str, Any]]:
-        """What was published of one type, oldest first."""
-        sql = "SELECT payload FROM outbox WHERE headers->>'ce_type' = $1 ORDER BY id"
-        return [json.loads(row["payload"]) for row in await self.rows(sql, event_type.event_type)]
-
-    async def fired(self, name: str) -> list[str]:
-        """The due times that were told, on the clock of the schedules' zone."""
-        moments = [
-            datetime.fromisoformat(one["due_at"]) for one in await self.told(ScheduleDueV1) if one["name"] == name
-        ]
-        return [moment.astimezone(zone(self.time_zone)).isoformat(timespec="minutes")[5:] for moment in moments]
-
-    async def at(self, firing: Firing, *moments: str) -> None:
-        for moment in moments:
-            self.clock.moment = utc(moment)
-            await firing.turn()
-
-    async def live(self, firing: Firing, until: str) -> int:
-        """Let time pass as the clock itself would, from one due time to the next; how often it woke."""
-        turns = 0
-        while True:
-            following = await firing.turn()
-            turns += 1
-            if following is None or following > utc(until):
-                self.clock.moment = utc(until)
-                return turns
-            self.clock.moment = following
-
-    async def last_run(self, name: str) -> dict[str, Any]:
-        return [run for run in await self.told(ScheduleRunChangedV1) if run["name"] == name][-1]
-
-    async def answer(self, run: Mapping[str, Any], service: str, error: str | None = None, **counts: int) -> None:
-        event = ScheduledWorkDoneV1(
-            run_id=UUID(run["run_id"]),
-            name=run["name"],
-            service=service,
-            counts=counts,
-            error=error,
-            ended_at=self.clock.now(),
-        )
-        await Ending(self.works[0], self.clock).take(event, delivery_of(event))
 
 
 @pytest.fixture(scope="module")
@@ -159,20 +38,15 @@ async def module_database(databases: TestDatabases) -> AsyncIterator[TestDatabas
 
 
 @pytest.fixture
-async def world(module_database: TestDatabase) -> AsyncIterator[World]:
-    opened = [Database(module_database.dsn("cleanup-scheduler"), application_name="test") for _ in range(2)]
-    made = World(opened, SetClock(utc("01-01T00:00")))
-    async with opened[0].connection() as connection:
-        await connection.execute("TRUNCATE schedules, runs, answers, outbox, inbox CASCADE")
-    yield made
-    for one in opened:
-        await one.close()
+async def world(module_database: TestDatabase) -> AsyncIterator[ClockWorld]:
+    async with clock_world(module_database.dsn("cleanup-scheduler")) as made:
+        yield made
 
 
 # --- due times --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_month_of_nights_is_fired_night_by_night(world: World) -> None:
+async def test_a_month_of_nights_is_fired_night_by_night(world: ClockWorld) -> None:
     firing = await world.begin("05-01T12:00", definition("purge", "0 3 * * *"))
     turns = await world.live(firing, "06-01T12:00")
     assert await world.fired("purge") == [
@@ -183,7 +57,7 @@ async def test_a_month_of_nights_is_fired_night_by_night(world: World) -> None:
     assert turns <= 2 * 31 + 2
 
 
-async def test_nights_in_which_clocks_change(world: World) -> None:
+async def test_nights_in_which_clocks_change(world: ClockWorld) -> None:
     world.time_zone = "Europe/Berlin"
     firing = await world.begin("03-27T12:00", definition("early", "30 2 * * *"), definition("hourly", "15 * * * *"))
     await world.live(firing, "03-30T12:00")
@@ -196,7 +70,7 @@ async def test_nights_in_which_clocks_change(world: World) -> None:
     assert len(await world.fired("hourly")) - before[1] == 50
 
 
-async def test_after_a_long_stop_the_latest_is_made_up_for_or_skipped(world: World) -> None:
+async def test_after_a_long_stop_the_latest_is_made_up_for_or_skipped(world: ClockWorld) -> None:
     firing = await world.begin(
         "05-01T12:00",
         definition("purge", "0 3 * * *"),
@@ -213,7 +87,7 @@ async def test_after_a_long_stop_the_latest_is_made_up_for_or_skipped(world: Wor
     assert await world.fired("hourly") == ["05-05T12:15+00:00"]
 
 
-async def test_a_clock_that_is_set_back_fires_nothing_twice(world: World) -> None:
+async def test_a_clock_that_is_set_back_fires_nothing_twice(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("hourly", "15 * * * *"))
     await world.at(firing, "05-01T00:15", "05-01T01:15", "05-01T00:10", "05-01T00:15", "05-01T00:20", "05-01T01:15")
     assert await world.fired("hourly") == ["05-01T00:15+00:00", "05-01T01:15+00:00"]
@@ -221,7 +95,7 @@ async def test_a_clock_that_is_set_back_fires_nothing_twice(world: World) -> Non
     assert (await world.fired("hourly"))[2:] == ["05-01T02:15+00:00"]
 
 
-async def test_a_clock_that_was_wrong_for_a_while_does_not_stop_the_nights(world: World) -> None:
+async def test_a_clock_that_was_wrong_for_a_while_does_not_stop_the_nights(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("purge", "0 3 * * *"))
     await world.at(firing, "05-01T03:00", "12-01T12:00", "05-01T12:00", "05-02T02:59")
     assert await world.fired("purge") == ["05-01T03:00+00:00", "12-01T03:00+00:00"]
@@ -232,7 +106,7 @@ async def test_a_clock_that_was_wrong_for_a_while_does_not_stop_the_nights(world
     assert (await world.fired("purge"))[3:] == ["11-30T03:00+00:00", "12-02T03:00+00:00"]
 
 
-async def test_many_looks_at_once_fire_once(world: World) -> None:
+async def test_many_looks_at_once_fire_once(world: ClockWorld) -> None:
     await world.begin("05-01T00:00", definition("a", "0 * * * *"), definition("b", "0 * * * *"))
     replicas = [world.replica(number % 2) for number in range(8)]
     for hour in range(1, 9):
@@ -244,7 +118,7 @@ async def test_many_looks_at_once_fire_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_the_clock_does_no_due_time_is_told_twice(world: World, seed: int) -> None:
+async def test_whatever_the_clock_does_no_due_time_is_told_twice(world: ClockWorld, seed: int) -> None:
     """Jumps in both directions, stops, and two replicas of which one is sometimes behind."""
     dice = random.Random(seed)
     await world.begin("05-01T00:00", definition("hourly", "15 * * * *"), definition("purge", "0 3 * * *"))
@@ -261,7 +135,7 @@ async def test_whatever_the_clock_does_no_due_time_is_told_twice(world: World, s
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_run_ends_when_all_have_answered(world: World) -> None:
+async def test_a_run_ends_when_all_have_answered(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *", "a", "b"))
     await world.at(firing, "05-01T03:00")
     (due,) = await world.told(ScheduleDueV1)
@@ -277,7 +151,7 @@ async def test_a_run_ends_when_all_have_answered(world: World) -> None:
     assert [answer["service"] for answer in ended["answers"]] == ["a", "b"]
 
 
-async def test_a_run_that_is_not_answered_is_left_open_and_takes_late_answers(world: World) -> None:
+async def test_a_run_that_is_not_answered_is_left_open_and_takes_late_answers(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *", "a", "b"))
     await world.at(firing, "05-01T03:00")
     run = await world.last_run("cleaning")
@@ -293,7 +167,7 @@ async def test_a_run_that_is_not_answered_is_left_open_and_takes_late_answers(wo
     assert [answer["error"] for answer in late["answers"]] == [None, "no disk"]
 
 
-async def test_nobody_waits_for_services_that_are_not_run_here(world: World) -> None:
+async def test_nobody_waits_for_services_that_are_not_run_here(world: ClockWorld) -> None:
     await world.begin("05-01T00:00", definition("one", "0 3 * * *", "a", "b"), definition("none", "0 3 * * *", "b"))
     firing = world.replica(absent=frozenset({"b"}))
     await world.at(firing, "05-01T03:00")
@@ -303,13 +177,13 @@ async def test_nobody_waits_for_services_that_are_not_run_here(world: World) -> 
     assert await world.fired("none") == []
 
 
-async def test_answers_of_unknown_runs_change_nothing(world: World) -> None:
+async def test_answers_of_unknown_runs_change_nothing(world: ClockWorld) -> None:
     await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *"))
     await world.answer({"run_id": str(new_id()), "name": "cleaning"}, "worker", rows=1)
     assert await world.told(ScheduleRunChangedV1) == []
 
 
-async def test_runs_are_forgotten_after_a_while(world: World) -> None:
+async def test_runs_are_forgotten_after_a_while(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *"))
     for day in ("05-01", "05-02"):
         await world.at(firing, f"{day}T03:00")
@@ -323,21 +197,21 @@ async def test_runs_are_forgotten_after_a_while(world: World) -> None:
 # --- what people ask --------------------------------------------------------------------------------------------------
 
 
-async def change(world: World, name: str = "cleaning", **changes: Any) -> None:
+async def change(world: ClockWorld, name: str = "cleaning", **changes: Any) -> None:
     command = ChangeScheduleV1(
         change_id=new_id(), name=name, requested_by=USER, requested_at=world.clock.now(), **changes
     )
     await world.commands.change(command, delivery_of(command))
 
 
-async def run_now(world: World, name: str = "cleaning") -> UUID:
+async def run_now(world: ClockWorld, name: str = "cleaning") -> UUID:
     command = RunScheduleV1(run_id=new_id(), name=name, requested_by=USER, requested_at=world.clock.now())
     await world.commands.run_now(command, delivery_of(command))
     await world.commands.run_now(command, delivery_of(command))
     return command.run_id
 
 
-async def test_a_changed_schedule_comes_at_its_new_time_and_survives_restarts(world: World) -> None:
+async def test_a_changed_schedule_comes_at_its_new_time_and_survives_restarts(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *"))
     await change(world, cron="30 2 * * *", time_zone="Europe/Berlin", missed=MissedFirings.SKIP)
     told = (await world.told(ScheduleChangedV1))[-1]
@@ -362,7 +236,7 @@ async def test_a_changed_schedule_comes_at_its_new_time_and_survives_restarts(wo
     assert (await world.fired("other"))[1:] == ["05-02T07:00+00:00"]
 
 
-async def test_what_is_paused_waits_and_makes_up_for_nothing(world: World) -> None:
+async def test_what_is_paused_waits_and_makes_up_for_nothing(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *"))
     await change(world, is_paused=True)
     assert (await world.told(ScheduleChangedV1))[-1]["is_paused"] is True
@@ -376,7 +250,7 @@ async def test_what_is_paused_waits_and_makes_up_for_nothing(world: World) -> No
     assert await world.fired("cleaning") == ["05-02T03:00+00:00", "05-03T03:00+00:00"]
 
 
-async def test_a_run_now_is_recorded_with_who_asked_and_leaves_due_times_alone(world: World) -> None:
+async def test_a_run_now_is_recorded_with_who_asked_and_leaves_due_times_alone(world: ClockWorld) -> None:
     firing = await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *"))
     await world.at(firing, "05-01T03:00")
     await run_now(world)
@@ -389,7 +263,7 @@ async def test_a_run_now_is_recorded_with_who_asked_and_leaves_due_times_alone(w
     assert len(await world.told(ScheduleDueV1)) == 3
 
 
-async def test_what_does_not_exist_or_cannot_be_timed_is_refused(world: World) -> None:
+async def test_what_does_not_exist_or_cannot_be_timed_is_refused(world: ClockWorld) -> None:
     await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *"))
     with pytest.raises(PermanentError, match="there is no schedule"):
         await run_now(world, "nothing")
@@ -401,7 +275,7 @@ async def test_what_does_not_exist_or_cannot_be_timed_is_refused(world: World) -
         await change(world, time_zone="Mars/Olympus")
 
 
-async def test_a_sleeping_clock_hears_of_changes(world: World) -> None:
+async def test_a_sleeping_clock_hears_of_changes(world: ClockWorld) -> None:
     """Though nothing is due for a day: it listens."""
     await world.begin("05-01T00:00", definition("cleaning", "0 3 * * *"))
     firing = world.replica(1)

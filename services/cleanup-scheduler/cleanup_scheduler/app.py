@@ -7,13 +7,17 @@ from contextlib import AsyncExitStack
 from cleanup_scheduler.catalogue import DEFINITIONS
 from cleanup_scheduler.clock import SystemClock
 from cleanup_scheduler.commands import Commands
+from cleanup_scheduler.due_media import DueMedia
 from cleanup_scheduler.ending import Ending, count_from_the_start
 from cleanup_scheduler.firing import Firing
-from cleanup_scheduler.handlers import register
+from cleanup_scheduler.guard import Guard
+from cleanup_scheduler.handlers import register_ledger, register_purges, register_schedules
+from cleanup_scheduler.purging import Purging
 from cleanup_scheduler.retention import Retention
 from cleanup_scheduler.settings import CleanupSchedulerSettings
-from shared.scheduling import JOBS_RETENTION
+from shared.scheduling import JOBS_RETENTION, MEDIA_PURGE
 from shared.service import Service
+from shared.settings_feed import SettingsFeed, settings_of_environment
 
 
 async def wire(service: Service, settings: CleanupSchedulerSettings, stack: AsyncExitStack) -> None:
@@ -29,9 +33,18 @@ async def wire(service: Service, settings: CleanupSchedulerSettings, stack: Asyn
         late_after_seconds=settings.late_after_seconds,
         absent=settings.absent_services,
     )
+    feed = SettingsFeed(settings.kafka_bootstrap, settings_of_environment(settings))
+    service.tell("settings", feed.state)
+    guard = Guard(settings.purge_guard_media, settings.purge_guard_share, settings.purge_guard_most_media)
+    purging = Purging(work, clock, feed, guard)
     commands = Commands(work, clock, DEFINITIONS, settings.absent_services)
-    register(service.consumer, commands, Ending(work, clock))
+    register_schedules(service.consumer, commands, Ending(work, clock))
+    register_purges(service.consumer, purging, DueMedia(work, feed, guard, service.publisher))
+    register_ledger(service.consumer, work, purging)
+    service.scheduled.begin(MEDIA_PURGE, purging.begin)
     service.scheduled.on(JOBS_RETENTION, Retention(work, clock, settings.runs_kept_seconds).sweep)
+    service.background(feed.run, "settings feed")
+    service.background(purging.work_off, "purges")
     service.background(firing.listen, "news of schedules")
     service.background(firing.run, "clock")
 

@@ -38,6 +38,7 @@ DEFINITIONS: Final[Mapping[str, Definition]] = {
     definition.name: definition
     for definition in (
         _nightly(scheduling.RECONCILE_NIGHTLY, 2, "reconciler"),
+        _nightly(scheduling.MEDIA_PURGE, 3, "ingest-api"),
         _hourly(scheduling.JOBS_RETENTION, 15, "cleanup-scheduler"),
     )
 }

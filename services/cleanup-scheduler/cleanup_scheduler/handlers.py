@@ -1,15 +1,31 @@
-"""Kafka in: one function per message type. Redelivery is harmless: the inbox stops it."""
+"""Kafka in: one function per message type. Redelivery is harmless: the inbox stops it, or nothing is changed."""
 
 from __future__ import annotations
 
 from cleanup_scheduler.commands import Commands
+from cleanup_scheduler.due_media import DueMedia
 from cleanup_scheduler.ending import Ending
-from shared.events import ChangeScheduleV1, RunScheduleV1, ScheduledWorkDoneV1
+from cleanup_scheduler.purging import Purging
+from cleanup_scheduler.repositories.ledger import Ledger
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import (
+    ChangeScheduleV1,
+    DecideOnScheduleRunV1,
+    DescribeDueMediaV1,
+    MediaDeletedV1,
+    MediaDeletionBegunV1,
+    MediaDeletionCompletedV1,
+    MediaPurgeTakenV1,
+    MediaRestoredV1,
+    MediaUploadedV1,
+    RunScheduleV1,
+    ScheduledWorkDoneV1,
+)
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 
 
-def register(consumer: Consumer, commands: Commands, ending: Ending) -> None:
+def register_schedules(consumer: Consumer, commands: Commands, ending: Ending) -> None:
     @consumer.on(RunScheduleV1)
     async def run_schedule(command: RunScheduleV1, delivery: Delivery) -> None:
         await commands.run_now(command, delivery)
@@ -21,3 +37,47 @@ def register(consumer: Consumer, commands: Commands, ending: Ending) -> None:
     @consumer.on(ScheduledWorkDoneV1)
     async def work_done(event: ScheduledWorkDoneV1, delivery: Delivery) -> None:
         await ending.take(event, delivery)
+
+
+def register_purges(consumer: Consumer, purging: Purging, due_media: DueMedia) -> None:
+    @consumer.on(DecideOnScheduleRunV1)
+    async def decide_on_run(command: DecideOnScheduleRunV1, delivery: Delivery) -> None:
+        await purging.decide(command, delivery)
+
+    @consumer.on(MediaPurgeTakenV1)
+    async def purge_taken(event: MediaPurgeTakenV1, delivery: Delivery) -> None:
+        await purging.taken(event, delivery)
+
+    @consumer.on(DescribeDueMediaV1)
+    async def describe_due_media(question: DescribeDueMediaV1, delivery: Delivery) -> None:
+        await due_media.answer(question)
+
+
+def register_ledger(consumer: Consumer, unit_of_work: UnitOfWork, purging: Purging) -> None:
+    """What the owner of media tells of them; what says nothing newer changes nothing."""
+
+    @consumer.on(MediaUploadedV1)
+    async def know_uploaded(event: MediaUploadedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await Ledger(transaction.connection).know_uploaded(event.media_id)
+
+    @consumer.on(MediaDeletedV1)
+    async def know_deleted(event: MediaDeletedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await Ledger(transaction.connection).know_deleted(event)
+
+    @consumer.on(MediaRestoredV1)
+    async def know_restored(event: MediaRestoredV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await Ledger(transaction.connection).know_restored(event)
+
+    @consumer.on(MediaDeletionBegunV1)
+    async def know_going(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await Ledger(transaction.connection).know_going(event)
+
+    @consumer.on(MediaDeletionCompletedV1)
+    async def forget(event: MediaDeletionCompletedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await Ledger(transaction.connection).forget(event.media_id)
+            await purging.completed(transaction, event)

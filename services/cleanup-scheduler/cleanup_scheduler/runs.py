@@ -51,6 +51,22 @@ class Run:
             changed_at=now,
         )
 
+    def waiting(self, because: str, now: datetime) -> Run:
+        """Until a person approves or refuses it."""
+        return replace(
+            self,
+            status=ScheduleRunStatus.WAITING_FOR_APPROVAL,
+            answer_by=None,
+            needs_approval_because=because,
+            changed_at=now,
+        )
+
+    def approved(self, now: datetime, answer_by: datetime) -> Run:
+        return replace(self, status=ScheduleRunStatus.RUNNING, answer_by=answer_by, changed_at=now)
+
+    def refused(self, now: datetime) -> Run:
+        return replace(self, status=ScheduleRunStatus.REFUSED, ended_at=now, owing=(), changed_at=now)
+
     def answered(self, answers: Sequence[WorkAnswer], now: datetime) -> Run:
         """With these answers, which are all there are; ended when nobody owes one."""
         owing = tuple(service for service in self.owing if service not in {answer.service for answer in answers})

@@ -1,0 +1,87 @@
+-- name: know_uploaded
+INSERT INTO media (media_id, version, state) VALUES ($1, 0, 'live') ON CONFLICT DO NOTHING;
+
+-- An older fact that comes late changes nothing.
+-- name: know_deleted
+INSERT INTO media (media_id, version, state, deleted_at, files, size_bytes)
+VALUES ($1, $2, 'deleted', $3, $4, $5)
+ON CONFLICT (media_id) DO UPDATE
+SET version = excluded.version, state = excluded.state, deleted_at = excluded.deleted_at, files = excluded.files,
+    size_bytes = excluded.size_bytes, purge_id = NULL
+WHERE media.version < excluded.version;
+
+-- name: know_restored
+INSERT INTO media (media_id, version, state) VALUES ($1, $2, 'live')
+ON CONFLICT (media_id) DO UPDATE
+SET version = excluded.version, state = excluded.state, deleted_at = NULL, purge_id = NULL
+WHERE media.version < excluded.version;
+
+-- name: know_going
+INSERT INTO media (media_id, version, state) VALUES ($1, $2, 'going')
+ON CONFLICT (media_id) DO UPDATE SET version = excluded.version, state = excluded.state
+WHERE media.version <= excluded.version;
+
+-- name: forget
+DELETE FROM media WHERE media_id = $1;
+
+-- name: due
+SELECT count(*) AS media, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(size_bytes), 0)::bigint AS size_bytes
+FROM media WHERE state = 'deleted' AND deleted_at <= $1;
+
+-- name: due_media
+SELECT media_id, deleted_at, files, size_bytes FROM media
+WHERE state = 'deleted' AND deleted_at <= $1
+ORDER BY deleted_at, media_id LIMIT $2;
+
+-- name: live
+SELECT count(*) FROM media WHERE state = 'live';
+
+-- What a command was lost for is due again.
+-- name: free_lost
+UPDATE media SET purge_id = NULL
+WHERE state = 'deleted' AND purge_id IN (SELECT purge_id FROM purges WHERE taken_at IS NULL AND sent_at < $1);
+
+-- name: add_plan
+INSERT INTO purge_plans (run_id, stage, deleted_until, planned_at) VALUES ($1, $2, $3, $4);
+
+-- name: waiting_runs
+SELECT run_id FROM purge_plans WHERE stage = 'waiting' ORDER BY planned_at;
+
+-- name: set_stage
+UPDATE purge_plans SET stage = $3 WHERE run_id = $1 AND stage = $2 RETURNING true;
+
+-- name: lock_sending
+SELECT run_id, deleted_until FROM purge_plans WHERE stage = 'sending'
+ORDER BY planned_at LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- name: take
+WITH taken AS (
+    SELECT media_id FROM media
+    WHERE state = 'deleted' AND deleted_at <= $1 AND purge_id IS NULL
+    ORDER BY deleted_at, media_id LIMIT $3 FOR UPDATE SKIP LOCKED
+)
+UPDATE media SET purge_id = $2 FROM taken WHERE media.media_id = taken.media_id
+RETURNING media.media_id, media.deleted_at;
+
+-- name: add_purge
+INSERT INTO purges (purge_id, run_id, media, sent_at) VALUES ($1, $2, $3, $4);
+
+-- name: note_taken
+UPDATE purges SET taken_at = $2, begun = $3, passed_over = $4 WHERE purge_id = $1 AND taken_at IS NULL
+RETURNING CASE WHEN completed >= begun THEN run_id END;
+
+-- name: pass_over
+UPDATE media SET purge_id = NULL WHERE purge_id = $1 AND media_id = ANY($2);
+
+-- The deletions of a purge may end before it is told that they have begun.
+-- name: note_completed
+UPDATE purges SET completed = completed + 1, removed_bytes = removed_bytes + $2 WHERE purge_id = $1
+RETURNING CASE WHEN taken_at IS NOT NULL AND completed >= begun THEN run_id END;
+
+-- Nothing while commands are unsent, unanswered, or what they began goes on.
+-- name: outcome
+SELECT coalesce(sum(begun), 0)::integer AS media, coalesce(sum(passed_over), 0)::integer AS passed_over,
+       coalesce(sum(removed_bytes), 0)::bigint AS bytes
+FROM purge_plans LEFT JOIN purges USING (run_id)
+WHERE run_id = $1
+HAVING bool_and(stage = 'sent' AND (purge_id IS NULL OR (taken_at IS NOT NULL AND completed >= begun)));
