@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -200,6 +201,49 @@ async def test_what_happens_to_photos_meanwhile_holds_for_both_packs(album: Albu
     }
     last = {fact.s3_key: fact for fact in await album.told(EventPhotoChangedV1)}
     assert (last[album.key("gone.png")].status, last[album.key("gone.png")].code) == ("failed", "photo_gone")
+
+
+async def test_faces_stay_their_peoples_whatever_takes_their_place(album: Album, old: Replica, new: Replica) -> None:
+    picture = lamps(1, LEFT, RIGHT)
+    photos = [await album.photo(name, picture) for name in ("a.png", "saved-again.png", "held.png")]
+    for photo in photos:
+        await old.index(photo)
+    people = await album.rows("INSERT INTO people SELECT gen_random_uuid(), event_id FROM faces RETURNING person_id")
+    await album.rows(
+        "UPDATE members SET person_id = given.person_id, part = given.person_id, waits = NULL FROM "
+        "unnest((SELECT array_agg(face_id) FROM members), $1::uuid[]) AS given (face_id, person_id) "
+        "WHERE members.face_id = given.face_id",
+        [row["person_id"] for row in people],
+    )
+    before = await people_by_place(album)
+    assert len(set(before.values())) == 6
+    gate = album.hold("held.png")
+    async with new.replaces():
+        for name in ("a.png", "saved-again.png"):
+            await eventually(partial(has_faces, album, name, dict.fromkeys(versions(old, new), 2)), within_seconds=20)
+        assert await people_by_place(album) == before, "who is on a photo is told of its event's pack alone"
+        async with album.work.begin() as transaction:
+            await Events(transaction.connection).lock(album.event_id)
+            etag = await album.put("saved-again.png", picture)
+            (renewed,) = await Photos(transaction.connection).renew({photos[1].photo_id: etag})
+        await new.index(renewed)
+        assert await people_by_place(album) == before
+        gate.set()
+        await replaced(album, new)
+    assert await people_by_place(album) == before
+
+
+def versions(*replicas: Replica) -> list[str]:
+    return [replica.pool.packs.wanted.version for replica in replicas]
+
+
+async def people_by_place(album: Album) -> dict[tuple[str, float], UUID]:
+    """Whose each face is that is somebody's, by its photo and its left edge."""
+    rows = await album.rows(
+        "SELECT s3_key, box, person_id FROM members JOIN faces USING (face_id) JOIN photos ON "
+        "photos.photo_id = faces.photo_id WHERE person_id IS NOT NULL"
+    )
+    return {(row["s3_key"], round(row["box"][0], 1)): row["person_id"] for row in rows}
 
 
 async def test_faces_that_may_not_be_kept_go_whichever_pack_has_found_them(
