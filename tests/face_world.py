@@ -255,6 +255,22 @@ class FaceWorld:
         assert len(found) == len(rows), "a face is kept twice"
         return found
 
+    async def people(self, occasion: Occasion) -> set[frozenset[str]]:
+        """The photos of each person, once all faces are sorted; every one of them is a person of this event."""
+        unsorted = "SELECT 1 FROM members WHERE event_id = $1 AND waits IS NOT NULL"
+
+        async def all_sorted() -> bool:
+            return not await self.rows(unsorted, occasion.event_id)
+
+        await eventually(all_sorted, within_seconds=60, every_seconds=0.1, why="all faces are sorted")
+        sql = """
+            SELECT array_agg(s3_key) AS keys FROM members AS member JOIN photos USING (photo_id)
+            JOIN people AS person ON person.person_id = member.person_id AND person.event_id = photos.event_id
+            WHERE member.event_id = $1 GROUP BY member.person_id
+        """
+        rows = await self.rows(sql, occasion.event_id)
+        return {frozenset(key.rpartition("/")[2] for key in row["keys"]) for row in rows}
+
 
 def worker_pids(embedder: RunningService) -> list[int]:
     """The processes that look for faces."""

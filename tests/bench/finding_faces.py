@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
+from uuid import UUID
 
 import cv2
 import numpy as np
@@ -21,12 +24,17 @@ from face_embedder.engine.alignment import aligned
 from face_embedder.engine.boxes import distinct
 from face_embedder.engine.insightface_models import arcface_template
 from face_embedder.engine.lite import five_of_68
+from face_embedder.likeness import Grouping, Placed, WaitingFace, bars_of, is_clear
+from face_embedder.sorting import after_unions, photos_of
+from shared.identifiers import new_id
 from shared.messaging.errors import PermanentError
 from tests.bench.figures import Figure, Goal
 from tests.face_scenes import Scene, match, scene
 
 _SIZES_PX: Final = (20, 24, 28, 32, 40, 48, 64, 100, 200, 320)
 _SMALLEST_WANTED_PX: Final = 40
+_ORDERS: Final = 3
+_SORTED_AT_ONCE: Final = 100
 # Width, height, JPEG quality, EXIF orientation, tilt in degrees.
 _KINDS: Final = (
     (640, 427, 85, 1, 0.0),
@@ -113,6 +121,7 @@ class _BareLoop:
 def _recall(engine: FaceEngine) -> list[Figure]:
     figures, false, looked_at = [], 0, 0
     known: list[tuple[str, Face]] = []
+    everybody: list[_Seen] = []
     for size_px in _SIZES_PX:
         scenes = [
             scene(
@@ -126,14 +135,16 @@ def _recall(engine: FaceEngine) -> list[Figure]:
             )
             for number, (width, height, quality, turn, tilt) in enumerate(_KINDS * 2)
         ]
-        hits, wanted, more_false, people = _found(scenes, engine.analyse_many(each.content for each in scenes))
+        outcomes = list(engine.analyse_many(each.content for each in scenes))
+        hits, wanted, more_false, people = _found(scenes, outcomes)
+        everybody += _seen(scenes, outcomes)
         false, looked_at = false + more_false, looked_at + len(scenes)
         goal = Goal("=", 1.0) if size_px >= _SMALLEST_WANTED_PX else None
         figures.append(Figure(f"recall, faces of {size_px} px", hits / wanted, "", goal, f"{hits} of {wanted}"))
         if size_px >= _SMALLEST_WANTED_PX:
             known += people
     figures.append(Figure("found where nobody is", false, "faces", remark=f"on {looked_at} photos"))
-    return [*figures, *_apart(known, engine.pack.threshold)]
+    return [*figures, *_apart(known, engine.pack.threshold), *_people(everybody, engine.pack.name)]
 
 
 def _found(
@@ -171,3 +182,76 @@ def _apart(people: list[tuple[str, Face]], threshold: float) -> list[Figure]:
         ),
         Figure("different people at the threshold", sum(s >= threshold for s in different) / len(different), ""),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A face that was found: whose it is, None where nobody is, and on which photo."""
+
+    person: str | None
+    photo_id: UUID
+    face: Face
+
+
+def _seen(scenes: Sequence[Scene], outcomes: Sequence[list[Face] | PermanentError]) -> list[_Seen]:
+    seen = []
+    for each, faces in zip(scenes, outcomes, strict=True):
+        assert not isinstance(faces, PermanentError)
+        matching = match(each.faces, [face.box for face in faces])
+        person_of = {index: placed.person for placed, index in zip(each.faces, matching.found, strict=True)}
+        photo_id = new_id()
+        seen += [_Seen(person_of.get(index), photo_id, face) for index, face in enumerate(faces)]
+    return seen
+
+
+def _people(seen: Sequence[_Seen], pack: str) -> list[Figure]:
+    """The people that are found among all faces, small ones too, by pairs of faces: in several orders the worst."""
+    clear = [is_clear(one.face.quality.size_px, one.face.quality.sharpness, one.face.quality.pose.yaw) for one in seen]
+    found = [_sorted_people(seen, clear, pack, random.Random(order)) for order in range(_ORDERS)]
+    real = [one.person for one in seen]
+    pairs = [(one, other) for one, other in combinations(range(len(seen)), 2)]
+    same = [(one, other) for one, other in pairs if real[one] is not None and real[one] == real[other]]
+    precision, recall, recall_clear, people = [], [], [], []
+    for whose in found:
+        joined = [(one, other) for one, other in pairs if whose[one] is not None and whose[one] == whose[other]]
+        right = {(one, other) for one, other in joined if real[one] is not None and real[one] == real[other]}
+        among_clear = [(one, other) for one, other in same if clear[one] and clear[other]]
+        precision.append(len(right) / len(joined))
+        recall.append(len(right) / len(same))
+        recall_clear.append(sum(pair in right for pair in among_clear) / len(among_clear))
+        people.append(len(set(whose) - {None}))
+    return [
+        Figure(
+            "people, precision of pairs", min(precision), "", Goal(">=", 0.99), f"{len(seen)} faces, {sum(clear)} clear"
+        ),
+        Figure("people, recall of pairs of clear faces", min(recall_clear), "", Goal(">=", 0.95)),
+        Figure("people, recall of all pairs", min(recall), "", remark="the others are nobody's"),
+        Figure("people found", max(people), "", remark=f"of {len(set(real) - {None})}"),
+    ]
+
+
+def _sorted_people(seen: Sequence[_Seen], clear: Sequence[bool], pack: str, chance: random.Random) -> list[UUID | None]:
+    """Whose each face is found to be, some at a time as they come."""
+    waiting = [
+        WaitingFace(new_id(), one.photo_id, is_it, one.face.embedding) for one, is_it in zip(seen, clear, strict=True)
+    ]
+    photo_of = {face.face_id: face.photo_id for face in waiting}
+    grouping = Grouping(bars_of(pack), [], ())
+    placed: list[Placed] = []
+    order = chance.sample(waiting, len(waiting))
+    for start in range(0, len(order), _SORTED_AT_ONCE):
+        placed += grouping.place(order[start : start + _SORTED_AT_ONCE], _on_photos(placed, photo_of), new_id)
+        known: dict[UUID, set[UUID]] = {one.person_id: set() for one in placed if one.person_id is not None}
+        placed = after_unions(placed, grouping.unite(photos_of(placed, waiting, known, ())))
+    whose = {one.face_id: one.person_id for one in placed}
+    left = [face for face in waiting if whose[face.face_id] is None]
+    whose |= {one.face_id: one.person_id for one in grouping.place(left, _on_photos(placed, photo_of), new_id)}
+    return [whose[face.face_id] for face in waiting]
+
+
+def _on_photos(placed: Sequence[Placed], photo_of: Mapping[UUID, UUID]) -> dict[UUID, set[UUID]]:
+    people: dict[UUID, set[UUID]] = {}
+    for one in placed:
+        if one.person_id is not None:
+            people.setdefault(photo_of[one.face_id], set()).add(one.person_id)
+    return people

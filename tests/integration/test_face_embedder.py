@@ -273,3 +273,12 @@ async def test_killed_at_any_moment_the_end_is_the_same(world: FaceWorld) -> Non
     assert {name: ended[name] for name in sums} == {name: expected[name] for name in sums}, f"seed {seed}"
     assert await world.kept(killed) == await world.kept(quiet)
     assert await world.vectors(killed) == await world.vectors(quiet)
+    # And the same people, of each event its own; a whole sync later they are the same still.
+    by_person = [range(person, KILLED_PHOTOS, 8) for person in range(8)]
+    expected_people = {frozenset(f"{number:03}.jpg" for number in numbers) for numbers in by_person}
+    assert await world.people(killed) == await world.people(quiet) == expected_people
+    ids = "SELECT person_id, version FROM people WHERE event_id = $1 ORDER BY 1"
+    before = await world.rows(ids, killed.event_id)
+    await world.synced(killed)
+    await world.people(killed)
+    assert await world.rows(ids, killed.event_id) == before
