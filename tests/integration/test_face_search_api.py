@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import AnswerV1, EventPhotoChangedV1, PhotoStatus, SearchFacesV1
+from shared.events import AnswerV1, ErasedPhoto, EventPhotoChangedV1, FacesErasedV1, PhotoStatus, SearchFacesV1
 from shared.identifiers import new_id
 from shared.messaging.topics import CATALOG_EVENTS, FACE_EVENTS
 from shared.testing.pictures import photo_jpeg
@@ -374,6 +377,119 @@ async def test_guests_find_their_own_photos_and_get_those_alone(
     assert (record["asked_by"], record["gallery_id"]) == (None, link["gallery"]["id"])
     assert (record["consent_version"], record["outcome"], record["matches"]) == (1, "answered", 1)
     assert link["token"] not in ingest.log_path.read_text()
+
+
+async def asked_for_erasure(
+    api: httpx.AsyncClient, guest: httpx.AsyncClient, event: dict[str, Any], **wish: Any
+) -> tuple[dict[str, Any], str]:
+    """What a guest with a new link is answered, and the token of the link."""
+    link = (await api.post(f"{EVENTS}/{event['uuid']}/galleries", json=wish)).json()
+    files = {"file": ("me.jpg", SELFIE)}
+    answer = await guest.post(f"{link['path']}/erasure-requests", files=files, data={"consent_version": "1"})
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["cache-control"] == "private, no-store"
+    return answer.json(), link["token"]
+
+
+async def state_of(guest: httpx.AsyncClient, asked: dict[str, Any], **changes: str) -> httpx.Response:
+    known = {**asked, **changes}
+    headers = {"X-Erasure-Secret": known["secret"]}
+    return await guest.get(f"/api/v1/faces/erasure-requests/{known['id']}", headers=headers)
+
+
+async def test_guests_ask_to_be_erased_and_get_a_receipt_once_somebody_confirms(
+    api: httpx.AsyncClient, faces: FaceDouble, bus: Bus, system: System, ingest: RunningService
+) -> None:
+    event = await made(api, consent_text="I agree.")
+    mine, alike = photo_of(event, "mine.jpg"), photo_of(event, "alike.jpg")
+    await tell(system, bus, mine, alike)
+    faces.reply = lambda question, _: found(question, match_of(mine, 0.9), match_of(alike, 0.5))
+    async with httpx.AsyncClient(base_url=ingest.base_url, timeout=30) as guest:
+        # Also with a link that lets nobody search.
+        asked, token = await asked_for_erasure(api, guest, event, may_search=False, may_list=False)
+        assert set(asked) == {"id", "secret", "expires_at"}
+        assert faces.questions[-1].for_erasure is True
+        waiting = (await state_of(guest, asked)).json()
+        assert (waiting["status"], waiting["receipt"]) == ("proposed", None)
+        for strange in ({"secret": "x" * 43}, {"id": str(new_id())}):
+            assert (await state_of(guest, asked, **strange)).status_code == 404
+        assert (await guest.get(f"/api/v1/faces/erasures/{asked['id']}")).status_code == 401
+
+        (shown,) = (await api.get(f"{EVENTS}/{event['uuid']}/erasure-requests")).json()["requests"]
+        assert (shown["id"], shown["consent_version"]) == (asked["id"], 1)
+        assert [face["photo_id"] for face in shown["faces"]] == [str(mine.photo_id), str(alike.photo_id)]
+        assert all("X-Amz-Signature" in face["preview_url"] for face in shown["faces"])
+
+        decided = f"/api/v1/faces/erasures/{asked['id']}"
+        confirmed = await api.post(f"{decided}/confirm", json={"photo_ids": [str(mine.photo_id)]})
+        assert (confirmed.status_code, confirmed.json()["status"]) == (202, "confirmed")
+        assert (await api.post(f"{decided}/refuse")).status_code == 409
+        assert (await api.get(f"{EVENTS}/{event['uuid']}/erasure-requests")).json()["requests"] == []
+        erased = ErasedPhoto(photo_id=mine.photo_id, faces=1)
+        await bus.send(
+            FacesErasedV1(erasure_id=asked["id"], event_id=event["uuid"], photos=(erased,), erased_at=datetime.now(UTC))
+        )
+        # The link is over; the receipt is the guest's all the same.
+        await system.rows("ingest-api", "UPDATE galleries SET revoked_at = now() RETURNING 1")
+
+        async def completed() -> bool:
+            return bool((await state_of(guest, asked)).json()["status"] == "completed")
+
+        await eventually(completed, why="the receipt is written")
+        ended = (await state_of(guest, asked)).json()
+        public_key = (await guest.get("/api/v1/faces/receipt-key")).json()["public_key"]
+    assert ended["public_key"] == public_key
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key))
+    key.verify(base64.b64decode(ended["signature"]), ended["receipt"].encode())
+    assert json.loads(ended["receipt"])["photos"] == [{"photo_id": str(mine.photo_id), "faces_erased": 1}]
+    (row,) = await system.rows("ingest-api", "SELECT * FROM face_erasures WHERE id = $1", asked["id"])
+    assert (row["asked_by"], row["faces"]) == (None, "[]")
+    assert all(secret not in ingest.log_path.read_text() for secret in (token, asked["secret"]))
+
+
+async def test_a_refused_request_keeps_nothing_of_what_was_found(
+    api: httpx.AsyncClient, faces: FaceDouble, bus: Bus, system: System, ingest: RunningService
+) -> None:
+    event = await made(api)
+    mine = photo_of(event, "mine.jpg")
+    await tell(system, bus, mine)
+    faces.reply = lambda question, _: found(question, match_of(mine, 0.9))
+    async with httpx.AsyncClient(base_url=ingest.base_url, timeout=30) as guest:
+        asked, _ = await asked_for_erasure(api, guest, event)
+        path = f"/api/v1/faces/erasures/{asked['id']}"
+        for _ in range(2):
+            assert (await api.post(f"{path}/refuse")).json()["status"] == "refused"
+        confirm = await api.post(f"{path}/confirm", json={"photo_ids": [str(mine.photo_id)]})
+        assert confirm.status_code == 409
+        assert (await state_of(guest, asked)).json()["status"] == "refused"
+        # What nobody decides on, or was refused long ago, is over.
+        late, _ = await asked_for_erasure(api, guest, event)
+        ids = [asked["id"], late["id"]]
+        rows = await system.rows("ingest-api", "SELECT faces FROM face_erasures WHERE id = ANY($1) ORDER BY id", ids)
+        assert [len(json.loads(row["faces"])) for row in rows] == [0, 1]
+        expire = "UPDATE face_erasures SET expires_at = now() WHERE id = ANY($1) RETURNING 1"
+        await system.rows("ingest-api", expire, ids)
+        assert [(await state_of(guest, one)).status_code for one in (asked, late)] == [404, 404]
+        late_path = f"/api/v1/faces/erasures/{late['id']}/confirm"
+        assert (await api.post(late_path, json={"photo_ids": [str(mine.photo_id)]})).status_code == 404
+
+
+async def test_nothing_of_a_guests_selfie_is_left_behind_a_request(
+    api: httpx.AsyncClient, faces: FaceDouble, system: System, ingest: RunningService
+) -> None:
+    event = await made(api, consent_text="I agree.")
+    part = SELFIE[1000:1016]
+    async with httpx.AsyncClient(base_url=ingest.base_url, timeout=30) as guest:
+        # Nothing was found: who asks is not told so.
+        asked, _ = await asked_for_erasure(api, guest, event)
+    assert (await api.get(f"/api/v1/faces/erasures/{asked['id']}")).json()["status"] == "proposed"
+    assert faces.pictures == [SELFIE]
+    assert [path for path in system.media_root.rglob("*") if path.is_file() and path.name != ".keep"] == []
+    assert all(part not in value for value in faces.raw)
+    assert part not in ingest.log_path.read_bytes()
+    for table in ("outbox", "face_searches", "face_search_results", "face_erasures", "notices"):
+        rows = await system.rows("ingest-api", f"SELECT t::text AS row FROM {table} AS t")
+        assert all(part.hex() not in row["row"] for row in rows), table
 
 
 def test_the_question_carries_no_picture() -> None:

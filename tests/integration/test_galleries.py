@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -32,6 +33,7 @@ async def site(
         **bucket_settings(object_store_server),
         "gallery_downloads": 1,
         "gallery_searches_per_minute": 2,
+        "gallery_erasure_requests": 1,
     }
     async with running_site(database, tmp_path_factory.mktemp("galleries") / "media", **bucket) as running:
         yield running
@@ -227,6 +229,33 @@ async def test_guests_search_only_with_a_text_to_agree_to_and_not_without_end(
     assert codes == ["search_off", "search_off", "too_many_requests"]
     path, _ = await linked(site, event)
     assert (await guest.post(f"{path}/search", files=files)).json()["code"] == "consent_needed"
+
+
+async def test_asking_to_be_erased_wants_pin_and_consent_and_has_an_end(
+    site: IngestSite, event: dict[str, Any], guest: httpx.AsyncClient
+) -> None:
+    path, gallery_id = await linked(site, event, pin="4711", may_search=False)
+    files = {"file": ("me.jpg", b"\xff\xd8\xff\xe0" + bytes(100))}
+    asked = f"{path}/erasure-requests"
+    assert (await guest.post(asked, files=files)).json()["code"] == "pin_needed"
+    await guest.post(f"{path}/unlock", json={"pin": "4711"})
+    for data in ({}, {"consent_version": "7"}):
+        assert (await guest.post(asked, files=files, data=data)).json()["code"] == "consent_needed"
+    waiting = new_id()
+    sql = """INSERT INTO face_erasures (id, event_id, gallery_id, secret_hash, faces, expires_at)
+             VALUES ($1, $2, $3, '', '[]', now() + interval '1 day')"""
+    await site.rows.execute(sql, waiting, UUID(event["uuid"]), UUID(gallery_id))
+    refused = await guest.post(asked, files=files)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+    # Who does not reach the event decides nothing.
+    other = {"Authorization": f"Bearer {await site.key_of(Role.PHOTOGRAPHER)}"}
+    erasure = f"/api/v1/faces/erasures/{waiting}"
+    for method, url in (
+        ("GET", f"{EVENTS}/{event['uuid']}/erasure-requests"),
+        ("GET", erasure),
+        ("POST", f"{erasure}/refuse"),
+    ):
+        assert (await site.api.request(method, url, headers=other)).status_code == 404
 
 
 async def test_photographers_make_links_for_their_own_events_alone(site: IngestSite, event: dict[str, Any]) -> None:

@@ -13,23 +13,33 @@ from shared.events import FaceToErase
 
 
 class ErasureStatus(StrEnum):
-    """`proposed` waits for who asked, `confirmed` for face-embedder; `completed` is final."""
+    """`proposed` waits for a decision, `confirmed` for face-embedder; `refused` and `completed` are final."""
 
     PROPOSED = "proposed"
     CONFIRMED = "confirmed"
+    REFUSED = "refused"
     COMPLETED = "completed"
 
 
 @dataclass(frozen=True, slots=True)
 class FaceErasure:
-    """`faces` are those that were found, then those that were confirmed, and none once they are gone."""
+    """`faces` are those that were found, then those that were confirmed, and none once they are gone or refused.
+
+    `gallery_id` in place of `asked_by`: a guest with that link, for whom others decide. `consent_version` is of the
+    text that the guest agreed to, None where there was none. What is not confirmed until `expires_at` is over.
+    """
 
     id: UUID
     event_id: UUID
-    asked_by: UUID
+    asked_by: UUID | None
+    gallery_id: UUID | None
+    consent_version: int | None
     asked_at: datetime
+    expires_at: datetime
     faces: tuple[FaceToErase, ...]
+    decided_by: UUID | None
     confirmed_at: datetime | None
+    refused_at: datetime | None
     completed_at: datetime | None
     faces_erased: int | None
     signed: SignedReceipt | None
@@ -38,6 +48,8 @@ class FaceErasure:
     def status(self) -> ErasureStatus:
         if self.completed_at is not None:
             return ErasureStatus.COMPLETED
+        if self.refused_at is not None:
+            return ErasureStatus.REFUSED
         return ErasureStatus.PROPOSED if self.confirmed_at is None else ErasureStatus.CONFIRMED
 
     def faces_on(self, photo_ids: Collection[UUID]) -> tuple[FaceToErase, ...]:

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from ingest_api.accounts import Principal
+from ingest_api.accounts import Principal, new_secret, secret_hash
 from ingest_api.erasure_receipt import ReceiptSigner, moment
 from ingest_api.face_erasure import ErasureStatus, FaceErasure
-from ingest_api.face_search import FaceSearch, SearchPage, ShownMatch
+from ingest_api.face_search import FaceSearch, SearchPage, ShownMatch, consent_refusal
+from ingest_api.galleries import OpenGallery
 from ingest_api.photo_event import PhotoEvent
-from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.problem_details import FieldError, InvalidFields, Problem, retry_after
 from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import Seeker
 from ingest_api.repositories.photo_events import PhotoEventRepository
 from ingest_api.selfie_form import SearchWish, Selfie
+from ingest_api.settings import DAY_SECONDS, IngestSettings
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import EraseFacesV1, FacesErasedV1, FaceToErase
 from shared.messaging.delivery import Delivery
@@ -25,12 +28,13 @@ class FaceErasures:
     """A selfie only proposes: nothing is erased that a person has not looked at and confirmed."""
 
     def __init__(
-        self, unit_of_work: UnitOfWork, search: FaceSearch, signer: ReceiptSigner, *, kept_seconds: float
+        self, unit_of_work: UnitOfWork, search: FaceSearch, signer: ReceiptSigner, settings: IngestSettings
     ) -> None:
-        """`kept_seconds` is how long a proposal waits to be confirmed."""
         self._unit_of_work = unit_of_work
         self._search = search
-        self._kept_seconds = kept_seconds
+        self._kept_seconds = settings.face_search_results_kept_seconds
+        self._requests_kept_seconds = settings.erasure_requests_kept_seconds
+        self._requests_of_gallery = settings.gallery_erasure_requests
         self.signer = signer
 
     async def propose(
@@ -57,13 +61,78 @@ class FaceErasures:
     async def _add(self, page: SearchPage, by: Principal) -> None:
         async with self._unit_of_work.begin() as transaction:
             await FaceErasureRepository(transaction.connection).add(
-                page.result.search_id, page.result.event_id, by.user_id, [_face(match) for match in page.matches]
+                page.result.search_id,
+                page.result.event_id,
+                by.user_id,
+                [_face(match) for match in page.matches],
+                self._kept_seconds,
             )
 
-    async def read(self, erasure_id: UUID, by: Principal) -> FaceErasure:
-        """Raises Problem 404, for those of others too."""
+    # --- what guests ask for --------------------------------------------------------------------------------------
+
+    async def admit(self, opened: OpenGallery) -> None:
+        """Raises Problem 429 while too many requests by the link wait for a decision."""
         async with self._unit_of_work.database.connection() as connection:
-            return _usable(await FaceErasureRepository(connection).get(erasure_id, self._kept_seconds), by)
+            waiting = await FaceErasureRepository(connection).waiting_of(opened.gallery)
+        if waiting >= self._requests_of_gallery:
+            detail = "Too many requests by this link wait for a decision: ask who sent you the link."
+            raise Problem(429, "too_many_requests", detail, retry_after(DAY_SECONDS))
+
+    async def request(self, opened: OpenGallery, selfie: Selfie, wish: SearchWish) -> tuple[FaceErasure, str]:
+        """Keep which faces look like the one on the selfie, for somebody to decide; and the secret to ask after it.
+
+        Whoever has the link and a picture of somebody else could ask in their name, so nothing is erased by it. It is
+        kept whether anything was found or not: who asks learns nothing that the link does not let them search for.
+        Raises Problem 403 without the consent that the event asks for, and as a search does.
+        """
+        try:
+            if (refused := consent_refusal(opened.event, wish)) is not None:
+                raise refused
+            page = await self._search.search_for_erasure(opened.event, selfie, wish, opened.seeker)
+        finally:
+            selfie.forget()
+        secret = new_secret()
+        async with self._unit_of_work.begin() as transaction:
+            erasure = await FaceErasureRepository(transaction.connection).add_request(
+                page.result.search_id,
+                opened.gallery,
+                secret_hash(secret),
+                None if opened.event.consent_text is None else wish.consent_version,
+                [_face(match) for match in page.matches],
+                self._requests_kept_seconds,
+            )
+        return erasure, secret
+
+    async def of_guest(self, erasure_id: UUID, secret: str) -> FaceErasure:
+        """How a guest's request stands. Raises Problem 404."""
+        async with self._unit_of_work.database.connection() as connection:
+            erasure = await FaceErasureRepository(connection).by_secret(erasure_id, secret_hash(secret))
+        if erasure is None:
+            raise no_such_erasure()
+        return erasure
+
+    async def requested(self, event: PhotoEvent, after: UUID | None, limit: int) -> list[FaceErasure]:
+        """What guests of the event wait for, oldest first."""
+        async with self._unit_of_work.database.connection() as connection:
+            return await FaceErasureRepository(connection).requested(event.id, after, limit)
+
+    async def refuse(self, erasure_id: UUID, by: Principal) -> FaceErasure:
+        """Say no, and forget what was found; again changes nothing. Raises Problem 404, and 409 once confirmed."""
+        async with self._unit_of_work.begin() as transaction:
+            erasures = FaceErasureRepository(transaction.connection)
+            erasure = await _usable(transaction.connection, await erasures.locked(erasure_id), by)
+            if erasure.status is ErasureStatus.REFUSED:
+                return erasure
+            if erasure.status is not ErasureStatus.PROPOSED:
+                raise Problem(409, "conflict", "It was confirmed before: the faces are being erased.")
+            return await erasures.refuse(erasure.id, by.user_id, self._requests_kept_seconds)
+
+    # --- deciding -------------------------------------------------------------------------------------------------
+
+    async def read(self, erasure_id: UUID, by: Principal) -> FaceErasure:
+        """Raises Problem 404, for those of others too; a guest's is for whoever reaches the event."""
+        async with self._unit_of_work.database.connection() as connection:
+            return await _usable(connection, await FaceErasureRepository(connection).get(erasure_id), by)
 
     async def confirm(self, erasure_id: UUID, photo_ids: Sequence[UUID], by: Principal) -> FaceErasure:
         """Have the faces that were found on these photos erased; confirming the same again changes nothing.
@@ -72,9 +141,11 @@ class FaceErasures:
         """
         async with self._unit_of_work.begin() as transaction:
             erasures = FaceErasureRepository(transaction.connection)
-            erasure = _usable(await erasures.locked(erasure_id, self._kept_seconds), by)
+            erasure = await _usable(transaction.connection, await erasures.locked(erasure_id), by)
             if erasure.status is ErasureStatus.COMPLETED:
                 return erasure
+            if erasure.status is ErasureStatus.REFUSED:
+                raise Problem(409, "conflict", "It was refused before: the guest has to ask anew.")
             faces = erasure.faces_on(photo_ids)
             if erasure.status is ErasureStatus.CONFIRMED:
                 if faces == erasure.faces and len(faces) == len(set(photo_ids)):
@@ -82,7 +153,7 @@ class FaceErasures:
                 raise Problem(409, "conflict", "Other photos were confirmed before: begin a new erasure for these.")
             if len(faces) != len(set(photo_ids)):
                 raise InvalidFields(FieldError("photo_ids", "names photos that are not among the matches"))
-            confirmed = await erasures.confirm(erasure.id, faces)
+            confirmed = await erasures.confirm(erasure.id, faces, by.user_id)
             transaction.publish(EraseFacesV1(erasure_id=erasure.id, event_id=erasure.event_id, faces=faces))
         return confirmed
 
@@ -90,7 +161,7 @@ class FaceErasures:
         """Write the receipt, once."""
         async with self._unit_of_work.begin(delivery) as transaction:
             erasures = FaceErasureRepository(transaction.connection)
-            erasure = await erasures.locked(fact.erasure_id, self._kept_seconds)
+            erasure = await erasures.locked(fact.erasure_id)
             if erasure is None or erasure.status is not ErasureStatus.CONFIRMED:
                 return
             event = await PhotoEventRepository(transaction.connection).get(erasure.event_id)
@@ -123,7 +194,16 @@ def _face(match: ShownMatch) -> FaceToErase:
     return FaceToErase(photo_id=match.photo_id, box=(left, top, right, bottom))
 
 
-def _usable(erasure: FaceErasure | None, by: Principal) -> FaceErasure:
-    if erasure is None or erasure.asked_by != by.user_id:
-        raise Problem(404, "not_found", "There is no such erasure, or nobody confirmed it in time: ask for it again.")
-    return erasure
+async def _usable(connection: PooledConnection[Any], erasure: FaceErasure | None, by: Principal) -> FaceErasure:
+    """The erasure, for whoever asked for it; a guest's for whoever reaches the event. Raises Problem 404."""
+    if erasure is not None and erasure.asked_by == by.user_id:
+        return erasure
+    if erasure is not None and erasure.gallery_id is not None:
+        event = await PhotoEventRepository(connection).get(erasure.event_id)
+        if event is not None and not event.is_deleted and event.may_be_used_by(by):
+            return erasure
+    raise no_such_erasure()
+
+
+def no_such_erasure() -> Problem:
+    return Problem(404, "not_found", "There is no such erasure, or nobody confirmed it in time: ask for it again.")

@@ -117,7 +117,8 @@ class FaceSearch:
         """
         search_id = new_id()
         async with self._database.connection() as connection:
-            await FaceSearchRepository(connection).begin(search_id, event.id, seeker, None, ASKED)
+            searches = FaceSearchRepository(connection)
+            await searches.begin(search_id, event.id, seeker, wish.consent_version, ASKED)
         result = await self._result(search_id, event, selfie, wish, for_erasure=True)
         await self._end(search_id, FOR_ERASURE, len(result.matches))
         return await self._page(event, result, 0, MOST_MATCHES)
@@ -236,9 +237,14 @@ def refusal(event: PhotoEvent, wish: SearchWish, seeker: Seeker, now: datetime) 
     """Why this search is not made; None if it is. Guests agree to a text always, accounts where the event has one."""
     if not event.is_searchable(now):
         return search_is_off()
-    if event.consent_text is None:
-        return None if seeker.user_id is not None else search_is_off()
-    if wish.consent_version == event.consent_version:
+    if event.consent_text is None and seeker.user_id is None:
+        return search_is_off()
+    return consent_refusal(event, wish)
+
+
+def consent_refusal(event: PhotoEvent, wish: SearchWish) -> Problem | None:
+    """Where the event has a text and this one was not agreed to; None where nothing is asked."""
+    if event.consent_text is None or wish.consent_version == event.consent_version:
         return None
     detail = (
         "Have the person read consent_text, and send consent_version once they agree to it."

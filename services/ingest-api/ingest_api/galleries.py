@@ -141,6 +141,10 @@ class Galleries:
     async def admit_search(self, opened: OpenGallery) -> None:
         """Raises Problem 403 where the link does not allow it, 429 for too many of one link."""
         opened.require(opened.gallery.may_search, "search")
+        await self.admit_selfie(opened)
+
+    async def admit_selfie(self, opened: OpenGallery) -> None:
+        """Raises Problem 429 for too many of one link, whatever they are for."""
         async with self._database.connection() as connection:
             recent = await GalleryRepository(connection).recent_searches(opened.gallery.id, MINUTE_SECONDS)
         if recent >= self._searches_per_minute:

@@ -65,7 +65,7 @@ class PhotoDesk:
                 unit_of_work,
                 search,
                 ReceiptSigner(settings.signing_key_bytes),
-                kept_seconds=settings.face_search_results_kept_seconds,
+                settings,
             ),
             EventPhotos(unit_of_work, stores.bucket),
             EventPeople(

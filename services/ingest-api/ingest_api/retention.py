@@ -86,7 +86,7 @@ class Retention:
             async with self._database.connection() as connection:
                 searches = FaceSearchRepository(connection)
                 await searches.remove_results(settings.face_search_results_kept_seconds)
-                await FaceErasureRepository(connection).remove_unconfirmed(settings.face_search_results_kept_seconds)
+                await FaceErasureRepository(connection).remove_unconfirmed()
                 removed = await searches.remove_records(settings.face_searches_kept_seconds, BATCH_ROWS)
 
     async def _remove_people(self) -> None:

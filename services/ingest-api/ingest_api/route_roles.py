@@ -166,6 +166,7 @@ def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:
     """What the application really asks for: the highest role among a route's guards.
 
     WebSocket routes have the method WEBSOCKET, mounted ASGI applications ASGI.
+        ("POST", "/gallery/{token}/erasure-requests"): None,
     """
     found: dict[tuple[str, str], Role | None] = {}
     for route in app.routes:
@@ -174,6 +175,10 @@ def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:
     return found
 
 
+        ("POST", "/api/v1/faces/erasures/{erasure_id}/refuse"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}/erasure-requests"): Role.PHOTOGRAPHER,
+        # the guest who asked, with the secret of the request
+        ("GET", "/api/v1/faces/erasure-requests/{erasure_id}"): None,
 def _handlers(route: HTTPRoute | WebSocketRoute | ASGIRoute) -> Iterable[tuple[str, BaseRouteHandler]]:
     if isinstance(route, HTTPRoute):
         return [(str(method), entry[0]) for method, entry in route.route_handler_map.items() if method != "OPTIONS"]

@@ -125,6 +125,12 @@ class IngestSettings(ServiceSettings):
     people_change_wait_seconds: float = Field(
         default=10.0, ge=0, description="a decision about people that takes longer is answered with 202"
     )
+    gallery_erasure_requests: int = Field(
+        default=100, ge=1, description="erasures that guests of one link wait for; beyond: 429"
+    )
+    erasure_requests_kept_seconds: float = Field(
+        default=14 * DAY_SECONDS, gt=0, description="then a guest's request that nobody decided on is over"
+    )
     people_changes_kept_seconds: float = Field(
         default=90 * DAY_SECONDS, gt=0, description="what was decided about people; no longer than it can be undone"
     )

@@ -47,13 +47,16 @@ class ProposalAnswer(msgspec.Struct):
 
 class ErasureAnswer(msgspec.Struct):
     """`receipt` is JSON text; `signature`, base64, is Ed25519's over its bytes by `public_key`. All three come with
-    `completed`."""
+    `completed`. What is not decided until `expires_at` is over. `gallery_id`: a guest with that link asked."""
 
     id: UUID
     status: ErasureStatus
     event_uuid: UUID
+    gallery_id: UUID | None
     asked_at: datetime
+    expires_at: datetime
     confirmed_at: datetime | None
+    refused_at: datetime | None
     completed_at: datetime | None
     faces_erased: int | None
     receipt: str | None
@@ -67,8 +70,11 @@ class ErasureAnswer(msgspec.Struct):
             id=erasure.id,
             status=erasure.status,
             event_uuid=erasure.event_id,
+            gallery_id=erasure.gallery_id,
             asked_at=erasure.asked_at,
+            expires_at=erasure.expires_at,
             confirmed_at=erasure.confirmed_at,
+            refused_at=erasure.refused_at,
             completed_at=erasure.completed_at,
             faces_erased=erasure.faces_erased,
             receipt=None if signed is None else signed.text,
@@ -122,11 +128,19 @@ class FaceErasureController(Controller):
         """Those on the named photos, which are among the matches. Confirming the same again changes nothing."""
         return ErasureAnswer.of(await photo_desk.erasures.confirm(erasure_id, data.photo_ids, request.user))
 
+    @post("/{erasure_id:uuid}/refuse", summary="Refuse to erase the faces", status_code=200)
+    async def refuse(
+        self, request: SignedInRequest, erasure_id: FromPath[UUID], photo_desk: NamedDependency[PhotoDesk]
+    ) -> ErasureAnswer:
+        """What was found is forgotten. A guest who asked reads of it for a while."""
+        return ErasureAnswer.of(await photo_desk.erasures.refuse(erasure_id, request.user))
+
     @get("/{erasure_id:uuid}", summary="Read an erasure and its receipt")
     async def read(
         self, request: SignedInRequest, erasure_id: FromPath[UUID], photo_desk: NamedDependency[PhotoDesk]
     ) -> ErasureAnswer:
-        """For whoever asked for it. A proposal that nobody confirms is over after a while."""
+        """For whoever asked for it; what guests ask for, for whoever reaches the event. What nobody confirms is over
+        after a while."""
         return ErasureAnswer.of(await photo_desk.erasures.read(erasure_id, request.user))
 
 

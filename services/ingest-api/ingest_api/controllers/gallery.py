@@ -66,6 +66,15 @@ class GuestPhotoList(msgspec.Struct):
     next_cursor: str | None
 
 
+class RequestedErasure(msgspec.Struct):
+    """`secret` is shown this once: with it, in the header X-Erasure-Secret, /api/v1/faces/erasure-requests/{id} says
+    how the request stands, and has the receipt. What nobody decides on until `expires_at` is over."""
+
+    id: UUID
+    secret: str
+    expires_at: datetime
+
+
 class PinBody(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -202,6 +211,27 @@ class GalleryController(Controller):
         opened = await photo_desk.galleries.enter(token, _pass(request))
         page = await photo_desk.search.page(search_id, opened.seeker, position_of(cursor), limit)
         return SearchAnswer.of(page, with_originals=opened.gallery.may_download)
+
+    @post(
+        "/erasure-requests",
+        summary="Ask to have one's faces erased from an event",
+        status_code=201,
+        request_max_body_size=None,
+        operation_class=GallerySearchOperation,
+    )
+    async def request_erasure(
+        self, request: AnyRequest, token: FromPath[str], photo_desk: NamedDependency[PhotoDesk]
+    ) -> RequestedErasure:
+        """multipart/form-data as for a search; `consent_version` where the event has a text. Also where the link lets
+        nobody search. Who holds the event decides; the picture is kept nowhere, but on which photos faces look like
+        it."""
+        opened = await photo_desk.galleries.enter(token, _pass(request))
+        await photo_desk.galleries.admit_selfie(opened)
+        await photo_desk.erasures.admit(opened)
+        with client_gone():
+            selfie = await photo_desk.selfies.receive(_call(request, opened), {})
+        erasure, secret = await photo_desk.erasures.request(opened, selfie, search_wish(selfie.texts))
+        return RequestedErasure(erasure.id, secret, erasure.expires_at)
 
     @get("/photos/{photo_id:uuid}/original", summary="Download an original", status_code=302)
     async def original(

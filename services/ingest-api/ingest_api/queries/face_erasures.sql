@@ -1,19 +1,44 @@
 -- name: add
-INSERT INTO face_erasures (id, event_id, asked_by, faces) VALUES ($1, $2, $3, $4);
+INSERT INTO face_erasures (id, event_id, asked_by, gallery_id, secret_hash, consent_version, faces, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + make_interval(secs => $8))
+RETURNING *;
 
 -- One that nobody confirmed in time is over.
 -- name: get
-SELECT * FROM face_erasures
-WHERE id = $1 AND (confirmed_at IS NOT NULL OR asked_at > clock_timestamp() - make_interval(secs => $2));
+SELECT * FROM face_erasures WHERE id = $1 AND (confirmed_at IS NOT NULL OR expires_at > clock_timestamp());
 
--- Whoever confirms an erasure, or completes it, holds its row until the commit.
--- name: lock
+-- name: by_secret
 SELECT * FROM face_erasures
-WHERE id = $1 AND (confirmed_at IS NOT NULL OR asked_at > clock_timestamp() - make_interval(secs => $2))
+WHERE id = $1 AND secret_hash = $2 AND (confirmed_at IS NOT NULL OR expires_at > clock_timestamp());
+
+-- Whoever decides on an erasure, or completes it, holds its row until the commit.
+-- name: lock
+SELECT * FROM face_erasures WHERE id = $1 AND (confirmed_at IS NOT NULL OR expires_at > clock_timestamp())
 FOR UPDATE;
 
+-- What guests ask for and nobody has decided on.
+-- name: requested
+SELECT * FROM face_erasures
+WHERE event_id = $1 AND gallery_id IS NOT NULL AND confirmed_at IS NULL AND refused_at IS NULL
+  AND expires_at > clock_timestamp() AND ($2::uuid IS NULL OR id > $2)
+ORDER BY id
+LIMIT $3;
+
+-- name: waiting_of_gallery
+SELECT count(*) FROM face_erasures
+WHERE event_id = $1 AND gallery_id = $2 AND confirmed_at IS NULL AND refused_at IS NULL
+  AND expires_at > clock_timestamp();
+
 -- name: confirm
-UPDATE face_erasures SET faces = $2, confirmed_at = clock_timestamp() WHERE id = $1 RETURNING *;
+UPDATE face_erasures SET faces = $2, decided_by = $3, confirmed_at = clock_timestamp() WHERE id = $1 RETURNING *;
+
+-- Kept for a while without its faces, so that the guest reads of it.
+-- name: refuse
+UPDATE face_erasures
+SET faces = '[]', decided_by = $2, refused_at = clock_timestamp(),
+    expires_at = clock_timestamp() + make_interval(secs => $3)
+WHERE id = $1
+RETURNING *;
 
 -- name: complete
 UPDATE face_erasures
@@ -25,4 +50,4 @@ WHERE id = $1;
 DELETE FROM face_search_results WHERE event_id = $1;
 
 -- name: remove_unconfirmed
-DELETE FROM face_erasures WHERE confirmed_at IS NULL AND asked_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM face_erasures WHERE confirmed_at IS NULL AND expires_at < clock_timestamp();
