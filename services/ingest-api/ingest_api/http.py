@@ -13,8 +13,8 @@ from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.event_photos import EventPhotoController
-from ingest_api.controllers.face_erasures import FaceErasureController, ReceiptKeyController
 from ingest_api.controllers.erasure_requests import ErasureRequestController, EventErasureRequestsController
+from ingest_api.controllers.face_erasures import FaceErasureController, ReceiptKeyController
 from ingest_api.controllers.faces import FaceController
 from ingest_api.controllers.galleries import GalleriesController
 from ingest_api.controllers.gallery import GalleryController
@@ -111,6 +111,8 @@ def create_app(
             PhotoEventController,
             FaceController,
             FaceErasureController,
+            EventErasureRequestsController,
+            ErasureRequestController,
             ReceiptKeyController,
             EventPhotoController,
             PeopleController,
@@ -124,8 +126,6 @@ def create_app(
         dependencies={name: _provide(part) for name, part in parts.items()},
         plugins=[SignInPlugin(sign_in), PagesPlugin(records, lambda: bucket_origins(stores))],
         request_max_body_size=LARGEST_JSON_BYTES,
-            EventErasureRequestsController,
-            ErasureRequestController,
         logging_config=None,
     )
 

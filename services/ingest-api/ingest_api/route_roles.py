@@ -144,6 +144,7 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/gallery/{token}/search"): None,
         ("GET", "/gallery/{token}/searches/{search_id}"): None,
         ("POST", "/gallery/{token}/download"): None,
+        ("POST", "/gallery/{token}/erasure-requests"): None,
         ("GET", "/api/v1/events/{event_uuid}/searches"): Role.PHOTOGRAPHER,
         ("POST", "/api/v1/faces/search"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/faces/searches/{search_id}"): Role.PHOTOGRAPHER,
@@ -152,6 +153,10 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/v1/faces/erasures"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/faces/erasures/{erasure_id}"): Role.PHOTOGRAPHER,
         ("POST", "/api/v1/faces/erasures/{erasure_id}/confirm"): Role.PHOTOGRAPHER,
+        ("POST", "/api/v1/faces/erasures/{erasure_id}/refuse"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}/erasure-requests"): Role.PHOTOGRAPHER,
+        # the guest who asked, with the secret of the request
+        ("GET", "/api/v1/faces/erasure-requests/{erasure_id}"): None,
         # whoever was given a receipt
         ("GET", "/api/v1/faces/receipt-key"): None,
     }
@@ -166,7 +171,6 @@ def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:
     """What the application really asks for: the highest role among a route's guards.
 
     WebSocket routes have the method WEBSOCKET, mounted ASGI applications ASGI.
-        ("POST", "/gallery/{token}/erasure-requests"): None,
     """
     found: dict[tuple[str, str], Role | None] = {}
     for route in app.routes:
@@ -175,10 +179,6 @@ def registered_roles(app: Litestar) -> dict[tuple[str, str], Role | None]:
     return found
 
 
-        ("POST", "/api/v1/faces/erasures/{erasure_id}/refuse"): Role.PHOTOGRAPHER,
-        ("GET", "/api/v1/events/{event_uuid}/erasure-requests"): Role.PHOTOGRAPHER,
-        # the guest who asked, with the secret of the request
-        ("GET", "/api/v1/faces/erasure-requests/{erasure_id}"): None,
 def _handlers(route: HTTPRoute | WebSocketRoute | ASGIRoute) -> Iterable[tuple[str, BaseRouteHandler]]:
     if isinstance(route, HTTPRoute):
         return [(str(method), entry[0]) for method, entry in route.route_handler_map.items() if method != "OPTIONS"]

@@ -121,15 +121,15 @@ class IngestSettings(ServiceSettings):
     )
     gallery_pass_seconds: float = Field(default=12 * HOUR_SECONDS, gt=0, description="then guests give the PIN again")
     gallery_searches_per_minute: int = Field(default=60, ge=1, description="of one link; beyond: 429")
-    gallery_downloads: int = Field(default=8, ge=1, description="archives that are sent at once; beyond: 429")
-    people_change_wait_seconds: float = Field(
-        default=10.0, ge=0, description="a decision about people that takes longer is answered with 202"
-    )
     gallery_erasure_requests: int = Field(
         default=100, ge=1, description="erasures that guests of one link wait for; beyond: 429"
     )
     erasure_requests_kept_seconds: float = Field(
         default=14 * DAY_SECONDS, gt=0, description="then a guest's request that nobody decided on is over"
+    )
+    gallery_downloads: int = Field(default=8, ge=1, description="archives that are sent at once; beyond: 429")
+    people_change_wait_seconds: float = Field(
+        default=10.0, ge=0, description="a decision about people that takes longer is answered with 202"
     )
     people_changes_kept_seconds: float = Field(
         default=90 * DAY_SECONDS, gt=0, description="what was decided about people; no longer than it can be undone"
