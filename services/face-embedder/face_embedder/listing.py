@@ -95,6 +95,7 @@ class Listing:
         async with self._unit_of_work.begin() as transaction:
             await Events(transaction.connection).lock(event.event_id)
             photos = Photos(transaction.connection)
+            await photos.plan_anew()
             known = {
                 photo.s3_key: photo
                 for photo in await photos.lock_keys(event.event_id, [listed.text for listed in batch])
@@ -120,6 +121,7 @@ class Listing:
         async with self._unit_of_work.begin() as transaction:
             await Events(transaction.connection).lock(event.event_id)
             photos = Photos(transaction.connection)
+            await photos.plan_anew()
             by_stem: dict[str, list[FoundPhoto]] = {}
             for found in await photos.lock_stems(event.event_id, [listed.key.stem for listed in batch], task.task_id):
                 by_stem.setdefault(found.photo.stem, []).append(found)

@@ -5,6 +5,10 @@ SELECT photo.*, NOT event.is_deleted AND coalesce(event.faces_expire_at > clock_
 FROM photos AS photo JOIN events AS event USING (event_id)
 WHERE photo.photo_id = $1 AND photo.generation = $2 AND photo.status = 'pending';
 
+-- A plan that was made when there were few photos reads all those of an event, and compares each with every key of a batch.
+-- name: plan_anew
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true);
+
 -- name: lock_keys
 SELECT * FROM photos WHERE event_id = $1 AND s3_key = ANY ($2::text[]) ORDER BY s3_key FOR UPDATE;
 
