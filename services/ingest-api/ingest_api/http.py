@@ -12,8 +12,8 @@ from ingest_api.application import Application
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.catalogue import Records
 from ingest_api.controllers.direct_uploads import DirectUploadController
-from ingest_api.controllers.event_photos import EventPhotoController
 from ingest_api.controllers.erasure_requests import ErasureRequestController, EventErasureRequestsController
+from ingest_api.controllers.event_photos import EventPhotoController
 from ingest_api.controllers.face_erasures import FaceErasureController, ReceiptKeyController
 from ingest_api.controllers.faces import FaceController
 from ingest_api.controllers.galleries import GalleriesController
