@@ -64,6 +64,37 @@ async def searched(api: Api, event: dict[str, Any], picture: bytes) -> httpx.Res
     )
 
 
+async def people_are_named_and_told_apart(api: Api, event: dict[str, Any]) -> None:
+    """The guest is on three photos; everybody else on one."""
+    address = f"/api/v1/events/{event['uuid']}/people"
+
+    async def all_found() -> list[dict[str, Any]] | None:
+        people: list[dict[str, Any]] = (await api.http.get(address)).json()["people"]
+        return people if [one["faces"] for one in people] == [3, 1, 1, 1, 1, 1, 1] else None
+
+    guest, other, *_ = await eventually(all_found, within_seconds=60, why="everybody is found")
+    stale = {"If-Match": f'"{guest["version"] + 1000}"'}
+    named = await api.http.patch(f"{address}/{guest['id']}", json={"name": "Anna"})
+    assert (named.status_code, named.json()["person"]["name"]) == (200, "Anna"), named.text
+    assert (await api.http.patch(f"{address}/{guest['id']}", json={"name": "x"}, headers=stale)).status_code == 412
+    shown = (await api.http.get(f"{address}/{guest['id']}")).json()
+    async with httpx.AsyncClient(timeout=30) as anybody:
+        assert (await anybody.get(shown["person"]["cover"]["preview_url"])).status_code == 200
+    faces = [face["face_id"] for photo in shown["photos"] for face in photo["faces"]]
+    split = await api.http.post(f"{address}/{guest['id']}/split", json={"faces": faces[:1]})
+    assert (split.status_code, split.json()["person"]["faces"]) == (200, 1), split.text
+    refused = await api.http.post(f"{address}/{other['id']}/split", json={"faces": faces[1:]})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    undone = await api.http.post(f"{address}/changes/{split.json()['change']['id']}/undo")
+    assert (undone.status_code, undone.json()["person"]["faces"]) == (200, 3), undone.text
+    merged = await api.http.post(f"{address}/merge", json={"into": other["id"], "from": [guest["id"]]})
+    assert (merged.json()["person"]["name"], merged.json()["person"]["faces"]) == ("Anna", 4), merged.text
+    on_photo = (
+        await api.http.get(f"/api/v1/events/{event['uuid']}/photos/{shown['photos'][0]['photo_id']}/faces")
+    ).json()
+    assert other["id"] in {face["person_id"] for face in on_photo["faces"]}
+
+
 async def test_a_guest_is_found_on_the_photos_of_an_event(
     system: System, object_store_server: ObjectStoreServer
 ) -> None:
@@ -99,6 +130,7 @@ async def test_a_guest_is_found_on_the_photos_of_an_event(
 
         assert (await searched(api, event, nobody())).status_code == 422
         assert (await synced(api, event))["skipped"] == 5
+        await people_are_named_and_told_apart(api, event)
 
         # Gone with its photo, and refused with the event.
         photo_id = found[f"{previews}guest.jpg"]["photo_id"]
