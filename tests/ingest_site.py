@@ -39,6 +39,8 @@ from ingest_api.reconciling import Reconciling
 from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.rerendering import Rerendering
 from ingest_api.retention import Retention
+from ingest_api.schedule_handlers import register as register_schedules
+from ingest_api.scheduling import Scheduling
 from ingest_api.settings import IngestSettings
 from ingest_api.settings_store import SettingsStore
 from ingest_api.sign_in import SignIn, SignInSettings
@@ -216,6 +218,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
         bucket_handlers.register(registered, stores.bucket, direct_uploads, repairs)  # type: ignore[arg-type]
         answers = Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")
+        register_schedules(registered, unit_of_work)  # type: ignore[arg-type]
         photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in, hub)
         face_handlers.register(registered, photo_desk.syncs, photo_desk.erasures, pool)  # type: ignore[arg-type]
         app = create_app(
@@ -248,6 +251,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
                 longest_wait_seconds=settings.reconcile_wait_seconds,
             ),
             photo_desk=photo_desk,
+            scheduling=Scheduling(answers, unit_of_work),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:

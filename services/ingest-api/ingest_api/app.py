@@ -26,6 +26,8 @@ from ingest_api.queue_size import QueueSize
 from ingest_api.reconciling import Reconciling
 from ingest_api.rerendering import Rerendering
 from ingest_api.retention import Retention
+from ingest_api.schedule_handlers import register as register_schedules
+from ingest_api.scheduling import Scheduling
 from ingest_api.settings import IngestSettings
 from ingest_api.settings_store import SettingsStore
 from ingest_api.sign_in import SignIn, SignInSettings
@@ -56,6 +58,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     stack.callback(sign_in.passwords.close)
     answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
     service.tell("answers", answers.state)
+    register_schedules(service.consumer, unit_of_work)
     rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
     hub = NewsHub(database.session_dsn, application_name=service.name)
     sweep = StagingSweep(
@@ -113,6 +116,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         products=products,
         reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
         photo_desk=photo_desk,
+        scheduling=Scheduling(answers, unit_of_work),
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

@@ -25,6 +25,7 @@ from ingest_api.controllers.people import PeopleController, PhotoFacesController
 from ingest_api.controllers.photo_events import PhotoEventController
 from ingest_api.controllers.products import ProductController, ProductDesk, ProductImageAddressController
 from ingest_api.controllers.reconcile import ProductSyncController, ReconcileController
+from ingest_api.controllers.schedules import ScheduleController
 from ingest_api.controllers.settings import SettingsController, SettingsDesk
 from ingest_api.controllers.sync import SyncController
 from ingest_api.controllers.uploads import UploadDesk
@@ -39,6 +40,7 @@ from ingest_api.pages_plugin import PagesPlugin
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.reconciling import Reconciling
 from ingest_api.rerendering import Rerendering
+from ingest_api.scheduling import Scheduling
 from ingest_api.settings import IngestSettings
 from ingest_api.sign_in import SignIn
 from ingest_api.sign_in_plugin import SignInPlugin
@@ -75,6 +77,7 @@ def create_app(
     rerendering: Rerendering,
     reconciling: Reconciling,
     photo_desk: PhotoDesk,
+    scheduling: Scheduling,
 ) -> Litestar:
     """Everything below /api, /admin, /docs, /media and the pages."""
     parts: dict[str, Any] = {
@@ -94,6 +97,7 @@ def create_app(
         "rerendering": rerendering,
         "reconciling": reconciling,
         "photo_desk": photo_desk,
+        "scheduling": scheduling,
         "places": SocketPlaces(settings.sockets),
     }
     return Application(
@@ -105,6 +109,7 @@ def create_app(
             WatermarkController,
             ProductSyncController,
             ReconcileController,
+            ScheduleController,
             SettingsController,
             ProductController,
             ProductImageAddressController,

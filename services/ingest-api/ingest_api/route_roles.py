@@ -95,6 +95,22 @@ RECONCILE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     }
 )
 
+SCHEDULE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        ("GET", "/api/admin/schedules"): Role.SUPERADMIN,
+        ("GET", "/api/admin/schedules/due"): Role.SUPERADMIN,
+        ("GET", "/api/admin/schedules/runs"): Role.SUPERADMIN,
+        ("GET", "/api/admin/schedules/runs/{run_id}"): Role.SUPERADMIN,
+        ("POST", "/api/admin/schedules/runs/{run_id}/approve"): Role.SUPERADMIN,
+        ("POST", "/api/admin/schedules/runs/{run_id}/refuse"): Role.SUPERADMIN,
+        ("GET", "/api/admin/schedules/{name}"): Role.SUPERADMIN,
+        ("PATCH", "/api/admin/schedules/{name}"): Role.SUPERADMIN,
+        ("POST", "/api/admin/schedules/{name}/run"): Role.SUPERADMIN,
+        ("GET", "/api/admin/schedules/{name}/runs"): Role.SUPERADMIN,
+        ("GET", "/api/admin/schedules/{name}/audit"): Role.SUPERADMIN,
+    }
+)
+
 PRODUCT_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
         ("GET", "/admin/products"): Role.ADMIN,
@@ -163,7 +179,15 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
 )
 
 ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
-    {**SIGN_IN_ROUTES, **PAGE_ROUTES, **MEDIA_ROUTES, **RECONCILE_ROUTES, **PRODUCT_ROUTES, **EVENT_PHOTO_ROUTES}
+    {
+        **SIGN_IN_ROUTES,
+        **PAGE_ROUTES,
+        **MEDIA_ROUTES,
+        **RECONCILE_ROUTES,
+        **SCHEDULE_ROUTES,
+        **PRODUCT_ROUTES,
+        **EVENT_PHOTO_ROUTES,
+    }
 )
 
 
