@@ -42,7 +42,10 @@ class Presence:
         """Ends only by cancellation, and says so."""
         try:
             while True:
-                await self.turn()
+                try:
+                    await self.turn()
+                except InfrastructureUnavailable as error:
+                    log.warning("nobody can be told which packs are here", extra={"detail": str(error)})
                 await asyncio.sleep(EVERY_SECONDS)
         finally:
             with suppress(InfrastructureUnavailable, TimeoutError):
