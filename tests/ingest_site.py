@@ -17,11 +17,12 @@ from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
-from ingest_api import bucket_handlers, face_handlers, handlers, product_handlers
+from ingest_api import bucket_handlers, deletion_handlers, face_handlers, handlers, product_handlers
 from ingest_api.accounts import ApiKeyText, Role, new_secret
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
+from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
@@ -29,6 +30,7 @@ from ingest_api.direct_upload_sweep import DirectUploadSweep
 from ingest_api.direct_uploads import DirectUploads
 from ingest_api.http import create_app
 from ingest_api.job_retry import JobRetry
+from ingest_api.media_deletions import MediaDeletions
 from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
@@ -131,6 +133,8 @@ class IngestSite:
     retention: Retention
     handlers: Handlers
     rerendering: Rerendering
+    deletions: MediaDeletions
+    bulk_deletions: BulkDeletions
     direct_upload_sweep: DirectUploadSweep
     photo_desk: PhotoDesk
     api: httpx.AsyncClient
@@ -206,10 +210,13 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         hub = NewsHub(dsn, application_name="tests")
         sweep = StagingSweep(stores.staging, stores.disk, pool, orphans_kept_seconds=3600)
         registered = Handlers()
-        handlers.register(registered, unit_of_work)  # type: ignore[arg-type]
         urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
         records = Records(urls)
         feed = SettingsFeed(settings.kafka_bootstrap, settings.media_defaults(), settings.entity_type_defaults())
+        deletions = MediaDeletions(unit_of_work, feed.current)
+        bulk_deletions = BulkDeletions(unit_of_work, deletions, confirm_above=settings.mass_delete_confirm_above)
+        handlers.register(registered, unit_of_work, deletions)  # type: ignore[arg-type]
+        deletion_handlers.register(registered, deletions)  # type: ignore[arg-type]
         rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
         uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
         products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
@@ -243,6 +250,8 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             ),
             storage_sync=StorageSync(unit_of_work, feed, settings),
             rerendering=rerendering,
+            deletions=deletions,
+            bulk_deletions=bulk_deletions,
             products=products,
             reconciling=Reconciling(
                 answers,
@@ -279,6 +288,8 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             Retention(pool, stores.staging, settings),
             registered,
             rerendering,
+            deletions,
+            bulk_deletions,
             DirectUploadSweep(direct_uploads, pool, settings),
             photo_desk,
             api,

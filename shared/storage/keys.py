@@ -110,3 +110,15 @@ def media_prefix(media_id: UUID) -> str:
     """
     text = str(media_id)
     return f"{MEDIA_PREFIX}{text[-2:]}/{text}/"
+
+
+def media_of(key: str) -> UUID | None:
+    """The medium in whose folder a key lies; None for any other key."""
+    parts = key.split("/", 3)
+    if len(parts) < 4 or f"{parts[0]}/" != MEDIA_PREFIX:
+        return None
+    try:
+        media_id = UUID(parts[2])
+    except ValueError:
+        return None
+    return media_id if key.startswith(media_prefix(media_id)) else None

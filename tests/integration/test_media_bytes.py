@@ -189,10 +189,11 @@ async def test_a_file_that_vanished_is_404_not_an_empty_200(shown: Shown) -> Non
     assert (await shown.get()).status_code == 404
 
 
-async def test_deleted_media_are_for_admins(shown: Shown) -> None:
+async def test_deleted_media_are_for_admins_who_ask_for_them(shown: Shown) -> None:
     await shown.site.rows.execute("UPDATE media SET deleted_at = now()")
     assert (await shown.get()).status_code == 404
-    answer = await shown.site.api.get(shown.url)
+    assert (await shown.site.api.get(shown.url)).status_code == 404
+    answer = await shown.site.api.get(shown.url, params={"v": "1", "deleted": "true"})
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, max-age=600")
 
 

@@ -11,12 +11,15 @@ from image_processor.imaging import Command, Imaging, copy_to_bucket
 from image_processor.repository import ImageRepository
 from image_processor.settings import ImageProcessorSettings
 from image_processor.staging_removal import StagingRemoval
-from shared.db.unit_of_work import UnitOfWork
+from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     Event,
+    ImageDiscardedV1,
     ImageFailedV1,
+    ImageMediaForgottenV1,
     ImageProcessedV1,
     ImageRetryScheduledV1,
+    MediaDeletionBegunV1,
     ProcessImageV1,
     RerenderImageV1,
 )
@@ -66,6 +69,54 @@ def register(
         """Render a further revision of a stored picture, behind uploads. Redelivery is harmless, as above."""
         await work(command, delivery, imaging.rerender, None)
 
+    @consumer.on(MediaDeletionBegunV1)
+    async def forget_medium(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
+        """Render nothing of the medium any more; what is being rendered now ends as discarded."""
+        async with unit_of_work.begin(delivery) as transaction:
+            images = ImageRepository(transaction.connection)
+            await images.lock_medium(event.media_id)
+            records = await images.forget_medium(event.media_id, event.deletion_id)
+            transaction.publish(
+                ImageMediaForgottenV1(
+                    deletion_id=event.deletion_id,
+                    media_id=event.media_id,
+                    records=records,
+                    forgotten_at=datetime.now(UTC),
+                )
+            )
+
+    async def keep(
+        transaction: Transaction,
+        command: Command,
+        image: ImageProcessedV1 | None,
+        attempt: int,
+        staging_key: str | None,
+    ) -> bool:
+        """Record and tell of a rendering; of a medium that goes for good, that there is none."""
+        images = ImageRepository(transaction.connection)
+        await images.lock_medium(command.media_id)
+        if image is None or await images.is_deleted(command.media_id):
+            await discard(transaction, command, staging_key)
+            return False
+        await images.record(image, attempt=attempt, staging_key=staging_key)
+        transaction.publish(image)
+        if copy := copy_to_bucket(command, image):
+            transaction.publish(copy)
+        return True
+
+    async def discard(transaction: Transaction, command: Command, staging_key: str | None) -> None:
+        """Tell that a rendering is not wanted any more: whoever removes the medium's files looks for its files too."""
+        if staging_key is not None:
+            await ImageRepository(transaction.connection).note_staging_removal(staging_key)
+        transaction.publish(
+            ImageDiscardedV1(
+                job_id=command.job_id,
+                media_id=command.media_id,
+                revision=command.revision,
+                discarded_at=datetime.now(UTC),
+            )
+        )
+
     async def work(
         command: C,
         delivery: Delivery,
@@ -75,14 +126,20 @@ def register(
         started_at = time.perf_counter()
         if await unit_of_work.is_handled(delivery):
             raise AlreadyHandled
-        image = await render(command, delivery.attempt)
-        async with unit_of_work.begin(delivery) as transaction:
-            await ImageRepository(transaction.connection).record(
-                image, attempt=delivery.attempt, staging_key=staging_key
-            )
-            transaction.publish(image)
-            if copy := copy_to_bucket(command, image):
-                transaction.publish(copy)
+        async with unit_of_work.database.connection() as connection:
+            is_wanted = not await ImageRepository(connection).is_deleted(command.media_id)
+        image = await render(command, delivery.attempt) if is_wanted else None
+        try:
+            async with unit_of_work.begin(delivery) as transaction:
+                is_kept = await keep(transaction, command, image, delivery.attempt, staging_key)
+        except AlreadyHandled:
+            # Taken for dead, this process may have stored files after another one had done with the command.
+            async with unit_of_work.begin() as transaction:
+                if await ImageRepository(transaction.connection).is_deleted(command.media_id):
+                    await discard(transaction, command, staging_key)
+            raise
+        if not is_kept:
+            return
         metrics.media_jobs_processed_total.labels(command.entity_type, "success").inc()
         metrics.media_processing_duration_seconds.labels(command.entity_type).observe(time.perf_counter() - started_at)
 

@@ -20,3 +20,21 @@ LIMIT $2;
 
 -- name: forget_removal
 DELETE FROM staging_removals WHERE staging_key = $1;
+
+-- Who records a rendering and who forgets the medium lock the same id first: either the rendering is recorded, and told,
+-- before the medium is forgotten, or it finds the medium deleted.
+-- name: lock_medium
+SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0));
+
+-- name: is_deleted
+SELECT EXISTS (SELECT FROM deleted_media WHERE media_id = $1);
+
+-- name: note_deleted
+INSERT INTO deleted_media (media_id, deletion_id) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: forget_medium
+WITH gone AS (DELETE FROM images WHERE media_id = $1 RETURNING 1)
+SELECT count(*) FROM gone;
+
+-- name: prune_deleted
+DELETE FROM deleted_media WHERE known_at < clock_timestamp() - make_interval(secs => $1);

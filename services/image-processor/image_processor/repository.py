@@ -36,7 +36,7 @@ class ImageRepository:
             image.render_seconds,
         )
         if staging_key is not None:
-            await self._connection.execute(QUERIES["note_removal"], staging_key)
+            await self.note_staging_removal(staging_key)
 
     async def newest_files(self, media_id: UUID) -> list[StoredFile]:
         """The files of the newest revision, as they were published; none for a medium that was never rendered."""
@@ -50,3 +50,21 @@ class ImageRepository:
 
     async def forget_removal(self, staging_key: str) -> None:
         await self._connection.execute(QUERIES["forget_removal"], staging_key)
+
+    async def lock_medium(self, media_id: UUID) -> None:
+        """Until the transaction ends nobody else records a rendering of the medium, or forgets it."""
+        await self._connection.execute(QUERIES["lock_medium"], media_id)
+
+    async def is_deleted(self, media_id: UUID) -> bool:
+        return bool(await self._connection.fetchval(QUERIES["is_deleted"], media_id))
+
+    async def forget_medium(self, media_id: UUID, deletion_id: UUID) -> int:
+        """Remove what is known of a medium, and remember that it goes for good; says how many rows went."""
+        await self._connection.execute(QUERIES["note_deleted"], media_id, deletion_id)
+        return int(await self._connection.fetchval(QUERIES["forget_medium"], media_id))
+
+    async def note_staging_removal(self, staging_key: str) -> None:
+        await self._connection.execute(QUERIES["note_removal"], staging_key)
+
+    async def prune_deleted(self, older_than_seconds: float) -> None:
+        await self._connection.execute(QUERIES["prune_deleted"], older_than_seconds)

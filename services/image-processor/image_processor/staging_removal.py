@@ -20,6 +20,8 @@ from shared.storage.staging import Staging
 log = logging.getLogger(__name__)
 
 SWEEP_ROWS = 200
+DELETED_MEDIA_KNOWN_SECONDS = 60 * 24 * 3600.0
+"""Longer than dead letters are kept: a command that is replayed must find that its medium is gone."""
 SCRATCH_KEPT_SECONDS = 3600.0
 """No picture takes so long: nobody reads a file of this machine's that was written before."""
 
@@ -58,6 +60,8 @@ class StagingRemoval:
                 await self.remove(key)
             if time.monotonic() - scratch_swept_at > SCRATCH_KEPT_SECONDS:
                 await remove_scratch(self._disk, older_than_seconds=SCRATCH_KEPT_SECONDS)
+                async with self._database.connection() as connection:
+                    await ImageRepository(connection).prune_deleted(DELETED_MEDIA_KNOWN_SECONDS)
                 scratch_swept_at = time.monotonic()
 
 

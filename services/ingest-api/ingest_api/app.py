@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 from contextlib import AsyncExitStack
 
-from ingest_api import bucket_handlers, face_handlers, handlers, product_handlers
+from ingest_api import bucket_handlers, deletion_handlers, face_handlers, handlers, product_handlers
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
+from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
@@ -16,6 +17,7 @@ from ingest_api.direct_upload_sweep import DirectUploadSweep
 from ingest_api.direct_uploads import DirectUploads
 from ingest_api.http import create_app, with_operations
 from ingest_api.job_retry import JobRetry
+from ingest_api.media_deletions import MediaDeletions
 from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
 from ingest_api.outcome_wait import OutcomeWait
@@ -82,7 +84,12 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
     service.background(products.changes.run, "changes of products")
     repairs = ProductRepairs(unit_of_work, stores)
-    handlers.register(service.consumer, unit_of_work)
+    deletions = MediaDeletions(unit_of_work, feed.current)
+    bulk_deletions = BulkDeletions(unit_of_work, deletions, confirm_above=settings.mass_delete_confirm_above)
+    service.background(deletions.run, "open deletions")
+    service.background(bulk_deletions.run, "deletions of selections")
+    handlers.register(service.consumer, unit_of_work, deletions)
+    deletion_handlers.register(service.consumer, deletions)
     product_handlers.register(service.consumer, products.changes, repairs)
     direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
     service.background(DirectUploadSweep(direct_uploads, database, settings).run)
@@ -113,6 +120,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         ),
         storage_sync=StorageSync(unit_of_work, feed, settings),
         rerendering=rerendering,
+        deletions=deletions,
+        bulk_deletions=bulk_deletions,
         products=products,
         reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
         photo_desk=photo_desk,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from ingest_api.catalogue import JobStatus, Upload
 from ingest_api.zip_stream import EntryRefusal
+
+BulkKind = Literal["upload", "rerender", "delete", "hard_delete", "restore"]
+DONE_AT_ONCE: Final = frozenset({"delete", "hard_delete", "restore"})
+"""Of these an item is there when something was done for it."""
+NO_PICTURE: Final = {"code": "no_picture", "detail": "No picture came out; the children tell why."}
+NONE_CHANGED: Final = {"code": "none_changed", "detail": "No medium was changed; the children tell why."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class BulkJob:
     """
 
     id: UUID
+    kind: BulkKind
     is_planned: bool
     selected: int
     items: int
@@ -101,13 +108,13 @@ class BulkJob:
         """`failed` only where no picture came out: one that fails does so alone."""
         if self.has_ended:
             return "completed" if self.completed else "failed"
-        return "active" if self.begun else "waiting"
+        return "active" if self.begun or (self.items and self.kind in DONE_AT_ONCE) else "waiting"
 
     def record(self) -> dict[str, Any]:
         """As its caller reads it: a job's fields, and the counts and children of a parent."""
         counts = {"total": self.total, "completed": self.completed, "failed": self.failed}
         status = self.status
-        error = {"code": "no_picture", "detail": "No picture came out; the children tell why."}
+        error = NONE_CHANGED if self.kind in DONE_AT_ONCE else NO_PICTURE
         return {
             "jobId": self.id,
             "isParent": True,

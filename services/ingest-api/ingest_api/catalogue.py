@@ -161,6 +161,8 @@ class ChangedJob:
     id: UUID
     media_id: UUID | None
     uploader: UUID
+    deletion_id: UUID | None = None
+    """Of the medium, if that goes for good."""
 
 
 class Records:
@@ -173,6 +175,8 @@ class Records:
         main = media.main_file
         files = [*([media.original] if media.original else []), *media.variants]
         urls = self.urls(media.id, media.revision, [file.name for file in files], private=media.private)
+        if media.deleted_at is not None:
+            urls = {name: f"{url}&deleted=true" for name, url in urls.items()}
         return {
             "id": media.id,
             "filename": media.filename,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ingest_api.catalogue import ORIGINAL, ChangedJob, Outcome, file_facts
+from ingest_api.media_deletions import MediaDeletions
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.media import MediaRepository, Shown
 from ingest_api.repositories.notices import NoticeRepository
@@ -14,6 +15,7 @@ from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.sync_jobs import progress_notice
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
+    ImageDiscardedV1,
     ImageFailedV1,
     ImageProcessedV1,
     ImageProgressV1,
@@ -31,7 +33,7 @@ SYNC_TOLD_EVERY_SECONDS = 1.0
 """How often a requester is told of mere progress; changes of status are told at once."""
 
 
-def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
+def register(consumer: Consumer, unit_of_work: UnitOfWork, deletions: MediaDeletions) -> None:
     """Every handler is harmless on redelivery: the inbox stops it, or what it says is no news."""
 
     @consumer.on(ReconcileRunChangedV1)
@@ -50,6 +52,8 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
             if job is not None:
                 body = {"revision": event.revision, "private": outcome.private, "names": names_of(outcome)}
                 await NoticeRepository(tx.connection).add("media:processed", job, {"success": True, **body})
+                if job.deletion_id is not None:
+                    await deletions.rendering_ended(tx, job.deletion_id)
 
     @consumer.on(ImageFailedV1)
     async def record_failed(event: ImageFailedV1, delivery: Delivery) -> None:
@@ -59,6 +63,15 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
                 await MediaRepository(tx.connection).record_failed(event.media_id, event.revision)
                 error = {"code": event.code, "detail": event.detail}
                 await NoticeRepository(tx.connection).add("media:processed", job, {"success": False, "error": error})
+                if job.deletion_id is not None:
+                    await deletions.rendering_ended(tx, job.deletion_id)
+
+    @consumer.on(ImageDiscardedV1)
+    async def record_discarded(event: ImageDiscardedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as tx:
+            job = await JobRepository(tx.connection).discard(event)
+            if job is not None and job.deletion_id is not None:
+                await deletions.rendering_ended(tx, job.deletion_id)
 
     @consumer.on(ImageRetryScheduledV1)
     async def record_retry(event: ImageRetryScheduledV1, delivery: Delivery) -> None:

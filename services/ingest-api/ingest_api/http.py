@@ -10,7 +10,9 @@ from litestar.di import Provide
 
 from ingest_api.application import Application
 from ingest_api.bucket_webhook import BucketWebhook
+from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
+from ingest_api.controllers.deletions import DeletionController
 from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.erasure_requests import ErasureRequestController, EventErasureRequestsController
 from ingest_api.controllers.event_photos import EventPhotoController
@@ -34,6 +36,7 @@ from ingest_api.controllers.webhooks import WebhookController
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
 from ingest_api.direct_uploads import DirectUploads
 from ingest_api.job_retry import JobRetry
+from ingest_api.media_deletions import MediaDeletions
 from ingest_api.media_urls import MediaUrls
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.pages_plugin import PagesPlugin
@@ -75,6 +78,8 @@ def create_app(
     storage_sync: StorageSync,
     products: ProductDesk,
     rerendering: Rerendering,
+    deletions: MediaDeletions,
+    bulk_deletions: BulkDeletions,
     reconciling: Reconciling,
     photo_desk: PhotoDesk,
     scheduling: Scheduling,
@@ -95,6 +100,8 @@ def create_app(
         "storage_sync": storage_sync,
         "products": products,
         "rerendering": rerendering,
+        "deletions": deletions,
+        "bulk_deletions": bulk_deletions,
         "reconciling": reconciling,
         "photo_desk": photo_desk,
         "scheduling": scheduling,
@@ -103,6 +110,7 @@ def create_app(
     return Application(
         route_handlers=[
             MediaController,
+            DeletionController,
             DirectUploadController,
             JobController,
             SyncController,

@@ -40,6 +40,8 @@ class JobRetry:
             media = await MediaRepository(tx.connection).get(job.media_id)
             if media is None or media.revision != job.revision:
                 raise not_retryable("The medium was replaced or removed since: upload the file again if it is wanted.")
+            if media.deleted_at is not None:
+                raise not_retryable("The medium is deleted: restore it first.")
             resumed = await JobRepository(tx.connection).resume(job_id)
             if resumed is None:
                 raise not_retryable("The job changed in this very moment: read it again.")

@@ -56,6 +56,11 @@ CODES: Mapping[str, str] = MappingProxyType(
         "too_many_uploads": "Too many uploads are in flight",
         "disk_full": "There is no room left for the file",
         "job_not_retryable": "The job can't be retried",
+        # deleting and restoring
+        "not_deleted": "The medium is not deleted",
+        "deletion_begun": "The medium goes for good",
+        "files_gone": "The files of the medium are in no store any more",
+        "confirmation_needed": "So many at once have to be confirmed by their number",
         "range_not_satisfiable": "The file has no such bytes",
         # products
         "weight_taken": "Another variant of the product has this weight",

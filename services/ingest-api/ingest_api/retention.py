@@ -10,6 +10,7 @@ from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import FaceSearchRepository
 from ingest_api.repositories.face_syncs import FaceSyncRepository
 from ingest_api.repositories.jobs import JobRepository
+from ingest_api.repositories.media_deletions import MediaDeletionRepository
 from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.people import PeopleRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
@@ -50,6 +51,7 @@ class Retention:
         await self._remove_face_syncs()
         await self._remove_face_searches()
         await self._remove_people()
+        await self._remove_receipts()
         async with self._database.connection() as connection:
             await JobRepository(connection).remove_old_idempotency_keys(self._settings.idempotency_keys_kept_seconds)
             await NoticeRepository(connection).prune(self._settings.notices_kept_seconds)
@@ -88,6 +90,14 @@ class Retention:
                 await searches.remove_results(settings.face_search_results_kept_seconds)
                 await FaceErasureRepository(connection).remove_unconfirmed()
                 removed = await searches.remove_records(settings.face_searches_kept_seconds, BATCH_ROWS)
+
+    async def _remove_receipts(self) -> None:
+        removed = BATCH_ROWS
+        while removed == BATCH_ROWS:
+            async with self._database.connection() as connection:
+                removed = await MediaDeletionRepository(connection).remove_receipts(
+                    self._settings.deletion_receipts_kept_seconds, BATCH_ROWS
+                )
 
     async def _remove_people(self) -> None:
         settings = self._settings

@@ -54,6 +54,10 @@ class IngestSettings(ServiceSettings):
     )
     direct_uploads_waiting: int = Field(default=10_000, ge=1, description="announced files still to come; beyond: 429")
     direct_upload_sweep_seconds: float = Field(default=60.0, gt=0)
+    mass_delete_confirm_above: int = Field(
+        default=100, ge=0, description="more media are deleted in one call only by who confirms how many"
+    )
+    deletion_receipts_kept_seconds: float = Field(default=400 * DAY_SECONDS, gt=0)
     bulk_limit_bytes: int = Field(default=1024 * MEBIBYTE, gt=0, description="of one bulk upload, and of its unpacking")
     bulk_files: int = Field(default=500, ge=1, description="pictures of one bulk upload; more are cut with 413")
     bulk_archive_entries: int = Field(default=2000, ge=1, description="of an archive, folders and hidden files too")

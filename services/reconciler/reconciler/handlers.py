@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from reconciler.checks import Checks
 from reconciler.commands import Commands
@@ -21,9 +22,12 @@ from shared.events import (
     DescribeReportV1,
     FileTaskEndedV1,
     ImageProcessedV1,
+    MediaDeletionBegunV1,
+    MediaDeletionCompletedV1,
     MediaStorageChangedV1,
     ProductChangedV1,
     ProductImageChangedV1,
+    ReconcileMediaForgottenV1,
     RecordsRepairedV1,
     StartReconcileRunV1,
     StorageStatus,
@@ -72,6 +76,24 @@ def register_read_models(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
                 copy_waits=event.storage_status is StorageStatus.PENDING,
                 placed_at=event.changed_at,
             )
+
+    @consumer.on(MediaDeletionBegunV1)
+    async def forget_medium(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            records = await ReadModels(transaction.connection).forget_medium(event)
+            transaction.publish(
+                ReconcileMediaForgottenV1(
+                    deletion_id=event.deletion_id,
+                    media_id=event.media_id,
+                    records=records,
+                    forgotten_at=datetime.now(UTC),
+                )
+            )
+
+    @consumer.on(MediaDeletionCompletedV1)
+    async def complete_deletion(event: MediaDeletionCompletedV1, delivery: Delivery) -> None:
+        async with unit_of_work.begin(delivery) as transaction:
+            await ReadModels(transaction.connection).complete_deletion(event.media_id)
 
 
 def register_checks(consumer: Consumer, checks: Checks, at_once: int) -> None:

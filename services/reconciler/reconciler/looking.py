@@ -15,15 +15,20 @@ from reconciler.layout import PRODUCTS_PREFIX, product_prefix
 from reconciler.proving import Proof, proven
 from reconciler.repositories.read_models import ReadModels
 from reconciler.settings import ReconcilerSettings
-from shared.events import ReconcileScope
+from shared.events import FilePlace, ReconcileScope
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
-from shared.messaging.topics import CATALOG_EVENTS, IMAGE_EVENTS, SYNC_EVENTS, Topic
-from shared.storage.keys import MEDIA_PREFIX, TEMPORARY_PREFIX
+from shared.messaging.topics import CATALOG_EVENTS, IMAGE_EVENTS, MEDIA_EVENTS, SYNC_EVENTS, Topic
+from shared.storage.keys import MEDIA_PREFIX, TEMPORARY_PREFIX, media_of
 from shared.storage.s3 import S3Store
 from shared.storage.stores import Stores
 
 PAGES_AHEAD: Final = 2
 ENTRIES_AT_ONCE: Final = 100
+
+_ORPHANED_IN: Final = {
+    FileClass.ORPHANED_IN_BUCKET: FilePlace.BUCKET,
+    FileClass.ORPHANED_ON_DISK: FilePlace.DISK,
+}
 
 
 def prefix_of(scope: ReconcileScope) -> str:
@@ -36,7 +41,7 @@ def prefix_of(scope: ReconcileScope) -> str:
 
 def told_on(scope: ReconcileScope) -> tuple[Topic, ...]:
     """Where others tell of the records of a scope."""
-    return (IMAGE_EVENTS, SYNC_EVENTS) if scope.kind == "media" else (CATALOG_EVENTS,)
+    return (IMAGE_EVENTS, SYNC_EVENTS, MEDIA_EVENTS) if scope.kind == "media" else (CATALOG_EVENTS,)
 
 
 class Looking:
@@ -86,7 +91,8 @@ class Looking:
                 left: deque[Stored] = deque()
                 finished = _finished(on_disk, left)
                 async for finding in compare(records.records(scope, removed_since), in_bucket, finished, patience):
-                    yield finding
+                    if not await _belongs_to_deletion(finding, records, removed_since):
+                        yield finding
                     while left:
                         yield _unfinished(left.popleft())
                 for stored in left:
@@ -117,6 +123,14 @@ async def _finished(on_disk: AsyncIterator[Sequence[Stored]], left: deque[Stored
 
 def _is_unfinished(key: str) -> bool:
     return TEMPORARY_PREFIX in key and key.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
+
+
+async def _belongs_to_deletion(finding: Finding, records: ReadModels, since: datetime) -> bool:
+    """Whether an orphan is a file of a medium that was deleted: whoever deletes it removes or keeps its files."""
+    orphaned_in = _ORPHANED_IN.get(finding.kind)
+    if orphaned_in is None or (media_id := media_of(finding.key)) is None:
+        return False
+    return await records.is_deletion_under_way(media_id, orphaned_in, since)
 
 
 def _unfinished(stored: Stored) -> Finding:

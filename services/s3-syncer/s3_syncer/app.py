@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from s3_syncer.batch import Batches
 from s3_syncer.copy_watch import CopyWatch
+from s3_syncer.deletions import MediaDeletions
 from s3_syncer.file_moves import FileMoves
 from s3_syncer.file_tasks import FileTasks
 from s3_syncer.handlers import register
@@ -66,10 +67,24 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     )
     kept_in: list[ObjectStore] = [stores.disk, *([stores.bucket] if stores.bucket else [])]
     superseded = Superseded(service.unit_of_work, kept_in, kept_seconds=settings.superseded_kept_seconds)
+    deletions = MediaDeletions(
+        service.unit_of_work, stores.disk, stores.bucket, staging, at_once=settings.files_in_flight
+    )
     planner = Planner(service.unit_of_work)
-    register(service.consumer, service.unit_of_work, planner, batches, local_first, file_tasks, superseded, settings)
+    register(
+        service.consumer,
+        service.unit_of_work,
+        planner,
+        batches,
+        local_first,
+        file_tasks,
+        superseded,
+        deletions,
+        settings,
+    )
     service.background(batches.sweep, "removals of jobs that were given up")
     service.background(superseded.work_off, "removal of superseded files")
+    service.background(deletions.work_off, "removal of deleted media")
     service.background(SetAside(service.unit_of_work, kept_in).run, "files that are set aside")
     service.background(local_first.work_off, "local_first copies")
     service.background(CopyWatch(service.unit_of_work, is_on=copies_by_itself).run, "local_first metrics")

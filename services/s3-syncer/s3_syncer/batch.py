@@ -10,6 +10,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from s3_syncer import errors
+from s3_syncer.deletion_repository import DeletionRepository
 from s3_syncer.ending import end_job
 from s3_syncer.jobs import Job, Medium, Outcome, Removal
 from s3_syncer.one_medium import NotRemoved, OneMedium
@@ -149,6 +150,7 @@ class _Run:
         try:
             await self.finish_removals()
             while not self._cancelled:
+                await self._fail_deleted()
                 media = await self._hold()
                 if media:
                     await self._round(media)
@@ -158,6 +160,19 @@ class _Run:
                     await self._wait_for_held_media()
         finally:
             await self._release()
+
+    async def _fail_deleted(self) -> None:
+        """Count the media as failed that went for good before this job came to them."""
+        while not self._cancelled:
+            async with self._unit_of_work.begin() as transaction:
+                deletions = DeletionRepository(transaction.connection)
+                gone = await deletions.pending_deleted(self._job.job_id, GROUP_RESULTS)
+            if not gone:
+                return
+            media = [Medium(media_id, 0, (), on_disk=False, in_bucket=False) for media_id in gone]
+            await self._write(
+                [Outcome.failed(medium, errors.MEDIUM_DELETED, errors.MEDIUM_DELETED_DETAIL) for medium in media]
+            )
 
     async def _round(self, media: Sequence[Medium]) -> None:
         """Work on held media; raises what stopped it, after the results so far are committed."""
@@ -236,6 +251,10 @@ class _Run:
                 self._cancel.set()
                 return []
             placed = await sync.place(job_id, [one.after for one in group])
+            worked_on = [one.before.media_id for one in group if one.before.revision]
+            if unplaced := [media_id for media_id in worked_on if media_id not in placed]:
+                # The hold had run out: what was written since may have come after the medium's places were emptied.
+                await DeletionRepository(transaction.connection).look_again(unplaced)
             valid = [one for one in group if one.before.media_id in placed or one.code is not None]
             ended = await sync.end_items(job_id, [one.result for one in valid])
             counted = [one for one in valid if one.before.media_id in ended]

@@ -17,6 +17,18 @@ def unknown_job(job_id: object) -> TransientError:
     return TransientError("unknown_job", f"there is no job {job_id}; its start may be on its way")
 
 
+MEDIUM_DELETED = "medium_deleted"
+MEDIUM_DELETED_DETAIL = "the medium is deleted for good, and its files with it"
+
+
+def medium_deleted() -> PermanentError:
+    return PermanentError(MEDIUM_DELETED, MEDIUM_DELETED_DETAIL)
+
+
+def still_there(key: str, store: str) -> TransientError:
+    return TransientError("still_there", f"{key!r} was removed from {store} and is there all the same")
+
+
 def conflict(key: str, store: str) -> PermanentError:
     return PermanentError(
         "conflict",

@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from s3_syncer import errors
+from s3_syncer.deletion_repository import DeletionRepository
 from s3_syncer.file_moves import FileMoves
 from s3_syncer.file_steps import (
     StepRecord,
@@ -29,6 +30,7 @@ from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled, decisive
 from shared.messaging.retry import Failure, RetryPolicy
+from shared.storage.keys import media_of
 
 T = TypeVar("T")
 
@@ -155,9 +157,15 @@ class _Run:
         self._retries = retries
         self._slots = slots
         self._records = list(task.records)
+        self._media = {media_id for step in task.steps if (media_id := media_of(step.target.key)) is not None}
+        self._deleted: set[UUID] = set()
 
     async def work(self, delivery: Delivery | None) -> None:
         """Carry out what is left, take it back or tidy up after it, and tell the end."""
+        if self._media:
+            async with self._unit_of_work.begin() as transaction:
+                deletions = DeletionRepository(transaction.connection)
+                self._deleted = await deletions.deleted_among(list(self._media))
         verdict = self._task.verdict or await self._carry_out()
         if self._task.is_atomic and verdict == "failed":
             await self._note(verdict)
@@ -200,6 +208,9 @@ class _Run:
             tasks = FileTaskRepository(transaction.connection)
             if not await tasks.end(task.task_id, self._holder, verdict, results, ended_at):
                 raise errors.scope_busy(task.scope)
+            if self._media:
+                # A medium may have gone for good while this task put files of it back.
+                await DeletionRepository(transaction.connection).look_again(list(self._media))
             transaction.publish(task.told(verdict, results, ended_at))
 
     async def _note(self, verdict: Verdict | None) -> None:
@@ -212,6 +223,8 @@ class _Run:
 
     async def _look(self, index: int) -> StepRecord:
         step = self._task.steps[index]
+        if step.kind == "copy" and media_of(step.target.key) in self._deleted:
+            return refused(Failure.of(errors.medium_deleted(), 1))
         looked = await self._attempts(index, lambda: self._moves.look(step))
         return refused(looked) if isinstance(looked, Failure) else looked
 

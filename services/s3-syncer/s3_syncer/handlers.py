@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from s3_syncer.batch import Batches
+from s3_syncer.deletions import MediaDeletions
 from s3_syncer.file_tasks import FileTasks
 from s3_syncer.jobs import Medium
 from s3_syncer.local_first import LocalFirst
@@ -15,9 +16,12 @@ from s3_syncer.superseded import Superseded
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
     CancelSyncJobV1,
+    ImageDiscardedV1,
     ImageProcessedV1,
+    MediaDeletionBegunV1,
     MediaRevisionSupersededV1,
     MediaUploadedV1,
+    RemoveMediaFilesV1,
     RunFileTaskV1,
     RunSyncBatchV1,
     StartSyncJobV1,
@@ -42,6 +46,7 @@ def register(
     local_first: LocalFirst,
     file_tasks: FileTasks,
     superseded: Superseded,
+    deletions: MediaDeletions,
     settings: S3SyncerSettings,
 ) -> None:
     """Tell the consumer what this service handles."""
@@ -64,6 +69,20 @@ def register(
     async def note_superseded(event: MediaRevisionSupersededV1, delivery: Delivery) -> None:
         """Have the files of a revision removed when nobody reads them any more."""
         await superseded.note(event, delivery)
+
+    @consumer.on(MediaDeletionBegunV1)
+    async def fence_off(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
+        await deletions.fence(event, delivery)
+
+    @consumer.on(RemoveMediaFilesV1)
+    async def remove_files(command: RemoveMediaFilesV1, delivery: Delivery) -> None:
+        """Note which files are to go; they are removed beside the batches, and the answer tells when they are gone."""
+        await deletions.remove(command, delivery)
+
+    @consumer.on(ImageDiscardedV1)
+    async def empty_again(event: ImageDiscardedV1, delivery: Delivery) -> None:
+        """What a rendering that came too late has left goes with the medium."""
+        await deletions.look_again(event.media_id, delivery)
 
     @consumer.on(StartSyncJobV1, retry=PROCESSING_RETRIES, deadline_seconds=PLAN_SECONDS)
     async def start_job(command: StartSyncJobV1, delivery: Delivery) -> None:

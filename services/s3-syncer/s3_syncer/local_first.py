@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from s3_syncer import errors
+from s3_syncer.deletion_repository import DeletionRepository
 from s3_syncer.jobs import Medium, Outcome
 from s3_syncer.one_medium import OneMedium
 from s3_syncer.repository import SyncRepository
@@ -63,14 +64,16 @@ class LocalFirst:
     async def want(self, command: SyncMediaV1, delivery: Delivery) -> None:
         """Queue the copy of one medium and tell that it is pending; while s3AutoSync is off it stays local_only.
 
-        What has its copy already, is gone, or was rendered anew since needs none by this command. Raises Postponed
-        while the settings are not known yet: a copy that is not queued now never is.
+        What has its copy already, is gone or deleted, or was rendered anew since needs none by this command. Raises
+        Postponed while the settings are not known yet: a copy that is not queued now never is.
         """
         is_on = self._is_on()
         if is_on is None:
             raise errors.settings_unknown()
         async with self._unit_of_work.begin(delivery) as transaction:
             if not is_on:
+                return
+            if await DeletionRepository(transaction.connection).deleted_among([command.media_id]):
                 return
             sync = SyncRepository(transaction.connection)
             # The command may come before the fact that the picture is processed; what it says of the files is the same.
@@ -138,6 +141,7 @@ class LocalFirst:
             # Who lost the hold, or met a newer revision, leaves the queue as it is and the copy is looked at again.
             placed = await sync.place(self._holder, [after])
             if not placed:
+                await DeletionRepository(transaction.connection).look_again([after.media_id])
                 return
             await sync.release_media(self._holder, [after.media_id])
             if after != outcome.before:

@@ -1,12 +1,21 @@
 -- What is known of media.
 
+-- Nothing is learned of a medium that goes for good.
 -- name: know_entity
-INSERT INTO media (media_id, entity_type, entity_id) VALUES ($1, $2, $3)
+INSERT INTO media (media_id, entity_type, entity_id)
+SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM deletions WHERE deletions.media_id = $1)
 ON CONFLICT (media_id) DO UPDATE SET entity_type = excluded.entity_type, entity_id = excluded.entity_id;
 
--- The newer revision wins; the same one again is older than what this service did with it since.
+-- The newer revision wins; the same one again is older than what this service did with it since. What is told of a medium
+-- that goes for good tells of files that may have come after its places were emptied.
 -- name: know_files
-INSERT INTO media (media_id, revision, files, size_bytes, on_disk, in_bucket) VALUES ($1, $2, $3, $4, $5, $6)
+WITH deleted AS (
+    UPDATE deletions SET due_at = clock_timestamp(), wanted = wanted + 1
+    WHERE media_id = $1 AND keys IS NOT NULL
+)
+INSERT INTO media (media_id, revision, files, size_bytes, on_disk, in_bucket)
+SELECT $1, $2::integer, $3::jsonb, $4::bigint, $5::boolean, $6::boolean
+WHERE NOT EXISTS (SELECT FROM deletions WHERE deletions.media_id = $1)
 ON CONFLICT (media_id) DO UPDATE
 SET revision = excluded.revision, files = excluded.files, size_bytes = excluded.size_bytes,
     on_disk = excluded.on_disk, in_bucket = excluded.in_bucket
@@ -161,6 +170,7 @@ WHERE job_id IN (SELECT job_id FROM jobs
 WITH free AS (
     SELECT media.media_id FROM items JOIN media USING (media_id)
     WHERE items.job_id = $1 AND items.status = 'pending'
+      AND NOT EXISTS (SELECT FROM deletions WHERE deletions.media_id = media.media_id)
       AND (held_by IS NULL OR held_by = $1
            OR (held_until < clock_timestamp()
                AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.media_id = media.media_id)))
@@ -251,7 +261,8 @@ SELECT count(*) FILTER (WHERE given_up_at IS NULL) AS waiting, count(given_up_at
 FROM bucket_copies;
 
 -- name: want_copy
-INSERT INTO bucket_copies (media_id, revision, requested_at) VALUES ($1, $2, $3)
+INSERT INTO bucket_copies (media_id, revision, requested_at)
+SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM deletions WHERE deletions.media_id = $1)
 ON CONFLICT (media_id) DO UPDATE
 SET revision = excluded.revision, requested_at = excluded.requested_at, attempts = 0, due_at = clock_timestamp(),
     given_up_at = NULL, code = NULL, detail = NULL
@@ -261,6 +272,7 @@ WHERE bucket_copies.revision < excluded.revision;
 WITH due AS (
     SELECT media.media_id FROM bucket_copies AS copy JOIN media USING (media_id)
     WHERE copy.due_at <= clock_timestamp() AND copy.given_up_at IS NULL AND media.revision >= copy.revision
+      AND NOT EXISTS (SELECT FROM deletions WHERE deletions.media_id = media.media_id)
       AND (held_by IS NULL OR held_by = $1
            OR (held_until < clock_timestamp()
                AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.media_id = media.media_id)))

@@ -1,7 +1,8 @@
 -- name: note
--- A copy of the fact that comes late changes nothing: what is due stays due.
+-- A copy of the fact that comes late changes nothing: what is due stays due. What goes for good takes all revisions with it.
 INSERT INTO superseded (media_id, revision, files, due_at)
-VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+SELECT $1, $2, $3, clock_timestamp() + make_interval(secs => $4)
+WHERE NOT EXISTS (SELECT FROM deletions WHERE deletions.media_id = $1)
 ON CONFLICT DO NOTHING;
 
 -- name: due

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import get, patch
+from litestar import Response, delete, get, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from pydantic import BaseModel
 
 from ingest_api.accounts import Role
-from ingest_api.authentication import require
+from ingest_api.authentication import SignedInRequest, require
 from ingest_api.catalogue import Media, MediaStatus, Records
 from ingest_api.controllers.uploads import UploadHandlers
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.media_deletions import MediaDeletions
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.media import MediaFilter, MediaRepository
 from ingest_api.upload_fields import ALT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, plain_text
@@ -30,6 +32,17 @@ StorageFilter = Literal["local_only", "s3_only", "synced", "pending", "missing"]
 class MediaList(msgspec.Struct, rename="camel"):
     media: list[dict[str, Any]]
     next_cursor: str | None
+
+
+class DeletedAnswer(msgspec.Struct, rename="camel"):
+    """`deletedAt` is of a soft deletion, `deletionId` of one for good, which goes on after the answer."""
+
+    success: bool
+    media_id: UUID
+    mode: Literal["soft", "hard"]
+    status: Literal["deleted", "processing"]
+    deleted_at: datetime | None
+    deletion_id: UUID | None
 
 
 class DescriptionBody(BaseModel):
@@ -78,11 +91,18 @@ class MediaController(UploadHandlers):
 
     @get("/{media_id:uuid}", summary="Read a medium")
     async def read(
-        self, media_id: FromPath[UUID], database: NamedDependency[Database], records: NamedDependency[Records]
+        self,
+        media_id: FromPath[UUID],
+        database: NamedDependency[Database],
+        records: NamedDependency[Records],
+        deleted: FromQuery[bool] = False,
     ) -> dict[str, Any]:
+        """One that is deleted is read with `deleted=true` alone, until it is restored or gone for good."""
         async with database.connection() as connection:
-            media = await MediaRepository(connection).get(media_id)
-        return records.media(_found(media))
+            media = _found(await MediaRepository(connection).get(media_id))
+        if (media.deleted_at is not None) != deleted:
+            raise no_such_medium()
+        return records.media(media)
 
     @patch("/{media_id:uuid}", summary="Describe a medium")
     async def describe(
@@ -97,6 +117,28 @@ class MediaController(UploadHandlers):
         async with database.connection() as connection:
             media = await MediaRepository(connection).describe(media_id, texts)
         return records.media(_found(media))
+
+    @delete("/{media_id:uuid}", summary="Delete a medium", status_code=200)
+    async def delete_medium(
+        self,
+        request: SignedInRequest,
+        media_id: FromPath[UUID],
+        deletions: NamedDependency[MediaDeletions],
+        hard: FromQuery[bool | None] = None,
+    ) -> Response[DeletedAnswer]:
+        """Softly or for good, as `hard` says, else as the setting `deleteMode` does.
+
+        Softly: hidden from every read, restorable, 200. For good: 202, hidden at once and for ever, and files and
+        records go in all services; `GET …/deletions/{deletionId}` tells how far that is, and what was removed. What
+        lies in the bucket stays where the setting `s3DeleteWithLocal` is off.
+        """
+        if deletions.is_hard(hard):
+            begun = await deletions.delete_for_good(media_id, request.user.user_id)
+            answer = DeletedAnswer(True, media_id, "hard", "processing", None, begun.deletion_id)
+            headers = {"Location": f"/api/admin/media/deletions/{begun.deletion_id}"}
+            return Response(answer, status_code=202, headers=headers)
+        media = await deletions.delete_softly(media_id, request.user.user_id)
+        return Response(DeletedAnswer(True, media_id, "soft", "deleted", media.deleted_at, None), status_code=200)
 
 
 def _refuse_nul(**texts: str | None) -> None:
@@ -130,5 +172,9 @@ def _texts(data: DescriptionBody) -> dict[str, str | None]:
 
 def _found(media: Media | None) -> Media:
     if media is None:
-        raise Problem(404, "not_found", "There is no medium with this id.")
+        raise no_such_medium()
     return media
+
+
+def no_such_medium() -> Problem:
+    return Problem(404, "not_found", "There is no medium with this id.")

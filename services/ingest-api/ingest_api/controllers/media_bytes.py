@@ -76,10 +76,11 @@ class MediaBytesController(Controller):
 
 
 def may_read(request: AnyRequest, media: Media, variant: str, urls: MediaUrls) -> bool:
-    """Deleted media are for admins; private files for signed-in people and for who holds a signed address."""
+    """Deleted media are for admins who ask for them; private files for the signed in and who holds a signed address."""
     principal = request.user
     if media.deleted_at is not None:
-        return principal is not None and principal.may(Role.ADMIN)
+        is_asked_for = request.query_params.get("deleted") == "true"
+        return is_asked_for and principal is not None and principal.may(Role.ADMIN)
     if not media.is_private(variant):
         return True
     if principal is not None and principal.may(Role.PHOTOGRAPHER):

@@ -3,12 +3,15 @@
 -- pictures that failed are shown first; of any other, all of them in their order.
 WITH children AS (
     SELECT item.position, item.filename, item.job_id, item.media_id,
-           coalesce(jobs.status, item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
+           coalesce(jobs.status, CASE WHEN deletion.completed_at IS NULL AND deletion.id IS NOT NULL THEN 'active' END,
+                    item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
                AS status,
-           coalesce(jobs.progress, 100) AS progress, coalesce(jobs.attempts, 0) AS attempts,
+           coalesce(jobs.progress, CASE WHEN deletion.completed_at IS NULL AND deletion.id IS NOT NULL THEN 0 ELSE 100 END)
+               AS progress, coalesce(jobs.attempts, 0) AS attempts,
            coalesce(jobs.error_code, item.error_code) AS error_code,
            coalesce(jobs.error_detail, item.error_detail) AS error_detail
     FROM bulk_items AS item LEFT JOIN jobs ON jobs.id = item.job_id
+         LEFT JOIN media_deletions AS deletion ON deletion.id = item.job_id
     WHERE item.bulk_id = $1
 ),
 counts AS (
@@ -20,7 +23,7 @@ counts AS (
            coalesce(max(attempts), 0) AS attempts
     FROM children
 )
-SELECT parent.is_planned, parent.selected, counts.items, counts.completed, counts.failed, counts.begun,
+SELECT parent.kind, parent.is_planned, parent.selected, counts.items, counts.completed, counts.failed, counts.begun,
        counts.attempts AS most_attempts, child.*
 FROM bulk_jobs AS parent CROSS JOIN counts LEFT JOIN LATERAL (
     SELECT * FROM children
@@ -36,6 +39,8 @@ DELETE FROM bulk_jobs WHERE id IN (
     WHERE is_planned
       AND (kind = 'upload' OR created_at < clock_timestamp() - make_interval(secs => $2))
       AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id WHERE item.bulk_id = parent.id)
+      AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN media_deletions AS deletion ON deletion.id = item.job_id
+                      WHERE item.bulk_id = parent.id AND deletion.completed_at IS NULL)
     LIMIT $1
 )
 RETURNING id;

@@ -1,11 +1,18 @@
 -- name: job
-SELECT * FROM jobs WHERE id = $1;
+-- What came out of a medium that is deleted is hidden with it.
+SELECT jobs.*, media.deleted_at IS NOT NULL AS is_hidden
+FROM jobs JOIN media ON media.id = jobs.media_id WHERE jobs.id = $1;
 
 -- name: list_jobs
-SELECT * FROM jobs
-WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR status = $2)
-ORDER BY id DESC
-LIMIT $3;
+WITH page AS (
+    SELECT * FROM jobs
+    WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR status = $2)
+    ORDER BY id DESC
+    LIMIT $3
+)
+SELECT page.*, media.deleted_at IS NOT NULL AS is_hidden
+FROM page JOIN media ON media.id = page.media_id
+ORDER BY page.id DESC;
 
 -- name: count_pending
 SELECT status, count(*) AS jobs FROM jobs WHERE status IN ('waiting', 'active') GROUP BY status;
@@ -47,14 +54,14 @@ SET status = 'completed', progress = 100, outcome = $2, attempts = greatest(atte
     error_detail = NULL, staging_key = NULL, next_attempt_at = NULL,
     started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
 WHERE id = $1 AND status <> 'completed'
-RETURNING media_id, uploader, entity_type;
+RETURNING media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = jobs.media_id);
 
 -- name: fail
 UPDATE jobs
 SET status = 'failed', attempts = greatest(attempts, $2), error_code = $3, error_detail = $4, next_attempt_at = NULL,
     started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
 WHERE id = $1 AND status IN ('waiting', 'active')
-RETURNING media_id, uploader, entity_type;
+RETURNING media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = jobs.media_id);
 
 -- name: resume
 -- The condition makes two retries at once one: the second finds the job waiting.

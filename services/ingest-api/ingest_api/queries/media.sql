@@ -1,5 +1,6 @@
 -- name: media
-SELECT * FROM media WHERE id = $1;
+-- What goes for good is nowhere to be seen from the first moment on.
+SELECT * FROM media WHERE id = $1 AND deletion_id IS NULL;
 
 -- name: list_media
 SELECT * FROM media
@@ -8,7 +9,7 @@ WHERE ($1::uuid IS NULL OR id < $1)
   AND ($3::text IS NULL OR entity_id = $3)
   AND ($4::text IS NULL OR status = $4)
   AND ($5::text IS NULL OR storage_status = $5)
-  AND (deleted_at IS NOT NULL) = $6
+  AND (deleted_at IS NOT NULL) = $6 AND deletion_id IS NULL
   AND ($7::text IS NULL OR filename ILIKE $7 OR alt ILIKE $7 OR title ILIKE $7)
 ORDER BY id DESC
 LIMIT $8;
@@ -18,7 +19,7 @@ UPDATE media
 SET alt = CASE WHEN $2 THEN $3 ELSE alt END,
     title = CASE WHEN $4 THEN $5 ELSE title END,
     updated_at = clock_timestamp()
-WHERE id = $1
+WHERE id = $1 AND deleted_at IS NULL
 RETURNING *;
 
 -- name: record_processed

@@ -1,6 +1,6 @@
 -- name: unknown_media
 SELECT wanted.id FROM unnest($1::uuid[]) WITH ORDINALITY AS wanted (id, position)
-WHERE NOT EXISTS (SELECT FROM media WHERE media.id = wanted.id)
+WHERE NOT EXISTS (SELECT FROM media WHERE media.id = wanted.id AND deletion_id IS NULL)
 ORDER BY wanted.position;
 
 -- name: count_selected
@@ -18,7 +18,7 @@ VALUES ($1, $2, 'rerender', $3, $4, $5, false);
 -- name: lock_unplanned
 -- Of several replicas one plans a parent at a time.
 SELECT id, uploader, media_ids, filter, plan_cursor, items FROM bulk_jobs
-WHERE NOT is_planned
+WHERE NOT is_planned AND kind = 'rerender'
 ORDER BY id
 LIMIT 1
 FOR UPDATE SKIP LOCKED;
@@ -71,7 +71,8 @@ given AS (
 UPDATE bulk_jobs SET plan_cursor = $2, items = items + (SELECT count(*) FROM planned) WHERE id = $1;
 
 -- name: end_plan
-UPDATE bulk_jobs SET is_planned = true WHERE id = $1;
+-- The names of what was selected have no use any more; what became of each says its item.
+UPDATE bulk_jobs SET is_planned = true, media_ids = NULL, plan_cursor = NULL WHERE id = $1;
 
 -- name: resume
 -- The condition makes two retries at once one: the second finds the job waiting.

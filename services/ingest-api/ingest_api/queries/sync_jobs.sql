@@ -1,6 +1,6 @@
 -- name: unknown_media
 SELECT wanted.id FROM unnest($1::uuid[]) WITH ORDINALITY AS wanted (id, position)
-WHERE NOT EXISTS (SELECT FROM media WHERE media.id = wanted.id)
+WHERE NOT EXISTS (SELECT FROM media WHERE media.id = wanted.id AND deletion_id IS NULL)
 ORDER BY wanted.position;
 
 -- name: add

@@ -31,6 +31,7 @@ class BulkJobRepository:
         first = rows[0]
         return BulkJob(
             id=bulk_id,
+            kind=first["kind"],
             is_planned=first["is_planned"],
             selected=first["selected"],
             items=first["items"],

@@ -13,7 +13,7 @@ import asyncpg
 from ingest_api.catalogue import ChangedJob, Job, JobStatus, Outcome
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
-from shared.events import ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
+from shared.events import ImageDiscardedV1, ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
 from shared.telemetry.tracing import current_traceparent
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "jobs.sql")
@@ -64,6 +64,11 @@ class JobRepository:
         """None if it has an outcome already or is gone."""
         return await self._change("fail", event.job_id, event.attempts, event.code, event.detail)
 
+    async def discard(self, event: ImageDiscardedV1) -> ChangedJob | None:
+        """Fail a job whose medium goes for good; None if it has an outcome already or is gone."""
+        detail = "The medium was deleted before it was rendered."
+        return await self._change("fail", event.job_id, 0, "medium_deleted", detail)
+
     async def resume(self, job_id: UUID) -> Job | None:
         """Have a failed job wait again; None if it is not failed or its file is gone."""
         row = await self._connection.fetchrow(QUERIES["resume"], job_id)
@@ -89,11 +94,13 @@ class JobRepository:
 
     async def _change(self, query: str, job_id: UUID, *values: object) -> ChangedJob | None:
         row = await self._connection.fetchrow(QUERIES[query], job_id, *values)
-        return None if row is None else ChangedJob(job_id, row["media_id"], row["uploader"])
+        return None if row is None else ChangedJob(job_id, row["media_id"], row["uploader"], row["deletion_id"])
 
 
 def job_of(row: asyncpg.Record) -> Job:
     stored = dict(row)
     del stored["traceparent"]
-    stored["outcome"] = None if stored["outcome"] is None else Outcome.from_json(stored["outcome"])
+    is_hidden = stored.pop("is_hidden", False)
+    outcome = stored["outcome"]
+    stored["outcome"] = None if outcome is None or is_hidden else Outcome.from_json(outcome)
     return Job(**stored)

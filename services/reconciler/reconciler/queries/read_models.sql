@@ -20,7 +20,8 @@ WHERE product_images.version < excluded.version;
 
 -- A new revision counts from its processing on; the same one again is older than what was told of its places since.
 -- name: know_processed
-INSERT INTO media (media_id, revision, on_disk, in_bucket, copy_waits) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO media (media_id, revision, on_disk, in_bucket, copy_waits)
+SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT FROM deleted_media WHERE deleted_media.media_id = $1)
 ON CONFLICT (media_id) DO UPDATE
 SET revision = excluded.revision, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket,
     copy_waits = excluded.copy_waits, placed_at = NULL, known_at = clock_timestamp()
@@ -28,7 +29,8 @@ WHERE media.revision < excluded.revision
 RETURNING media_id;
 
 -- name: know_places
-INSERT INTO media (media_id, revision, on_disk, in_bucket, placed_at, copy_waits) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO media (media_id, revision, on_disk, in_bucket, placed_at, copy_waits)
+SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT FROM deleted_media WHERE deleted_media.media_id = $1)
 ON CONFLICT (media_id) DO UPDATE
 SET revision = excluded.revision, on_disk = excluded.on_disk, in_bucket = excluded.in_bucket,
     copy_waits = excluded.copy_waits, placed_at = excluded.placed_at, known_at = clock_timestamp()
@@ -97,3 +99,24 @@ DELETE FROM media_files WHERE superseded_at < clock_timestamp() - make_interval(
 
 -- name: prune_removed_images
 DELETE FROM product_images WHERE is_removed AND known_at < clock_timestamp() - make_interval(secs => $1);
+
+-- name: note_deleted
+INSERT INTO deleted_media (media_id, deletion_id, keeps_bucket) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: forget_medium
+WITH gone_files AS (DELETE FROM media_files WHERE media_id = $1 RETURNING 1),
+gone_media AS (DELETE FROM media WHERE media_id = $1 RETURNING 1)
+SELECT (SELECT count(*) FROM gone_files) + (SELECT count(*) FROM gone_media);
+
+-- name: complete_deletion
+UPDATE deleted_media SET completed_at = clock_timestamp() WHERE media_id = $1 AND completed_at IS NULL;
+
+-- Whether files of a medium may rightly lie where no record names them: they are being removed, were a moment ago when a
+-- listing may have been made, or are kept in the bucket.
+-- name: is_deletion_under_way
+SELECT EXISTS (SELECT FROM deleted_media
+               WHERE media_id = $1 AND (completed_at IS NULL OR completed_at >= $2 OR (keeps_bucket AND $3)));
+
+-- name: prune_deleted
+DELETE FROM deleted_media
+WHERE NOT keeps_bucket AND completed_at IS NOT NULL AND known_at < clock_timestamp() - make_interval(secs => $1);

@@ -13,6 +13,7 @@ from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import (
     FilePlace,
+    MediaDeletionBegunV1,
     ProductChangedV1,
     ProductImageChangedV1,
     ProductImageType,
@@ -22,6 +23,8 @@ from shared.events import (
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "read_models.sql")
 ROWS_AT_ONCE = 1000
+DELETED_MEDIA_KNOWN_SECONDS = 60 * 24 * 3600.0
+"""Longer than facts may come again that would bring a medium back."""
 
 
 class ReadModels:
@@ -90,6 +93,16 @@ class ReadModels:
         if known:
             await self._know_files(media_id, revision, files)
 
+    async def forget_medium(self, event: MediaDeletionBegunV1) -> int:
+        """Remove what is known of a medium, and remember that it goes for good; says how many rows went."""
+        await self._connection.execute(QUERIES["note_deleted"], event.media_id, event.deletion_id, event.keeps_bucket)
+        return int(await self._connection.fetchval(QUERIES["forget_medium"], event.media_id))
+
+    async def complete_deletion(self, media_id: UUID) -> None:
+        """Note that a medium is gone, and remove what was learned while it was being forgotten."""
+        await self._connection.execute(QUERIES["complete_deletion"], media_id)
+        await self._connection.fetchval(QUERIES["forget_medium"], media_id)
+
     async def _know_files(self, media_id: UUID, revision: int, files: Sequence[StoredFile]) -> None:
         await self._connection.execute(QUERIES["forget_files"], media_id, revision)
         await self._connection.execute(QUERIES["supersede_files"], media_id)
@@ -115,6 +128,13 @@ class ReadModels:
         on_disk = place is FilePlace.DISK
         return bool(await self._connection.fetchval(QUERIES["is_referenced"], key, on_disk, sha256))
 
+    async def is_deletion_under_way(self, media_id: UUID, place: FilePlace, since: datetime) -> bool:
+        """Whether files of a medium may rightly lie in a place where no record names them: it goes, went since then, or
+        the bucket keeps them.
+        """
+        in_bucket = place is FilePlace.BUCKET
+        return bool(await self._connection.fetchval(QUERIES["is_deletion_under_way"], media_id, since, in_bucket))
+
     async def records(self, scope: ReconcileScope, removed_since: datetime) -> AsyncIterator[Sequence[Recorded]]:
         """The records of a scope by key, some at a time, and those removed or superseded since then.
 
@@ -132,6 +152,7 @@ class ReadModels:
     async def prune(self, removed_images_kept_seconds: float, superseded_files_kept_seconds: float) -> None:
         await self._connection.execute(QUERIES["prune_removed_images"], removed_images_kept_seconds)
         await self._connection.execute(QUERIES["prune_superseded_files"], superseded_files_kept_seconds)
+        await self._connection.execute(QUERIES["prune_deleted"], DELETED_MEDIA_KNOWN_SECONDS)
 
 
 def _image(row: Mapping[str, Any]) -> Recorded:

@@ -1,0 +1,185 @@
+"""Deleting and restoring many media in one call: a parent at once, its media page by page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ingest_api.media_deletions import MediaDeletions, conflict_of
+from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.repositories.bulk_deletions import (
+    BulkDeletionRepository,
+    BulkSelection,
+    DoneWithMedium,
+    UnplannedDeletion,
+)
+from ingest_api.repositories.media_deletions import LockedMedium, MediaDeletionRepository
+from ingest_api.selections import SelectionBody, media_filter, selection_errors, unknown_ids
+from ingest_api.sync_request import TrueOrFalse
+from ingest_api.zip_stream import EntryRefusal
+from shared.db.unit_of_work import Transaction, UnitOfWork
+from shared.identifiers import new_id
+from shared.messaging.errors import InfrastructureUnavailable
+
+log = logging.getLogger(__name__)
+
+PAGE_MEDIA: Final = 100
+MOST_OPEN: Final = 1000
+"""More deletions for good are not begun at once: others' commands never wait behind a long outbox."""
+LOOK_EVERY_SECONDS: Final = 1.0
+
+
+class DeletionFilter(SelectionBody):
+    """`deleted`: true selects among the deleted media instead of the others."""
+
+    deleted: TrueOrFalse = False
+
+
+class DeleteBody(BaseModel):
+    """Either `mediaIds` (at most 10000) or `filter`; without `hard` the setting `deleteMode` decides."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mediaIds: list[UUID] | None = None
+    filter: DeletionFilter | None = None
+    hard: TrueOrFalse | None = None
+    confirm: Annotated[int, Field(strict=True, ge=0)] | None = None
+
+
+class RestoreBody(BaseModel):
+    """Either `mediaIds` (at most 10000) or `filter`, which selects among the deleted media."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mediaIds: list[UUID] | None = None
+    filter: SelectionBody | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedParent:
+    """`total` is how many media were selected."""
+
+    id: UUID
+    total: int
+
+
+def selection_of_deletion(body: DeleteBody, is_hard: bool) -> BulkSelection:
+    """Raises InvalidFields naming everything that is wrong."""
+    is_of_deleted = body.filter is not None and body.filter.deleted
+    plain = None if body.filter is None else SelectionBody(**body.filter.model_dump(exclude={"deleted"}))
+    errors = [*selection_errors(body.mediaIds, plain)]
+    if is_of_deleted and not is_hard:
+        errors.append(
+            FieldError("filter.deleted", "what is deleted already can only be deleted for good: send hard: true")
+        )
+    if errors:
+        raise InvalidFields(*errors)
+    return BulkSelection(
+        kind="hard_delete" if is_hard else "delete",
+        media_ids=None if body.mediaIds is None else tuple(dict.fromkeys(body.mediaIds)),
+        filter=None if plain is None else media_filter(plain),
+        is_of_deleted=is_of_deleted,
+        confirmed=body.confirm,
+    )
+
+
+def selection_to_restore(body: RestoreBody) -> BulkSelection:
+    """Raises InvalidFields naming everything that is wrong."""
+    if errors := [*selection_errors(body.mediaIds, body.filter)]:
+        raise InvalidFields(*errors)
+    return BulkSelection(
+        kind="restore",
+        media_ids=None if body.mediaIds is None else tuple(dict.fromkeys(body.mediaIds)),
+        filter=None if body.filter is None else media_filter(body.filter),
+        is_of_deleted=True,
+    )
+
+
+class BulkDeletions:
+    """Makes parents and works them off; any number of replicas share the work."""
+
+    def __init__(self, unit_of_work: UnitOfWork, deletions: MediaDeletions, *, confirm_above: int) -> None:
+        self._unit_of_work = unit_of_work
+        self._deletions = deletions
+        self._confirm_above = confirm_above
+        self._wanted = asyncio.Event()
+
+    async def start(self, selection: BulkSelection, requested_by: UUID) -> StartedParent:
+        """Raises InvalidFields for ids that no medium has, and Problem 409 for too many that nobody has confirmed."""
+        parent_id = new_id()
+        async with self._unit_of_work.begin() as tx:
+            bulk = BulkDeletionRepository(tx.connection)
+            if selection.filter is not None:
+                total = await bulk.count(parent_id, selection)
+                if not total:
+                    raise InvalidFields(FieldError("filter", "selects no medium"))
+            else:
+                ids = selection.media_ids or ()
+                if unknown := await bulk.unknown_media(ids):
+                    raise unknown_ids(unknown)
+                total = len(ids)
+            self._require_confirmation(selection, total)
+            await bulk.add_parent(parent_id, requested_by, selection, total)
+        self._wanted.set()
+        return StartedParent(parent_id, total)
+
+    def _require_confirmation(self, selection: BulkSelection, total: int) -> None:
+        if selection.kind == "restore" or total <= self._confirm_above or selection.confirmed == total:
+            return
+        detail = f"This deletes {total} media. Send confirm: {total} as well if that is what is meant."
+        raise Problem(409, "confirmation_needed", detail, members={"count": total})
+
+    async def run(self) -> None:
+        """Work on what is wanted, for as long as the process lives."""
+        while True:
+            self._wanted.clear()
+            try:
+                while await self.work_page():
+                    pass
+            except InfrastructureUnavailable as error:
+                log.warning("selections wait to be deleted or restored", extra={"detail": str(error)})
+            try:
+                async with asyncio.timeout(LOOK_EVERY_SECONDS):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def work_page(self) -> bool:
+        """Delete or restore one page; False when nothing is left to do, or enough deletions are open already."""
+        async with self._unit_of_work.begin() as tx:
+            bulk = BulkDeletionRepository(tx.connection)
+            parent = await bulk.lock_unplanned()
+            if parent is None or await self._must_wait(tx, parent):
+                return False
+            media = await bulk.page(parent, PAGE_MEDIA)
+            page = [await self._one(tx, parent, medium) for medium in media]
+            if page:
+                await bulk.add_page(parent, page)
+            if len(page) < PAGE_MEDIA:
+                await bulk.end_plan(parent.id)
+        return True
+
+    async def _must_wait(self, tx: Transaction, parent: UnplannedDeletion) -> bool:
+        if parent.selection.kind != "hard_delete":
+            return False
+        return (await MediaDeletionRepository(tx.connection).count_open()).count >= MOST_OPEN
+
+    async def _one(self, tx: Transaction, parent: UnplannedDeletion, locked: LockedMedium) -> DoneWithMedium:
+        medium, deletion_id, refusal = locked.media, None, None
+        match parent.selection.kind:
+            case "hard_delete":
+                begun = await self._deletions.begin(tx, locked, parent.requested_by, is_told=False)
+                deletion_id = begun.deletion_id
+            case "delete":
+                await self._deletions.hide(tx, locked, parent.requested_by)
+            case "restore":
+                if (conflict := conflict_of(locked)) is not None:
+                    refusal = EntryRefusal(conflict.code, conflict.detail)
+                else:
+                    await self._deletions.bring_back(tx, locked, parent.requested_by)
+        return DoneWithMedium(medium.id, medium.filename, deletion_id, refusal)
