@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from shared.identifiers import new_id
 from shared.messaging.topics import ANSWERS, FACE_EVENTS, ensure_topics
 from shared.testing.databases import TestDatabases
 from tests.bench.figures import Figure, Goal
+from tests.bench.finding_faces import BareLoop
 from tests.bench.site import BUCKET, say
 from tests.bus import Bus
 from tests.face_scenes import scene
@@ -41,6 +42,8 @@ QUERIES: Final = 100
 SMALL_EVENTS: Final = 199
 SMALL_EVENT_FACES: Final = 250
 MEDIUM_EVENT_FACES: Final = 5_000
+EXACT_SEARCH_FACES: Final = 20_000
+"""What the service's setting is unless somebody changes it."""
 PHOTOS_OF_A_PERSON: Final = 20
 DIFFERENCE: Final = 0.026
 """Spread of each number around its person's: two faces of one person are about 0.74 alike, as real ones are."""
@@ -53,33 +56,49 @@ Vectors = NDArray[np.float32]
 
 
 async def measure_indexing(folder: Path, rounds: int, photos: int) -> list[Figure]:
-    """Syncs of so many previews, in turns with a loop that looks at the same bytes one by one, by the same models."""
+    """Syncs of so many previews, in turns with two loops that look at the same bytes one by one.
+
+    The bare loop is the models' files without this project, with all cores for each run; the engine's loop finds the
+    same faces as the service, with one core. Neither fetches nor stores anything.
+    """
     models = await asyncio.to_thread(ensure_lite, models_folder())
     previews = [scene(640, 427, 60 + seed % 60, seed=seed, faces=1 + seed % 5).content for seed in range(photos)]
-    seconds: dict[str, list[float]] = {"loop": [], "service": []}
+    seconds: dict[str, list[float]] = {"bare": [], "engine": [], "service": []}
+    bare = BareLoop()
     with FaceEngine(open_pack(PackOptions(models_folder=models.parent)), workers=1) as engine:
+        loops: dict[str, Callable[[bytes], object]] = {"bare": bare.analyse, "engine": engine.analyse}
+        for analyse in loops.values():
+            _look_one_by_one(analyse, previews[:WARM_UP_PHOTOS])
         async with _running_world(folder, models.parent) as world:
             await _sync(world, previews[:WARM_UP_PHOTOS])
             for number in range(rounds):
                 say(f"{photos} photos, round {number + 1} of {rounds}")
-                for contender in ("loop", "service") if number % 2 else ("service", "loop"):
-                    if contender == "loop":
-                        took = await asyncio.to_thread(_look_one_by_one, engine, previews)
-                    else:
+                for contender in ("bare", "engine", "service") if number % 2 else ("service", "engine", "bare"):
+                    if contender == "service":
                         took = await _sync(world, previews)
+                    else:
+                        took = await asyncio.to_thread(_look_one_by_one, loops[contender], previews)
                     seconds[contender].append(took)
-    ratio = statistics.median(loop / service for loop, service in zip(seconds["loop"], seconds["service"], strict=True))
+
+    def photos_per_second(contender: str) -> float:
+        return photos / statistics.median(seconds[contender])
+
+    def ratio(contender: str) -> float:
+        return statistics.median(a / b for a, b in zip(seconds[contender], seconds["service"], strict=True))
+
     return [
-        Figure("one by one, the engine alone", photos / statistics.median(seconds["loop"]), "photos/s"),
-        Figure("from bucket to database", photos / statistics.median(seconds["service"]), "photos/s"),
-        Figure("times as fast as one by one", ratio, "×", Goal(">=", 1.5)),
+        Figure("one by one, the bare models", photos_per_second("bare"), "photos/s", remark="all cores, one look"),
+        Figure("one by one, the engine alone", photos_per_second("engine"), "photos/s", remark="one core, same faces"),
+        Figure("from bucket to database", photos_per_second("service"), "photos/s"),
+        Figure("times as fast as the bare models", ratio("bare"), "×", Goal(">=", 1.5)),
+        Figure("times as fast as the engine one by one", ratio("engine"), "×", Goal(">=", 1.5)),
     ]
 
 
-def _look_one_by_one(engine: FaceEngine, previews: Sequence[bytes]) -> float:
+def _look_one_by_one(analyse: Callable[[bytes], object], previews: Sequence[bytes]) -> float:
     began_at = time.perf_counter()
     for preview in previews:
-        engine.analyse(preview)
+        analyse(preview)
     return time.perf_counter() - began_at
 
 
@@ -139,7 +158,10 @@ class Album:
 
 
 async def measure_searching(folder: Path, faces: int) -> list[Figure]:
-    """One event with so many faces and two hundred smaller ones, searched exactly and by the index."""
+    """One event with so many faces and two hundred smaller ones, searched exactly and by the index.
+
+    A search is a transaction with an embedding that is there already; what a selfie costs before it is none of it.
+    """
     postgres = PostgresServer(folder / "postgres", free_port())
     await postgres.start()
     try:
@@ -167,7 +189,10 @@ async def _searched(work: UnitOfWork, name: str, album: Album, how: str, recall:
         wanted = Wanted(album.event_id, "lite", "1", vector, -1.0, NEAREST)
         began_at = time.perf_counter()
         async with work.begin() as transaction:
-            matches: list[Match] = await getattr(Faces(transaction.connection), how)(wanted)
+            kept = Faces(transaction.connection)
+            # The service chooses the way by it, so it is a part of every search.
+            await kept.are_more_than(wanted, EXACT_SEARCH_FACES)
+            matches: list[Match] = await getattr(kept, how)(wanted)
         milliseconds.append(1000 * (time.perf_counter() - began_at))
         found.append(len(album.nearest(selfie) & {match.photo_id for match in matches}) / NEAREST)
     return [
