@@ -39,9 +39,9 @@ INSERT INTO members (face_id, event_id, photo_id) SELECT face_id, event_id, phot
 -- name: remove_these
 DELETE FROM faces WHERE face_id = ANY ($1::uuid[]);
 
--- At most so many of an event's faces, to choose the way of its search.
--- name: count_up_to
-SELECT count(*) FROM (SELECT 1 FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3 LIMIT $4) AS counted;
+-- Whether an event has more faces than so many, to choose the way of its search; no more of them are counted.
+-- name: are_more_than
+SELECT EXISTS (SELECT 1 FROM faces WHERE event_id = $1 AND pack = $2 AND pack_version = $3 OFFSET $4);
 
 -- Every embedding of the event is compared; the index, which may miss some, is kept out by reading them first. The one
 -- that is looked for is read in a subquery, which runs once: in the expression it would be read anew for every row.

@@ -18,7 +18,7 @@ from shared.db.queries import load_queries
 from shared.identifiers import new_id
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "faces.sql")
-LOOKED_AT: Final = 200
+LOOKED_AT: Final = 100
 """Candidates that the index keeps at once: more find more of the nearest, and take longer."""
 MOST_SCANNED: Final = 200_000
 """How many faces, those of other events too, the index gives up after."""
@@ -90,10 +90,11 @@ class Faces:
 
     async def are_more_than(self, wanted: Wanted, count: int) -> bool:
         """Whether the event has more faces than that to compare with."""
-        found = await self._connection.fetchval(
-            QUERIES["count_up_to"], wanted.event_id, wanted.pack, wanted.pack_version, count + 1
+        return bool(
+            await self._connection.fetchval(
+                QUERIES["are_more_than"], wanted.event_id, wanted.pack, wanted.pack_version, count
+            )
         )
-        return int(found) > count
 
     async def exact(self, wanted: Wanted) -> list[Match]:
         """The photos with faces from the threshold on, best first, compared one by one."""
