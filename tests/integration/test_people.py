@@ -484,6 +484,28 @@ async def test_of_an_event_that_is_deleted_nobody_is_left(album: Album) -> None:
         assert await album.rows(f"SELECT 1 FROM {table} WHERE event_id = $1", album.event_id) == []
 
 
+async def test_an_event_that_can_not_be_sorted_holds_up_no_other(
+    work: UnitOfWork, album: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await album_of(work)
+    for one in (album, other):
+        await one.index("a.jpg", seen("Anna", seed=1))
+    sorting = album.sorting
+    turn = sorting.turn
+
+    async def fails_for_one(event_id: UUID) -> bool:
+        if event_id == album.event_id:
+            raise RuntimeError("broken")
+        return await turn(event_id)
+
+    monkeypatch.setattr(sorting, "turn", fails_for_one)
+    await sorting.round()
+    assert await album.whose() == {"a.jpg": [None]}
+    assert await other.whose() != {"a.jpg": [None]}
+    await album.sorting.round()
+    assert await album.whose() != {"a.jpg": [None]}
+
+
 async def test_replicas_take_turns_and_one_that_dies_leaves_its_work(work: UnitOfWork, album: Album) -> None:
     for seed in range(12):
         await album.index(f"{seed}.jpg", seen("Anna", "Ben", seed=seed))

@@ -64,7 +64,17 @@ class Sorting:
         while is_more:
             async with self._unit_of_work.begin() as transaction:
                 due = await People(transaction.connection).due_events(NEWS_AT_ONCE)
-            is_more = any([await self.turn(event_id) for event_id in due])
+            is_more = any([await self._tried(event_id) for event_id in due])
+
+    async def _tried(self, event_id: UUID) -> bool:
+        """A turn, whose failure holds up no other event; it is tried again at the next look."""
+        try:
+            return await self.turn(event_id)
+        except InfrastructureUnavailable:
+            raise
+        except Exception:
+            log.exception("the faces of an event could not be sorted", extra={"event_id": str(event_id)})
+            return False
 
     async def turn(self, event_id: UUID) -> bool:
         """Sort some faces of an event and tell what is new; False where there was nothing, or others are at it."""

@@ -58,9 +58,13 @@ UPDATE members SET person_id = placed.person_id, part = placed.part, is_clear = 
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::boolean[]) AS placed (face_id, person_id, part, is_clear)
 WHERE members.face_id = placed.face_id;
 
--- Those whom nobody was like may be like somebody who has been found since.
+-- Those whom nobody was like may be like somebody who has been found since. One that somebody removes at this moment is left
+-- out: they may wait for a face that is held here.
 -- name: look_again
-UPDATE members SET waits = 'again' WHERE event_id = $1 AND person_id IS NULL AND waits IS NULL;
+UPDATE members SET waits = 'again'
+FROM (SELECT face_id FROM members WHERE event_id = $1 AND person_id IS NULL AND waits IS NULL
+      FOR NO KEY UPDATE SKIP LOCKED) AS alone
+WHERE members.face_id = alone.face_id;
 
 -- name: absorb
 WITH moved AS (
