@@ -24,6 +24,7 @@ from face_embedder.repositories.faces import Faces
 from face_embedder.repositories.people import People
 from face_embedder.repositories.photos import NewPhoto, Photos, Result
 from face_embedder.sorting import Sorting
+from shared.db.migrations import migrate, service_migrations
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
@@ -529,3 +530,36 @@ async def test_replicas_take_turns_and_one_that_dies_leaves_its_work(work: UnitO
     await album.sort()
     assert len(await people_of(album, {f"{seed}.jpg": ("Anna", "Ben") for seed in range(12)})) == 2
     await album.known()
+
+
+async def test_faces_that_were_found_before_there_were_people_are_sorted(databases: TestDatabases) -> None:
+    database = await databases.create_empty()
+    known = service_migrations("face-embedder")
+    before = next(index for index, one in enumerate(known) if one.name == "face-embedder/0004_people")
+    connection = await asyncpg.connect(database.dsn("face-embedder"))
+    event_id, photo_id, vector = new_id(), new_id(), look("Anna", 1).tolist()
+    try:
+        await migrate(connection, known[:before])
+        await connection.execute("INSERT INTO events (event_id, number, is_searchable) VALUES ($1, 1, true)", event_id)
+        sql = "INSERT INTO photos (photo_id, event_id, s3_key, stem) VALUES ($1, $2, 'a.jpg', 'a')"
+        await connection.execute(sql, photo_id, event_id)
+        await connection.execute(
+            """
+            INSERT INTO faces (face_id, event_id, photo_id, pack, pack_version, embedding, box, landmarks, score,
+                               size_px, sharpness, yaw, pitch, roll)
+            VALUES ($1, $2, $3, 'lite', '1', $4::text::halfvec(512), '{1, 2, 3, 4}', '{}', 1, 100, 200, 0, 0, 0)
+            """,
+            new_id(),
+            event_id,
+            photo_id,
+            str(vector),
+        )
+        await migrate(connection, known)
+    finally:
+        await connection.close()
+    pool = Database(database.dsn("face-embedder"), application_name="tests", max_connections=2)
+    album = Album(UnitOfWork(pool, source="/tests", schema="faces"), event_id)
+    await album.sorting.round()
+    assert len(await album.known()) == 1
+    await pool.close()
+    await databases.drop(database)
