@@ -17,6 +17,7 @@ from ingest_api.event_photos import EventPhotos
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import EventPhotoChangedV1, PhotoStatus
 from shared.identifiers import new_id
+from shared.storage.errors import StoreUnavailable
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabases
@@ -167,6 +168,70 @@ async def test_while_the_bucket_is_away_the_files_wait_and_the_photo_is_hidden(
     await site.photo_desk.photos.sweep_once()
     assert await bucket.stat(photo.s3_key) is None
     assert await told_of_bucket(site, event) == [photo.s3_key]
+
+
+async def removal_of(site: IngestSite, event: dict[str, Any]) -> dict[str, Any]:
+    """How far it is, after a turn that is due now."""
+    await site.rows.execute("UPDATE event_removals SET due_at = now() WHERE event_id = $1", UUID(event["uuid"]))
+    assert await site.photo_desk.removals.turn() is True
+    answer: dict[str, Any] = (await site.api.get(f"{EVENTS}/{event['uuid']}/removal")).json()
+    return answer
+
+
+@pytest.mark.parametrize("photos", ["keep", "remove"])
+async def test_a_deleted_event_leaves_the_files_that_it_should(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.storage.s3.PAGE_OBJECTS", 2)
+    photo = photo_of(event, "a b+c.jpg")
+    assert photo.image_key is not None
+    folder = f"events/{event['id']}/"
+    keys = sorted([photo.s3_key, photo.image_key, f"{folder}originals/never told of.cr2"])
+    neighbour = f"events/{event['id']}0/previews/a.jpg"
+    for key in (*keys, neighbour):
+        await bucket.put_bytes(key, b"x")
+    await tell(site, photo)
+    url = f"{EVENTS}/{event['uuid']}"
+    assert (await site.api.get(f"{url}/removal")).status_code == 404
+    assert (await site.api.delete(url, params={"photos": "some"})).status_code == 422
+    assert (await site.api.delete(url, params={"photos": photos} if photos == "remove" else {})).status_code == 204
+    begun = (await site.api.get(f"{url}/removal")).json()
+    assert (begun["photos"], begun["status"], begun["files_removed"]) == (photos, "removing", 0)
+    other = {"Authorization": f"Bearer {await site.key_of(Role.PHOTOGRAPHER)}"}
+    assert (await site.api.get(f"{url}/removal", headers=other)).status_code == 404
+
+    ended = await removal_of(site, event)
+    removed = keys if photos == "remove" else []
+    assert (ended["status"], ended["files_removed"], ended["problem"]) == ("completed", len(removed), None)
+    assert [info.key async for info in bucket.list(folder)] == [key for key in keys if key not in removed]
+    assert await bucket.stat(neighbour) is not None
+    assert await told_of_bucket(site, event) == removed
+    # And nothing is learned of its photos any more.
+    await tell(site, photo.model_copy(update={"version": 2}))
+    assert await site.rows.fetchval("SELECT count(*) FROM event_photos WHERE event_id = $1", photo.event_id) == 0
+
+
+async def test_files_of_a_deleted_event_that_can_not_go_are_tried_again(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [photo_of(event, f"{number}.jpg", image_key=None) for number in range(3)]
+    for photo in photos:
+        await bucket.put_bytes(photo.s3_key, b"x")
+    await site.api.delete(f"{EVENTS}/{event['uuid']}", params={"photos": "remove"})
+    remove = bucket.delete
+
+    async def stuck(key: str) -> None:
+        if key == photos[1].s3_key:
+            raise StoreUnavailable("s3", "it is away")
+        await remove(key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket, "delete", stuck)
+        halted = await removal_of(site, event)
+    assert (halted["status"], "it is away" in halted["problem"]) == ("removing", True)
+    assert await site.photo_desk.removals.turn() is False, "it is not due yet"
+    assert (await removal_of(site, event))["status"] == "completed"
+    assert [info.key async for info in bucket.list(f"events/{event['id']}/")] == []
 
 
 async def test_keys_outside_the_event_are_neither_shown_nor_removed(

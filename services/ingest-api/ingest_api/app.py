@@ -37,6 +37,7 @@ from ingest_api.sockets import NoticeStream
 from ingest_api.staging_sweep import StagingSweep
 from ingest_api.storage_sync import StorageSync
 from ingest_api.uploads import Uploads
+from shared.scheduling import JOBS_RETENTION, STAGING_CLEANUP
 from shared.service import Service
 from shared.settings_feed import SettingsFeed
 from shared.storage.following import BucketFollowing
@@ -61,6 +62,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
     service.tell("answers", answers.state)
     register_schedules(service.consumer, unit_of_work)
+    service.scheduled.on(STAGING_CLEANUP, sweep.sweep)
+    service.scheduled.on(JOBS_RETENTION, Retention(database, stores.staging, settings).sweep)
     rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
     hub = NewsHub(database.session_dsn, application_name=service.name)
     sweep = StagingSweep(
@@ -73,7 +76,6 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         feed.run,
         settings_store.follow,
         sweep.run,
-        Retention(database, stores.staging, settings).run,
         QueueSize(database).run,
         rerendering.run,
     ):
@@ -98,6 +100,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     service.background(photo_desk.syncs.run, "silent syncs of photos")
     service.background(photo_desk.search.run, "sweep of selfies")
     service.background(photo_desk.photos.run, "files of deleted photos")
+    service.background(photo_desk.removals.run, "what deleted events leave behind")
     face_handlers.register(service.consumer, photo_desk.syncs, photo_desk.erasures, database)
     media_urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
     records = Records(media_urls)

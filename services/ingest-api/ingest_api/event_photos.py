@@ -89,10 +89,11 @@ class EventPhotos:
         async with self._unit_of_work.begin() as transaction:
             await EventPhotoRepository(transaction.connection).end_removal(removal.photo_id)
             # The store tells of it too, if its notifications are set; whoever hears looks at the object.
-            transaction.publish(*(_gone(bucket.bucket, key) for key in removal.object_keys))
+            transaction.publish(*(told_gone(bucket.bucket, key) for key in removal.object_keys))
 
 
-def _gone(bucket: str, key: str) -> BucketObjectV1:
+def told_gone(bucket: str, key: str) -> BucketObjectV1:
+    """What whoever knows of the object has to hear."""
     return BucketObjectV1(
         bucket=bucket,
         object_key=key,

@@ -9,6 +9,7 @@ from ingest_api.answers import Answers
 from ingest_api.erasure_receipt import ReceiptSigner
 from ingest_api.event_people import EventPeople
 from ingest_api.event_photos import EventPhotos
+from ingest_api.event_removals import EventRemovals
 from ingest_api.face_erasures import FaceErasures
 from ingest_api.face_search import FaceSearch
 from ingest_api.face_syncs import FaceSyncs
@@ -34,6 +35,7 @@ class PhotoDesk:
     search: FaceSearch
     erasures: FaceErasures
     photos: EventPhotos
+    removals: EventRemovals
     people: EventPeople
     urls: PhotoUrls
     galleries: Galleries
@@ -68,6 +70,7 @@ class PhotoDesk:
                 settings,
             ),
             EventPhotos(unit_of_work, stores.bucket),
+            EventRemovals(unit_of_work, stores.bucket),
             EventPeople(
                 unit_of_work,
                 events,

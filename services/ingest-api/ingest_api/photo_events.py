@@ -10,9 +10,10 @@ from uuid import UUID
 from ingest_api.accounts import Principal, Role
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.repositories.event_removals import EventRemovalRepository
 from ingest_api.repositories.photo_events import ConsentDecision, PhotoEventRepository
 from ingest_api.settings_document import require_match
-from shared.db.unit_of_work import UnitOfWork
+from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.identifiers import new_id
 
 
@@ -82,21 +83,32 @@ class PhotoEvents:
     ) -> PhotoEvent:
         """A change that changes nothing makes no version. Raises Problem 404, and 412 for a stale `if_match`."""
         async with self._unit_of_work.begin() as transaction:
-            events = PhotoEventRepository(transaction.connection)
-            event = usable(await events.locked(event_id), by)
-            require_match(if_match, event.version)
-            wanted = event.with_changes(changes)
-            if wanted == event:
-                return event
-            changed = await events.save(wanted)
-            if not changed.decides_as(event):
-                await events.note_decision(changed, by.user_id)
-            transaction.publish(changed.changed())
-        return changed
+            return await self._changed(transaction, event_id, changes, if_match, by)
 
-    async def delete(self, event_id: UUID, if_match: str | None, by: Principal) -> None:
-        """Nobody sees or searches it from now on, and its faces go; its files stay. Raises as `change` does."""
-        await self.change(event_id, {"is_deleted": True}, if_match, by)
+    async def delete(self, event_id: UUID, if_match: str | None, by: Principal, *, removes_files: bool) -> None:
+        """Nobody sees or searches it from now on, its faces go, and what is known of its photos.
+
+        Its files go only where that is asked for. Raises as `change` does.
+        """
+        async with self._unit_of_work.begin() as transaction:
+            await self._changed(transaction, event_id, {"is_deleted": True}, if_match, by)
+            removals = EventRemovalRepository(transaction.connection)
+            await removals.add(event_id, by.user_id, removes_files=removes_files)
+
+    async def _changed(
+        self, transaction: Transaction, event_id: UUID, changes: Mapping[str, Any], if_match: str | None, by: Principal
+    ) -> PhotoEvent:
+        events = PhotoEventRepository(transaction.connection)
+        event = usable(await events.locked(event_id), by)
+        require_match(if_match, event.version)
+        wanted = event.with_changes(changes)
+        if wanted == event:
+            return event
+        changed = await events.save(wanted)
+        if not changed.decides_as(event):
+            await events.note_decision(changed, by.user_id)
+        transaction.publish(changed.changed())
+        return changed
 
 
 def usable(event: PhotoEvent | None, by: Principal) -> PhotoEvent:

@@ -143,6 +143,7 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
         ("PATCH", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
         ("DELETE", "/api/v1/events/{event_uuid}"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}/removal"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/consents"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/photos"): Role.PHOTOGRAPHER,
         ("DELETE", "/api/v1/events/{event_uuid}/photos/{photo_id}"): Role.PHOTOGRAPHER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -20,12 +20,14 @@ from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_c
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.problem_details import FieldError, InvalidFields
+from ingest_api.repositories.event_removals import EventRemoval
 from ingest_api.settings_document import etag
 from ingest_api.sync_request import TrueOrFalse
 
 EVENTS = "/api/v1/events"
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+Photos = Literal["keep", "remove"]
 ConsentText = Annotated[str, StringConstraints(min_length=1, max_length=10_000, strip_whitespace=True)]
 
 
@@ -115,6 +117,30 @@ class ConsentDecisionList(msgspec.Struct):
     next_cursor: str | None
 
 
+class EventRemovalAnswer(msgspec.Struct):
+    """`problem` is why it does not go on for now; it is tried again."""
+
+    event_uuid: UUID
+    photos: Photos
+    status: Literal["removing", "completed"]
+    asked_at: datetime
+    completed_at: datetime | None
+    files_removed: int
+    problem: str | None
+
+    @classmethod
+    def of(cls, removal: EventRemoval) -> Self:
+        return cls(
+            event_uuid=removal.event_id,
+            photos="remove" if removal.removes_files else "keep",
+            status="removing" if removal.completed_at is None else "completed",
+            asked_at=removal.asked_at,
+            completed_at=removal.completed_at,
+            files_removed=removal.files_removed,
+            problem=removal.problem,
+        )
+
+
 class SearchRecordAnswer(msgspec.Struct):
     """`gallery_id` in place of `asked_by`: a guest with that link. `consent_version`: of the text that was agreed to.
 
@@ -194,10 +220,23 @@ class PhotoEventController(Controller):
 
     @delete("/{event_uuid:uuid}", summary="Delete an event", status_code=204)
     async def remove(
-        self, request: SignedInRequest, event_uuid: FromPath[UUID], photo_desk: NamedDependency[PhotoDesk]
+        self,
+        request: SignedInRequest,
+        event_uuid: FromPath[UUID],
+        photo_desk: NamedDependency[PhotoDesk],
+        photos: FromQuery[Photos] = "keep",
     ) -> None:
-        """Its faces are removed, and nobody sees its photos any more. Their files stay in the bucket."""
-        await photo_desk.events.delete(event_uuid, request.headers.get("if-match"), request.user)
+        """Its faces are removed, and nobody sees its photos any more. With `photos=keep` their files stay in the
+        bucket: they may be the only ones there are. With `photos=remove` all that lies in the event's folder goes for
+        good; `GET …/removal` says how far that is."""
+        if_match = request.headers.get("if-match")
+        await photo_desk.events.delete(event_uuid, if_match, request.user, removes_files=photos == "remove")
+
+    @get("/{event_uuid:uuid}/removal", summary="Read how far the removal of a deleted event is")
+    async def removal(
+        self, request: SignedInRequest, event_uuid: FromPath[UUID], photo_desk: NamedDependency[PhotoDesk]
+    ) -> EventRemovalAnswer:
+        return EventRemovalAnswer.of(await photo_desk.removals.read(event_uuid, request.user))
 
     @get("/{event_uuid:uuid}/consents", summary="Read who decided what about the search for faces")
     async def consents(

@@ -1,8 +1,9 @@
--- Only a newer fact overwrites. A photo that was deleted here is hidden until its removal is told: what is put under its
+-- Only a newer fact overwrites, and of the photos of a deleted event nothing is known any more. A photo that was deleted here is hidden until its removal is told: what is put under its
 -- key after that is another one.
 -- name: record
 INSERT INTO event_photos (id, event_id, version, s3_key, image_key, status, faces, confidence, code, detail, changed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+WHERE NOT EXISTS (SELECT 1 FROM event_removals WHERE event_id = $2)
 ON CONFLICT (id) DO UPDATE
 SET version = excluded.version, s3_key = excluded.s3_key, image_key = excluded.image_key, status = excluded.status,
     faces = excluded.faces, confidence = excluded.confidence, code = excluded.code, detail = excluded.detail,

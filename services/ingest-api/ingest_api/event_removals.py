@@ -1,0 +1,98 @@
+"""What deleted events leave behind: rows of their photos, and files where somebody asked to have them removed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from ingest_api.accounts import Principal
+from ingest_api.event_photos import told_gone
+from ingest_api.photo_events import no_such_event
+from ingest_api.repositories.event_removals import EventRemoval, EventRemovalRepository
+from ingest_api.repositories.photo_events import PhotoEventRepository
+from shared.db.unit_of_work import UnitOfWork
+from shared.messaging.errors import InfrastructureUnavailable
+from shared.storage.errors import StoreRefused, StoreUnavailable
+from shared.storage.object_store import ObjectInfo
+from shared.storage.s3 import S3Store
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS: Final = 120.0
+"""Longer than a page of files takes, which is the longest that a removal is silent."""
+
+LOOK_EVERY_SECONDS: Final = 20.0
+REMOVALS_AT_ONCE: Final = 16
+
+
+class EventRemovals:
+    """Goes on where it was, whatever is killed: what is still in the event's folder is what is left to do."""
+
+    def __init__(self, unit_of_work: UnitOfWork, bucket: S3Store | None) -> None:
+        self._unit_of_work = unit_of_work
+        self._bucket = bucket
+
+    async def read(self, event_id: UUID, by: Principal) -> EventRemoval:
+        """How far it is. Raises Problem 404, for events of others and those that are not deleted too."""
+        async with self._unit_of_work.database.connection() as connection:
+            event = await PhotoEventRepository(connection).get(event_id)
+            removal = await EventRemovalRepository(connection).get(event_id)
+        if event is None or removal is None or not event.may_be_used_by(by):
+            raise no_such_event()
+        return removal
+
+    async def run(self) -> None:
+        """Remove what is due; returns only by cancellation."""
+        while True:
+            try:
+                while await self.turn():
+                    pass
+            except InfrastructureUnavailable as error:
+                log.warning("could not look for deleted events", extra={"detail": str(error)})
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    async def turn(self) -> bool:
+        """Work on one event; False when none is due. What can't be removed now is tried again."""
+        async with self._unit_of_work.database.connection() as connection:
+            removal = await EventRemovalRepository(connection).claim(AGAIN_SECONDS)
+            event = None if removal is None else await PhotoEventRepository(connection).get(removal.event_id)
+        if removal is None or event is None:
+            return False
+        try:
+            if removal.removes_files:
+                await self._remove_files(removal.event_id, event.folder)
+        except (StoreUnavailable, StoreRefused) as error:
+            facts = {"event_id": str(removal.event_id), "detail": str(error)}
+            log.warning("the files of a deleted event stay for now", extra=facts)
+            async with self._unit_of_work.begin() as transaction:
+                await EventRemovalRepository(transaction.connection).note_problem(removal.event_id, str(error))
+        else:
+            async with self._unit_of_work.begin() as transaction:
+                await EventRemovalRepository(transaction.connection).complete(removal.event_id)
+        return True
+
+    async def _remove_files(self, event_id: UUID, folder: str) -> None:
+        if self._bucket is None:
+            raise StoreUnavailable("s3", "no bucket is configured")
+        async for page in self._bucket.pages(folder):
+            await self._remove(self._bucket, page)
+            async with self._unit_of_work.begin() as transaction:
+                await EventRemovalRepository(transaction.connection).go_on(event_id, len(page), AGAIN_SECONDS)
+                # The store tells of them too, if its notifications are set; whoever hears looks at the object.
+                transaction.publish(*(told_gone(self._bucket.bucket, info.key) for info in page))
+
+    async def _remove(self, bucket: S3Store, page: Sequence[ObjectInfo]) -> None:
+        """Remove the objects; raises the first error once all have ended. Removing one twice is no error."""
+        left = iter(page)
+
+        async def worker() -> None:
+            for info in left:
+                await bucket.delete(info.key)
+
+        outcomes = await asyncio.gather(*(worker() for _ in range(REMOVALS_AT_ONCE)), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome

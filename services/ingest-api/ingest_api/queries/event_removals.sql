@@ -1,0 +1,30 @@
+-- Facts that were being recorded when the event was deleted have committed by then.
+-- name: add
+INSERT INTO event_removals (event_id, removes_files, asked_by, due_at)
+VALUES ($1, $2, $3, clock_timestamp() + interval '10 seconds');
+
+-- name: get
+SELECT * FROM event_removals WHERE event_id = $1;
+
+-- Of several replicas one works on a removal, and it comes up again if that one goes.
+-- name: claim
+UPDATE event_removals SET due_at = clock_timestamp() + make_interval(secs => $1)
+WHERE event_id = (
+    SELECT event_id FROM event_removals WHERE completed_at IS NULL AND due_at <= clock_timestamp()
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING *;
+
+-- name: go_on
+UPDATE event_removals
+SET files_removed = files_removed + $2, problem = NULL, due_at = clock_timestamp() + make_interval(secs => $3)
+WHERE event_id = $1;
+
+-- name: note_problem
+UPDATE event_removals SET problem = $2 WHERE event_id = $1;
+
+-- name: forget_photos
+DELETE FROM event_photos WHERE event_id = $1;
+
+-- name: complete
+UPDATE event_removals SET completed_at = clock_timestamp(), problem = NULL WHERE event_id = $1;

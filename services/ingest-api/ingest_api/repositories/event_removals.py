@@ -1,0 +1,70 @@
+"""What is left of deleted events, as PostgreSQL holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from shared.db.pool import PooledConnection
+from shared.db.queries import load_queries
+
+QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "event_removals.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class EventRemoval:
+    """How far the removal of a deleted event is; `problem` is why it does not go on for now."""
+
+    event_id: UUID
+    removes_files: bool
+    asked_at: datetime
+    files_removed: int
+    problem: str | None
+    completed_at: datetime | None
+
+
+class EventRemovalRepository:
+    """Works on the connection it is given; whoever gives it decides about the transaction."""
+
+    def __init__(self, connection: PooledConnection[Any]) -> None:
+        self._connection = connection
+
+    async def add(self, event_id: UUID, asked_by: UUID, *, removes_files: bool) -> None:
+        """Begins once what is being recorded of the event's photos has committed."""
+        await self._connection.execute(QUERIES["add"], event_id, removes_files, asked_by)
+
+    async def get(self, event_id: UUID) -> EventRemoval | None:
+        row = await self._connection.fetchrow(QUERIES["get"], event_id)
+        return None if row is None else _removal(row)
+
+    async def claim(self, again_seconds: float) -> EventRemoval | None:
+        """One that is due; it comes up again after so long unless it goes on or is completed."""
+        row = await self._connection.fetchrow(QUERIES["claim"], again_seconds)
+        return None if row is None else _removal(row)
+
+    async def go_on(self, event_id: UUID, files: int, again_seconds: float) -> None:
+        """Count files that are gone, and hold the removal for so long."""
+        await self._connection.execute(QUERIES["go_on"], event_id, files, again_seconds)
+
+    async def note_problem(self, event_id: UUID, problem: str) -> None:
+        await self._connection.execute(QUERIES["note_problem"], event_id, problem)
+
+    async def complete(self, event_id: UUID) -> None:
+        """Forget the photos too."""
+        await self._connection.execute(QUERIES["forget_photos"], event_id)
+        await self._connection.execute(QUERIES["complete"], event_id)
+
+
+def _removal(row: Mapping[str, Any]) -> EventRemoval:
+    return EventRemoval(
+        event_id=row["event_id"],
+        removes_files=row["removes_files"],
+        asked_at=row["asked_at"],
+        files_removed=row["files_removed"],
+        problem=row["problem"],
+        completed_at=row["completed_at"],
+    )
