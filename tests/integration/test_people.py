@@ -485,6 +485,26 @@ async def test_of_an_event_that_is_deleted_nobody_is_left(album: Album) -> None:
         assert await album.rows(f"SELECT 1 FROM {table} WHERE event_id = $1", album.event_id) == []
 
 
+async def test_nobody_is_found_twice_while_photos_change_to_another_pack(album: Album) -> None:
+    people = await filled(album)
+    # The event has changed, and its photos are about to.
+    await album.rows("UPDATE events SET pack = 'lite', pack_version = '2' WHERE event_id = $1", album.event_id)
+    await album.rows(
+        "INSERT INTO second_looks (photo_id, event_id, pack, pack_version, generation, state) "
+        "VALUES ($1, $2, 'lite', '2', 1, 'done')",
+        album.photos["a.jpg"].photo_id,
+        album.event_id,
+    )
+    later = seen("Anna", seed=9).model_copy(update={"pack_version": "2"})
+    await album.index("e.jpg", later)
+    await album.sort()
+    assert (await album.whose())["e.jpg"] == [None]
+    await album.rows("DELETE FROM second_looks WHERE event_id = $1", album.event_id)
+    await album.rows("UPDATE faces SET pack_version = '2' WHERE event_id = $1", album.event_id)
+    await album.sort()
+    assert (await album.whose())["e.jpg"] == [people["Anna"]]
+
+
 async def test_an_event_that_can_not_be_sorted_holds_up_no_other(
     work: UnitOfWork, album: Album, monkeypatch: pytest.MonkeyPatch
 ) -> None:

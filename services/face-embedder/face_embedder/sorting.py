@@ -96,6 +96,9 @@ class Sorting:
         if event is None or not (event.is_searchable and event.keeps_faces):
             return done
         people = People(transaction.connection)
+        if await people.is_changing_pack(event_id):
+            # Whoever is on its other photos would be found a second time.
+            return done
         waiting = await people.waiting(event_id, "first", FACES_AT_ONCE)
         waiting = waiting or await people.waiting(event_id, "again", FACES_AT_ONCE)
         for pack, faces in waiting.items():

@@ -17,6 +17,12 @@ WHERE event.is_searchable AND NOT event.is_deleted AND coalesce(event.faces_expi
 DELETE FROM people_news WHERE id IN (SELECT id FROM people_news WHERE event_id = $1 ORDER BY id LIMIT $2)
 RETURNING photo_id, person_id;
 
+-- Photos of the event are about to change to another pack, and take their people along.
+-- name: is_changing_pack
+SELECT EXISTS (SELECT 1 FROM second_looks AS look JOIN events AS event USING (event_id)
+               WHERE look.event_id = $1 AND look.state <> 'waiting' AND look.pack = event.pack
+                 AND look.pack_version = event.pack_version);
+
 -- Faces that wait for the first time, then those that may be somebody's by now. One that somebody removes at this moment
 -- is left out, so that nobody waits for each other.
 -- name: waiting

@@ -66,6 +66,10 @@ class People:
 
     # --- sorting ----------------------------------------------------------------------------------------------------
 
+    async def is_changing_pack(self, event_id: UUID) -> bool:
+        """Whether some of its people are still known by another pack than the faces that are found now."""
+        return bool(await self._connection.fetchval(QUERIES["is_changing_pack"], event_id))
+
     async def waiting(
         self, event_id: UUID, waits: Literal["first", "again"], limit: int
     ) -> dict[ComparedWith, list[WaitingFace]]:
