@@ -417,6 +417,9 @@ async def test_an_erased_person_goes_with_the_name_at_once(album: Album) -> None
     people = await filled(album, {"a.jpg": ("Anna",), "b.jpg": ("Ben",), "c.jpg": ("Ben",)})
     anna, ben = people["Anna"], people["Ben"]
     await album.decide(NamePerson(person_id=anna, name="Anna"))
+    # However much else waits to be told.
+    news = "INSERT INTO people_news (event_id, photo_id) SELECT $1, $2 FROM generate_series(1, 1200)"
+    await album.rows(news, album.event_id, album.photos["b.jpg"].photo_id)
     await erase(album, "a.jpg")
     # Without another turn: it was the same transaction.
     assert set(await album.known()) == {ben}

@@ -10,7 +10,7 @@ from uuid import UUID
 from face_embedder.erased import Box, is_same_place
 from face_embedder.repositories.erasures import Erasures, KeptFace
 from face_embedder.repositories.events import Events
-from face_embedder.repositories.people import NEWS_AT_ONCE, People
+from face_embedder.repositories.people import People
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import ErasedPhoto, EraseFacesV1, FacesErasedV1
 from shared.messaging.delivery import Delivery
@@ -42,12 +42,12 @@ class Erasing:
                 if any(is_same_place(face.box, box) for box in places[face.photo_id])
             ]
             counts = _faces_of_photos(gone)
+            whose = await people.of_faces([face.face_id for face in gone])
             changed = await erasures.remove([face.face_id for face in gone], list(counts))
             transaction.publish(*(photo.told() for photo in changed))
             # Whoever has no face left goes at once, and the name too.
-            news = await people.take_news(command.event_id, NEWS_AT_ONCE)
-            transaction.publish(*await people.settle(command.event_id, news.person_ids))
-            transaction.publish(*await people.told_of_photos(command.event_id, news.photo_ids))
+            transaction.publish(*await people.settle(command.event_id, whose))
+            transaction.publish(*await people.told_of_photos(command.event_id, list(counts)))
             transaction.publish(
                 FacesErasedV1(
                     erasure_id=command.erasure_id,

@@ -17,6 +17,9 @@ WHERE event.is_searchable AND NOT event.is_deleted AND coalesce(event.faces_expi
 DELETE FROM people_news WHERE id IN (SELECT id FROM people_news WHERE event_id = $1 ORDER BY id LIMIT $2)
 RETURNING photo_id, person_id;
 
+-- name: of_faces
+SELECT DISTINCT person_id FROM members WHERE face_id = ANY ($1::uuid[]) AND person_id IS NOT NULL;
+
 -- Photos of the event are about to change to another pack, and take their people along.
 -- name: is_changing_pack
 SELECT EXISTS (SELECT 1 FROM second_looks AS look JOIN events AS event USING (event_id)

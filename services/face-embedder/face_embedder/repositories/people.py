@@ -19,7 +19,6 @@ from shared.events import FaceOfPerson, FacePlace, PersonChangedV1, PhotoPeopleC
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "people.sql")
 NEWS_AT_ONCE: Final = 1000
-"""More than an erasure has faces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,10 @@ class People:
         rows = await self._connection.fetch(QUERIES["take_news"], event_id, limit)
         people = (row["person_id"] for row in rows if row["person_id"] is not None)
         return News(frozenset(row["photo_id"] for row in rows), frozenset(people))
+
+    async def of_faces(self, face_ids: Sequence[UUID]) -> set[UUID]:
+        """Whose these faces are."""
+        return {row["person_id"] for row in await self._connection.fetch(QUERIES["of_faces"], face_ids)}
 
     # --- sorting ----------------------------------------------------------------------------------------------------
 
