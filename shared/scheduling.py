@@ -60,9 +60,7 @@ class ScheduledWork:
         self._beginnings[name] = begin
 
     def register(self, consumer: Consumer) -> None:
-        """Consume due times, where there is anything to do at them."""
-        if not self._works and not self._beginnings:
-            return
+        """Consume due times."""
 
         @consumer.on(ScheduleDueV1, deadline_seconds=LONGEST_WORK_SECONDS)
         async def do_what_is_due(event: ScheduleDueV1, delivery: Delivery) -> None:

@@ -22,8 +22,9 @@ from shared.messaging.asyncapi import document, page
 from shared.messaging.broker import kafka_broker
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher
+from shared.outbox.pruning import Pruning
 from shared.outbox.relay import Relay, RelaySettings
-from shared.scheduling import ScheduledWork
+from shared.scheduling import MESSAGES_PRUNING, ScheduledWork
 from shared.settings import ServiceSettings
 from shared.telemetry import metrics
 from shared.telemetry.health import Health
@@ -70,13 +71,17 @@ class Service:
             drain_seconds=settings.drain_seconds,
             session_timeout_seconds=settings.kafka_session_timeout_seconds,
         )
+        pruning = Pruning(
+            self.database,
+            outbox_kept_seconds=settings.outbox_kept_seconds,
+            inbox_kept_seconds=settings.inbox_kept_seconds,
+        )
         self.scheduled = ScheduledWork(name, self.unit_of_work)
+        self.scheduled.on(MESSAGES_PRUNING, pruning.sweep)
         self.relay = Relay(
             self.database.session_dsn,
             self.publisher.send,
-            RelaySettings(
-                outbox_kept_seconds=settings.outbox_kept_seconds, inbox_kept_seconds=settings.inbox_kept_seconds
-            ),
+            RelaySettings(),
             application_name=name,
         )
         self.health = Health(

@@ -27,3 +27,8 @@ def load_queries(path: Path) -> Mapping[str, str]:
             raise ValueError(f"{path}: the query {name} has no statement")
         queries[name] = statement
     return MappingProxyType(queries)
+
+
+def affected_rows(status: str) -> int:
+    """How many rows a statement changed, by what PostgreSQL says of it, such as `DELETE 3`."""
+    return int(status.rpartition(" ")[2])

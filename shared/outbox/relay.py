@@ -23,7 +23,6 @@ from shared.telemetry.tracing import span, trace_headers
 
 log = logging.getLogger(__name__)
 
-PRUNE_ROWS = 5_000
 LONGEST_BACKOFF_SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
 """How long the next batch waits for this one; what takes longer goes on beside it."""
@@ -54,9 +53,7 @@ class RelaySettings:
     """Deadline of one statement: a connection that went silent is given up."""
     silence_seconds: float = 30.0
     """After so long without a word PostgreSQL ends the leader's session, and with it its lock."""
-    prune_every_seconds: float = 60.0
-    outbox_kept_seconds: float = 24 * 3600.0
-    inbox_kept_seconds: float = 14 * 24 * 3600.0
+    measure_every_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,7 @@ class Relay:
         """Whether this process is the one that publishes, so that `wake` does what a NOTIFY would."""
         self._chains: dict[asyncio.Task[_Outcome], _Chain] = {}
         self._held = _Held(settings.poll_seconds)
-        self._pruned_at = float("-inf")
+        self._measured_at = float("-inf")
 
     async def run(self) -> None:
         """Lead whenever the lock is free; returns only by cancellation."""
@@ -190,7 +187,7 @@ class Relay:
                 began_at = time.monotonic()
                 self._wake.clear()
                 rows, next_due_seconds = await self._turn(connection, self._settle())
-                await self._housekeeping(connection)
+                await self._measure(connection)
                 if rows:
                     # Most chains end at once and are marked together; those that do not end are left to go on.
                     await asyncio.wait(self._start(rows), timeout=PATIENCE_SECONDS)
@@ -287,18 +284,10 @@ class Relay:
         metrics.outbox_published_total.labels(row.topic).inc()
         metrics.outbox_publish_seconds.observe(max((datetime.now(UTC) - row.ready_at).total_seconds(), 0.0))
 
-    async def _housekeeping(self, connection: asyncpg.Connection[Any]) -> None:
-        if time.monotonic() - self._pruned_at < self._settings.prune_every_seconds:
+    async def _measure(self, connection: asyncpg.Connection[Any]) -> None:
+        if time.monotonic() - self._measured_at < self._settings.measure_every_seconds:
             return
-        pruned = [
-            await connection.execute(QUERIES["prune_outbox"], self._settings.outbox_kept_seconds, PRUNE_ROWS),
-            await connection.execute(QUERIES["prune_inbox"], self._settings.inbox_kept_seconds, PRUNE_ROWS),
-        ]
-        # A full batch has more behind it: it goes on after the next rows, or the tables would outgrow the pruning.
-        if f"DELETE {PRUNE_ROWS}" in pruned:
-            self._wake.set()
-        else:
-            self._pruned_at = time.monotonic()
+        self._measured_at = time.monotonic()
         backlog = await connection.fetchrow(QUERIES["backlog"])
         if backlog is not None:
             metrics.outbox_unsent.set(backlog["unsent"])

@@ -258,14 +258,14 @@ async def test_the_parent_goes_after_the_last_of_its_children(database: TestData
         await site.handlers.deliver(failed(told["1.jpg"]))
         before = await site.job(body["jobId"])
         await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '25 hours'")
-        await site.retention.sweep_once()
+        await site.retention.sweep()
         assert await site.count("jobs") == 1
         after = await site.job(body["jobId"])
         assert {name: after[name] for name in ("status", "progress", "result")} == {
             name: before[name] for name in ("status", "progress", "result")
         }
         await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '7 days'")
-        await site.retention.sweep_once()
+        await site.retention.sweep()
         assert [await site.count(table) for table in ("jobs", "bulk_jobs", "bulk_items")] == [0, 0, 0]
         assert (await site.api.get(f"{JOBS}/{body['jobId']}")).status_code == 404
 

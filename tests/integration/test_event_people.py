@@ -210,7 +210,7 @@ async def test_who_is_gone_leaves_no_name(site: IngestSite, event: dict[str, Any
         == 0
     )
     await site.rows.execute("UPDATE people SET changed_at = changed_at - interval '31 days' WHERE id = $1", ben)
-    await site.retention.sweep_once()
+    await site.retention.sweep()
     kept = await site.rows.fetch("SELECT id FROM people WHERE event_id = $1", UUID(event["uuid"]))
     assert [row["id"] for row in kept] == [anna]
 

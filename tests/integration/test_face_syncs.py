@@ -224,7 +224,7 @@ async def test_syncs_and_records_of_searches_go_after_their_time(site: IngestSit
             UUID(event["uuid"]),
             float(age),
         )
-    await site.retention.sweep_once()
+    await site.retention.sweep()
     assert [(await site.api.get(f"{TASKS}/{task_id}")).status_code for task_id in (old, young)] == [404, 200]
     kept = {row["id"] for row in await site.rows.fetch("SELECT id FROM face_searches")}
     results = {row["search_id"] for row in await site.rows.fetch("SELECT search_id FROM face_search_results")}

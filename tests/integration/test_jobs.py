@@ -253,7 +253,7 @@ async def test_completed_jobs_stay_a_day_or_among_the_newest(database: TestDatab
             await site.handlers.deliver(processed(command))
             finished = "UPDATE jobs SET finished_at = now() - make_interval(days => $2) WHERE id = $1"
             await site.rows.execute(finished, command.job_id, days)
-        await site.retention.sweep_once()
+        await site.retention.sweep()
         kept = {row["id"] for row in await site.rows.fetch("SELECT id FROM jobs")}
         assert kept == {commands[0].job_id, commands[1].job_id}
         assert await site.count("media") == 4
@@ -267,7 +267,7 @@ async def test_failed_jobs_stay_a_week_and_take_their_file_along(site: IngestSit
         await site.rows.execute(finished, command.job_id, days)
     await site.rows.execute("UPDATE notices SET created_at = now() - interval '8 days' WHERE job_id = $1", old.job_id)
     await site.rows.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
-    await site.retention.sweep_once()
+    await site.retention.sweep()
     assert [row["id"] for row in await site.rows.fetch("SELECT id FROM jobs")] == [young.job_id]
     assert [path.name for path in site.staged_files()] == [str(young.job_id)]
     assert [row["job_id"] for row in await site.rows.fetch("SELECT job_id FROM notices")] == [young.job_id]

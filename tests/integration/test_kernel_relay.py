@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind
 
 from shared.messaging.topics import ensure_topics
 from shared.outbox.outgoing import LARGEST_EVENT_BYTES, EventTooLarge, OutgoingMessage, append
+from shared.outbox.pruning import Pruning
 from shared.outbox.relay import Relay, RelaySettings, Sender
 from shared.telemetry import metrics
 from shared.telemetry.tracing import span
@@ -161,18 +162,22 @@ async def test_sent_rows_are_pruned_and_unsent_ones_never(world: World) -> None:
 
     async with process.unit_of_work.begin() as transaction:
         transaction.publish(OrderPlacedV1(customer="goes", number=1), OrderPlacedV1(customer="stays", number=1))
-    settings = RelaySettings(poll_seconds=0.05, prune_every_seconds=0.0, outbox_kept_seconds=0.0)
-    relay = Relay(world.dsn, send, settings, application_name="test")
+    relay = Relay(world.dsn, send, RelaySettings(poll_seconds=0.05), application_name="test")
     running = asyncio.create_task(relay.run())
 
-    async def only_the_unsent_is_left() -> bool:
-        return [row["key"] for row in await world.rows("SELECT key FROM outbox")] == ["stays"]
+    async def one_is_sent() -> bool:
+        return bool(await world.rows("SELECT 1 FROM outbox WHERE sent_at IS NOT NULL"))
 
     try:
-        await eventually(only_the_unsent_is_left, why="sent rows are pruned")
+        await eventually(one_is_sent, why="a row is sent and marked")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+    kept = Pruning(process.database, outbox_kept_seconds=3600, inbox_kept_seconds=3600)
+    assert await kept.sweep() == {"outbox_rows": 0, "inbox_rows": 0}
+    forgotten = Pruning(process.database, outbox_kept_seconds=0, inbox_kept_seconds=0)
+    assert await forgotten.sweep() == {"outbox_rows": 1, "inbox_rows": 0}
+    assert [row["key"] for row in await world.rows("SELECT key FROM outbox")] == ["stays"]
 
 
 async def test_rows_that_cannot_be_published_hold_up_nobody_else(world: World) -> None:
@@ -365,7 +370,7 @@ async def test_the_age_of_the_outbox_counts_from_when_a_row_was_due(world: World
         "INSERT INTO outbox (topic, key, headers, payload, created_at, due_at) "
         "VALUES ('t', 'k', '{}', '', now() - interval '1 hour', now())"
     )
-    settings = RelaySettings(poll_seconds=0.05, prune_every_seconds=0.0)
+    settings = RelaySettings(poll_seconds=0.05, measure_every_seconds=0.0)
     running = asyncio.create_task(Relay(world.dsn, send, settings, application_name="test").run())
     try:
         await eventually(lambda: metrics.outbox_unsent._value.get() == 1, why="the backlog is measured")

@@ -190,7 +190,7 @@ async def test_too_many_waiting_changes_are_refused(site: IngestSite) -> None:
     assert (refused.status_code, refused.json()["code"]) == (409, "product_busy")
     # Of the refused one nothing is left, and the staged file of the other stays for as long as it is needed.
     assert len(site.staged_files()) == 1
-    await StagingSweep(site.stores.staging, site.stores.disk, site.database, orphans_kept_seconds=0).sweep_once()
+    await StagingSweep(site.stores.staging, site.stores.disk, site.database, orphans_kept_seconds=0).sweep()
     assert len(site.staged_files()) == 1
 
 

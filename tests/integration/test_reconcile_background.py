@@ -376,7 +376,7 @@ async def test_files_of_an_older_revision_are_nobodys_only_after_a_while(swept: 
             named = [await records.is_referenced(str(key), FilePlace.DISK) for key in (both, old, new)]
         assert named == [True, False, True]
         await reconciler.rows("UPDATE media_files SET superseded_at = superseded_at - interval '8 days' RETURNING 1")
-        await Retention(reconciler.work, 90 * 24 * 3600).turn()
+        await Retention(reconciler.work, 90 * 24 * 3600).sweep()
         kept = await reconciler.rows("SELECT object_key FROM media_files ORDER BY object_key")
         assert [row["object_key"] for row in kept] == [str(both), str(new)]
 
@@ -549,7 +549,7 @@ async def test_rot_without_a_good_copy_is_told_once_and_again_when_that_is_forgo
         (told,) = await reconciler.rows("SELECT subject FROM alerts")
         assert told["subject"] == f"What disk holds of {file.key} has rotted, and there is no good copy"
         await reconciler.rows("UPDATE alerts SET ended_at = clock_timestamp() - interval '91 days' RETURNING 1")
-        await Retention(reconciler.work, 90 * 24 * 3600).turn()
+        await Retention(reconciler.work, 90 * 24 * 3600).sweep()
         assert await reconciler.rows("SELECT 1 FROM alerts") == []
 
 
@@ -580,7 +580,7 @@ async def test_a_lost_file_is_counted_once_until_its_bytes_change(reconciler: Re
             counted.append(lost() - before)
     assert counted == [1, 1, 2, 2, 2, 3]
     await reconciler.rows("UPDATE media_files SET superseded_at = clock_timestamp() RETURNING 1")
-    await Retention(reconciler.work, 90 * 24 * 3600).turn()
+    await Retention(reconciler.work, 90 * 24 * 3600).sweep()
     assert await reconciler.rows("SELECT 1 FROM lost_files") == []
 
 
@@ -748,7 +748,7 @@ async def test_quarantine_ends_after_its_time_and_once(reconciler: Reconciler) -
             "UPDATE plan_items SET ended_at = ended_at - interval '8 days' WHERE position <> 1"
         )
     expiry = QuarantineExpiry(reconciler.work, 7 * 24 * 3600)
-    assert [await expiry.turn() for _ in range(2)] == [True, False]
+    assert await expiry.sweep() == {"expired_files": 1}
     sql = "SELECT payload FROM outbox WHERE topic = 'sync.batches'"
     (row,) = await reconciler.rows(sql)
     (step,) = json.loads(row["payload"])["steps"]
@@ -954,7 +954,7 @@ async def test_old_runs_are_forgotten_and_those_under_way_never(reconciler: Reco
         await ended_run(reconciler, alerts, stage)
     await reconciler.rows("UPDATE runs SET changed_at = changed_at - interval '91 days' RETURNING 1")
     await ended_run(reconciler, alerts)
-    await Retention(reconciler.work, 90 * 24 * 3600).turn()
+    await Retention(reconciler.work, 90 * 24 * 3600).sweep()
     rows = await reconciler.rows("SELECT stage FROM runs ORDER BY run_id")
     assert [row["stage"] for row in rows] == ["executing", "completed"]
 

@@ -412,16 +412,16 @@ async def test_parents_go_after_their_jobs_and_not_before_they_are_planned(
         media_id = await stored_medium(site)
         parent_id = await wanted(site, mediaIds=[str(media_id)])
         await site.rows.execute("UPDATE bulk_jobs SET created_at = created_at - interval '25 hours'")
-        await site.retention.sweep_once()
+        await site.retention.sweep()
         assert (await site.job(parent_id))["status"] == "waiting"
         while await site.rerendering.plan_page():
             pass
         [command] = await told(site, RerenderImageV1)
         await site.handlers.deliver(outcome(command))
-        await site.retention.sweep_once()
+        await site.retention.sweep()
         assert (await site.job(parent_id))["status"] == "completed"
         await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '25 hours'")
-        await site.retention.sweep_once()
+        await site.retention.sweep()
         assert (await site.api.get(f"{JOBS}/{parent_id}")).status_code == 404
 
 

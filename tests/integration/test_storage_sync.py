@@ -640,6 +640,6 @@ async def test_finished_jobs_go_after_their_time(site: IngestSite) -> None:
     await site.handlers.deliver(child_fact(site, old, new_id(), 1, recent_results=results(3), **done))
     await site.handlers.deliver(fact(site, young, 1, finished_at=now - timedelta(days=29), **done))
     await site.handlers.deliver(fact(site, running, 1))
-    await site.retention.sweep_once()
+    await site.retention.sweep()
     assert {row["id"] for row in await site.rows.fetch("SELECT id FROM sync_jobs")} == {young, running}
     assert await site.count("sync_results") == 0

@@ -412,7 +412,7 @@ async def test_orphans_are_swept_and_needed_files_stay(database: TestDatabase, t
         (staging / str(new_id())).write_bytes(b"orphan")
         (staging / ".tmp-0123").write_bytes(b"unfinished")
         site.sweep._orphans_kept_seconds = -1
-        await site.sweep.sweep_once()
+        await site.sweep.sweep()
         assert [path.name for path in site.staged_files()] == [accepted["jobId"]]
 
 

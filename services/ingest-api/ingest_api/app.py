@@ -62,13 +62,13 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
     service.tell("answers", answers.state)
     register_schedules(service.consumer, unit_of_work)
-    service.scheduled.on(STAGING_CLEANUP, sweep.sweep)
-    service.scheduled.on(JOBS_RETENTION, Retention(database, stores.staging, settings).sweep)
     rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
     hub = NewsHub(database.session_dsn, application_name=service.name)
     sweep = StagingSweep(
         stores.staging, stores.disk, database, orphans_kept_seconds=settings.staging_orphans_kept_seconds
     )
+    service.scheduled.on(STAGING_CLEANUP, sweep.sweep)
+    service.scheduled.on(JOBS_RETENTION, Retention(database, stores.staging, settings).sweep)
     for task in (
         sign_in.sweep,
         hub.run,

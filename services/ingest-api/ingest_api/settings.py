@@ -83,7 +83,7 @@ class IngestSettings(ServiceSettings):
     failed_jobs_kept_seconds: float = Field(default=7 * DAY_SECONDS, gt=0)
     notices_kept_seconds: float = Field(default=7 * DAY_SECONDS, gt=0)
     idempotency_keys_kept_seconds: float = Field(default=DAY_SECONDS, gt=0)
-    retention_every_seconds: float = Field(default=300.0, gt=0)
+    schedule_runs_kept_seconds: float = Field(default=90 * DAY_SECONDS, gt=0)
     staging_orphans_kept_seconds: float = Field(
         default=HOUR_SECONDS, gt=0, description="staged files that no job knows are removed at this age"
     )

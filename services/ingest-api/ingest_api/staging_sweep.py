@@ -40,16 +40,12 @@ class StagingSweep:
         self._doubtful[key] = time.monotonic()
 
     async def run(self) -> None:
-        """Resolve doubts within a minute, look for orphans every hour or so; returns only by cancellation."""
-        swept_at = float("-inf")
+        """Resolve doubts within a minute; returns only by cancellation."""
         while True:
             try:
                 await self.resolve_doubts()
-                if time.monotonic() - swept_at > self._orphans_kept_seconds:
-                    await self.sweep_once()
-                    swept_at = time.monotonic()
             except (InfrastructureUnavailable, MessageError) as error:
-                log.warning("could not sweep the staging area", extra={"detail": str(error)})
+                log.warning("could not find out about staged files", extra={"detail": str(error)})
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     async def resolve_doubts(self, older_than_seconds: float = DOUBT_SECONDS) -> None:
@@ -59,25 +55,32 @@ class StagingSweep:
             for key in due:
                 self._doubtful.pop(key, None)
 
-    async def sweep_once(self) -> None:
-        """Remove what arrived long ago and no job knows, and what was never finished."""
+    async def sweep(self) -> dict[str, int]:
+        """Remove what arrived long ago and no job knows, and what nobody has written to for as long; how many files.
+
+        An upload under way has a file whose time is that of its last bytes, so a slow one is young.
+        """
         page: list[str] = []
+        removed = unfinished = 0
         async for info in self._staging.list_stale(older_than_seconds=self._orphans_kept_seconds):
             page.append(info.key)
             if len(page) >= PAGE_ROWS:
-                await self._remove_unknown(page)
+                removed += await self._remove_unknown(page)
                 page = []
-        await self._remove_unknown(page)
+        removed += await self._remove_unknown(page)
         async for path in self._disk.list_temporary(STAGING_PREFIX, older_than_seconds=self._orphans_kept_seconds):
             await self._disk.run(path, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+            unfinished += 1
+        return {"staged_files": removed, "unfinished_files": unfinished}
 
-    async def _remove_unknown(self, keys: Sequence[str]) -> None:
+    async def _remove_unknown(self, keys: Sequence[str]) -> int:
         if not keys:
-            return
+            return 0
         async with self._database.connection() as connection:
             known = set(await JobRepository(connection).known_staging_keys(keys))
             known |= await ProductChangeRepository(connection).known_staging_keys(keys)
-        for key in keys:
-            if key not in known:
-                await self._staging.delete(key)
-                log.info("removed a staged file that no job knows", extra={"key": key})
+        unknown = [key for key in keys if key not in known]
+        for key in unknown:
+            await self._staging.delete(key)
+            log.info("removed a staged file that no job knows", extra={"key": key})
+        return len(unknown)

@@ -21,7 +21,7 @@ from reconciler.scrub import Scrub
 from reconciler.settings import ReconcilerSettings
 from reconciler.sweep import Sweep
 from reconciler.watch import Watch
-from shared.scheduling import RECONCILE_NIGHTLY
+from shared.scheduling import JOBS_RETENTION, QUARANTINE_EXPIRY, RECONCILE_NIGHTLY
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
@@ -62,8 +62,8 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
     service.scheduled.begin(RECONCILE_NIGHTLY, NightlyRun(service.unit_of_work).begin)
     if stores.bucket is not None:
         service.background(Sweep(service.unit_of_work, stores.bucket, settings).run, "sweep of the bucket")
-    service.background(quarantine.run, "quarantine")
-    service.background(Retention(service.unit_of_work, settings.runs_kept_seconds).run, "retention")
+    service.scheduled.on(QUARANTINE_EXPIRY, quarantine.sweep)
+    service.scheduled.on(JOBS_RETENTION, Retention(service.unit_of_work, settings.runs_kept_seconds).sweep)
     if settings.scrub_enabled:
         service.background(Scrub(service.unit_of_work, stores, alerts, settings).run, "scrub of stored bytes")
     service.background(alerts.run, "alerts")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import UTC, datetime
 
@@ -15,7 +14,6 @@ from shared.messaging.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 600.0
 FILES_AT_ONCE = 100
 SCOPE = "quarantine"
 
@@ -30,20 +28,20 @@ class QuarantineExpiry:
         self._unit_of_work = unit_of_work
         self._kept_seconds = kept_seconds
 
-    async def run(self) -> None:
-        """Look now and then for as long as the process lives; returns only by cancellation."""
-        while True:
-            while await self.turn():
-                pass
-            await asyncio.sleep(min(EVERY_SECONDS, self._kept_seconds))
+    async def sweep(self) -> dict[str, int]:
+        """Have everything removed whose time is over by now; how many files."""
+        files = 0
+        while batch := await self.turn():
+            files += batch
+        return {"expired_files": files}
 
-    async def turn(self) -> bool:
-        """Whether there was something to remove. The mark and the command are one transaction."""
+    async def turn(self) -> int:
+        """How many files there were to remove, at most some. The mark and the command are one transaction."""
         async with self._unit_of_work.begin() as transaction:
             schedule = Schedule(transaction.connection)
             items = await schedule.expired_items(self._kept_seconds, FILES_AT_ONCE)
             if not items:
-                return False
+                return 0
             task_id = new_id()
             await schedule.expire(task_id, [kept.item.item_id for kept in items])
             steps = tuple(
@@ -58,7 +56,7 @@ class QuarantineExpiry:
                     task_id=task_id, scope=SCOPE, steps=steps, is_atomic=False, requested_at=datetime.now(UTC)
                 )
             )
-        return True
+        return len(items)
 
     async def task_ended(self, event: FileTaskEndedV1, delivery: Delivery) -> None:
         """Take note of what stays in quarantine though its time is over."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from reconciler.repositories.read_models import ReadModels
 from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
@@ -11,7 +9,6 @@ from reconciler.repositories.schedule import Schedule
 from reconciler.repositories.scrubs import Scrubs
 from shared.db.unit_of_work import UnitOfWork
 
-EVERY_SECONDS = 3600.0
 RUNS_AT_ONCE = 10
 REMOVED_IMAGES_KEPT_SECONDS = 30 * 24 * 3600.0
 """Longer than topics keep messages: an old fact must not bring a record back."""
@@ -29,15 +26,18 @@ class Retention:
         self._unit_of_work = unit_of_work
         self._runs_kept_seconds = runs_kept_seconds
 
-    async def run(self) -> None:
-        """Sweep for as long as the process lives; returns only by cancellation."""
-        while True:
-            await self.turn()
-            await asyncio.sleep(EVERY_SECONDS)
+    async def sweep(self) -> dict[str, int]:
+        """Remove what is over by now; how many runs."""
+        removed, batch = 0, RUNS_AT_ONCE
+        while batch == RUNS_AT_ONCE:
+            async with self._unit_of_work.begin() as transaction:
+                batch = await Runs(transaction.connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE)
+            removed += batch
+        await self._remove_other()
+        return {"reconcile_runs": removed}
 
-    async def turn(self) -> None:
+    async def _remove_other(self) -> None:
         async with self._unit_of_work.begin() as transaction:
-            await Runs(transaction.connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE)
             await Schedule(transaction.connection).prune_alerts(self._runs_kept_seconds)
             await Reports(transaction.connection).prune(REPORTS_OF_CHECKS_KEPT_SECONDS)
             await ReadModels(transaction.connection).prune(REMOVED_IMAGES_KEPT_SECONDS, SUPERSEDED_FILES_KEPT_SECONDS)

@@ -23,6 +23,7 @@ from s3_syncer.superseded import Superseded
 from s3_syncer.transfers import Transfers
 from s3_syncer.unfinished import UnfinishedUploads
 from shared.messaging.retry import S3_RETRIES
+from shared.scheduling import JOBS_RETENTION, MULTIPART_CLEANUP
 from shared.service import Service
 from shared.settings_feed import SettingsFeed
 from shared.storage.following import BucketFollowing
@@ -39,7 +40,7 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     if stores.bucket is not None:
         service.background(BucketFollowing(stores.bucket, stores.bucket.settings, feed).run, "bucket following")
         unfinished = UnfinishedUploads(stores.bucket, settings.unfinished_uploads_kept_seconds)
-        service.background(unfinished.run, "unfinished uploads")
+        service.scheduled.on(MULTIPART_CLEANUP, unfinished.sweep)
     retries = replace(S3_RETRIES, first_delay_seconds=settings.file_retry_seconds)
     transfers = Transfers(stores.disk, stores.bucket)
     media = OneMedium(transfers, retries, in_flight=settings.transfers_in_flight)
@@ -68,7 +69,12 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     kept_in: list[ObjectStore] = [stores.disk, *([stores.bucket] if stores.bucket else [])]
     superseded = Superseded(service.unit_of_work, kept_in, kept_seconds=settings.superseded_kept_seconds)
     deletions = MediaDeletions(
-        service.unit_of_work, stores.disk, stores.bucket, staging, at_once=settings.files_in_flight
+        service.unit_of_work,
+        stores.disk,
+        stores.bucket,
+        staging,
+        hold_seconds=settings.scope_hold_seconds,
+        at_once=settings.files_in_flight,
     )
     planner = Planner(service.unit_of_work)
     register(
@@ -88,7 +94,7 @@ async def wire(service: Service, settings: S3SyncerSettings, stack: AsyncExitSta
     service.background(SetAside(service.unit_of_work, kept_in).run, "files that are set aside")
     service.background(local_first.work_off, "local_first copies")
     service.background(CopyWatch(service.unit_of_work, is_on=copies_by_itself).run, "local_first metrics")
-    service.background(Retention(service.unit_of_work, settings.jobs_kept_seconds).run, "job retention")
+    service.scheduled.on(JOBS_RETENTION, Retention(service.unit_of_work, settings.jobs_kept_seconds).sweep)
     # What lives as long as the process is no garbage: looking through it took a tenth of the work on small files.
     gc.collect()
     gc.freeze()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import FileOfMedium, MediaDeletionBegunV1, RemoveMediaFilesV1
 
 QUERIES = load_queries(Path(__file__).with_name("deletions.sql"))
@@ -42,9 +42,10 @@ class PutOff:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`records` are the rows that went with the medium, in all."""
+    """`records` are the rows that went with the medium, in all, `files` those that had to go."""
 
     records: int
+    files: tuple[FileOfMedium, ...]
     ended_at: datetime
 
 
@@ -91,7 +92,7 @@ class DeletionRepository:
                 keeps_bucket=row["keeps_bucket"],
                 keys=tuple(row["keys"]),
                 staging_keys=tuple(row["staging_keys"] or ()),
-                files=tuple(FileOfMedium.model_validate(file) for file in row["files"]),
+                files=_files(row["files"]),
                 wanted=row["wanted"],
                 attempts=row["attempts"],
                 told_trouble=row["told_trouble"],
@@ -120,7 +121,7 @@ class DeletionRepository:
         records = await self._connection.fetchval(QUERIES["forget"], deletion.media_id)
         row = await self._connection.fetchrow(QUERIES["end"], deletion.media_id, deletion.wanted, records)
         assert row is not None, "a deletion's row is kept for longer than it is worked on"
-        return Ended(row["records"], row["ended_at"])
+        return Ended(row["records"], _files(row["files"]), row["ended_at"])
 
     async def put_off(self, deletion: Deletion, seconds: float, trouble: str | None) -> PutOff:
         row = await self._connection.fetchrow(QUERIES["put_off"], deletion.media_id, seconds, trouble)
@@ -130,5 +131,10 @@ class DeletionRepository:
     async def remove_late_rows(self, ended_within_seconds: float) -> None:
         await self._connection.execute(QUERIES["remove_late_rows"], ended_within_seconds)
 
-    async def prune(self, kept_seconds: float, limit: int) -> None:
-        await self._connection.execute(QUERIES["prune"], kept_seconds, limit)
+    async def prune(self, kept_seconds: float, limit: int) -> int:
+        """Remove at most `limit`, and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["prune"], kept_seconds, limit))
+
+
+def _files(stored: Sequence[Mapping[str, Any]]) -> tuple[FileOfMedium, ...]:
+    return tuple(FileOfMedium.model_validate(file) for file in stored)

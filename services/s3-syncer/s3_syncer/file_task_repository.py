@@ -11,7 +11,7 @@ from uuid import UUID
 
 from s3_syncer.file_steps import StepRecord
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import FileStep, FileStepResult, FileTaskEndedV1, RunFileTaskV1
 
 QUERIES = load_queries(Path(__file__).with_name("file_tasks.sql"))
@@ -93,8 +93,9 @@ class FileTaskRepository:
     async def release(self, holder: UUID) -> None:
         await self._connection.execute(QUERIES["release_file_tasks"], holder)
 
-    async def prune(self, older_than_seconds: float, limit: int) -> None:
-        await self._connection.execute(QUERIES["prune_file_tasks"], older_than_seconds, limit)
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Remove at most `limit`, and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["prune_file_tasks"], older_than_seconds, limit))
 
 
 def _task(row: Mapping[str, Any] | None) -> FileTask:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from s3_syncer.jobs import Job, Medium, Outcome, Removal
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import MediaFilter, StoredFile, SyncJobStatus, SyncOperation, SyncResult
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
@@ -182,8 +182,9 @@ class SyncRepository:
         rows = await self._connection.fetch(QUERIES["holders"], list(job_ids))
         return {row["held_by"] for row in rows}
 
-    async def prune_jobs(self, kept_seconds: float, limit: int) -> None:
-        await self._connection.execute(QUERIES["prune_jobs"], kept_seconds, limit)
+    async def prune_jobs(self, kept_seconds: float, limit: int) -> int:
+        """Remove at most `limit`, and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["prune_jobs"], kept_seconds, limit))
 
     # --- the work of a batch --------------------------------------------------------------------------------------
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from s3_syncer.deletion_repository import DeletionRepository
 from s3_syncer.file_task_repository import FileTaskRepository
 from s3_syncer.repository import SyncRepository
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import UnitOfWork
 
-EVERY_SECONDS = 600.0
 JOBS_AT_ONCE = 10
 FILE_TASKS_AT_ONCE = 1000
 FILE_TASKS_KEPT_SECONDS = 14 * 24 * 3600.0
@@ -27,14 +28,33 @@ class Retention:
         self._unit_of_work = unit_of_work
         self._kept_seconds = kept_seconds
 
-    async def run(self) -> None:
-        """Sweep for as long as the process lives; returns only by cancellation."""
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
+    async def sweep(self) -> dict[str, int]:
+        """Remove what is over by now, in batches; how many rows of what."""
+        return {
+            "sync_jobs": await self._all(
+                JOBS_AT_ONCE,
+                lambda connection: SyncRepository(connection).prune_jobs(self._kept_seconds, JOBS_AT_ONCE),
+            ),
+            "file_tasks": await self._all(
+                FILE_TASKS_AT_ONCE,
+                lambda connection: FileTaskRepository(connection).prune(FILE_TASKS_KEPT_SECONDS, FILE_TASKS_AT_ONCE),
+            ),
+            "deletions": await self._remove_deletions(),
+        }
+
+    async def _remove_deletions(self) -> int:
+        async with self._unit_of_work.begin() as transaction:
+            await DeletionRepository(transaction.connection).remove_late_rows(LATE_SECONDS)
+        return await self._all(
+            DELETIONS_AT_ONCE,
+            lambda connection: DeletionRepository(connection).prune(DELETIONS_KEPT_SECONDS, DELETIONS_AT_ONCE),
+        )
+
+    async def _all(self, rows_at_once: int, remove: Callable[[PooledConnection[Any]], Awaitable[int]]) -> int:
+        """Remove batches until one is not full."""
+        removed, batch = 0, rows_at_once
+        while batch == rows_at_once:
             async with self._unit_of_work.begin() as transaction:
-                await SyncRepository(transaction.connection).prune_jobs(self._kept_seconds, JOBS_AT_ONCE)
-                tasks = FileTaskRepository(transaction.connection)
-                await tasks.prune(FILE_TASKS_KEPT_SECONDS, FILE_TASKS_AT_ONCE)
-                deletions = DeletionRepository(transaction.connection)
-                await deletions.remove_late_rows(LATE_SECONDS)
-                await deletions.prune(DELETIONS_KEPT_SECONDS, DELETIONS_AT_ONCE)
+                batch = await remove(transaction.connection)
+            removed += batch
+        return removed

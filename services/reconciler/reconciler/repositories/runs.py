@@ -12,7 +12,7 @@ from reconciler.comparison import FileClass
 from reconciler.planning import Action, PlanItem
 from reconciler.runs import Run, Stage
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import FilePlace, ProductImageType, ReconcileScope, RunCounts, StartReconcileRunV1
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "runs.sql")
@@ -120,9 +120,9 @@ class Runs:
         assert row is not None, "the run's row is gone while it is locked"
         return _run(row)
 
-    async def prune(self, kept_seconds: float, limit: int) -> None:
-        """Forget runs that ended so long ago, with their plans."""
-        await self._connection.execute(QUERIES["prune"], kept_seconds, limit)
+    async def prune(self, kept_seconds: float, limit: int) -> int:
+        """Forget runs that ended so long ago, with their plans; how many."""
+        return affected_rows(await self._connection.execute(QUERIES["prune"], kept_seconds, limit))
 
     async def set_step(self, run_id: UUID, step: int) -> None:
         await self._connection.execute(QUERIES["set_step"], run_id, step)
