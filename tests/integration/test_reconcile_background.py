@@ -79,6 +79,7 @@ from shared.storage.staging import LocalStaging
 from shared.storage.stores import Stores
 from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
+from tests.skewed_store import skewed_store
 
 pytestmark = pytest.mark.stack
 BUCKET = "mediabus"
@@ -341,6 +342,36 @@ async def test_nothing_follows_from_a_listing_that_breaks_off_half_way(
     assert "cut off" in str(error)
     monkeypatch.undo()
     assert await compared(swept, product_id) == ("executing", None, keys)
+
+
+@pytest.mark.parametrize("hours", [5, -5])
+async def test_ages_are_told_by_the_clock_of_the_bucket_however_wrong_it_is(swept: Swept, hours: int) -> None:
+    """Ahead, what was left behind would never be old enough; behind, an upload under way would look abandoned."""
+    reconciler, product_id = swept.reconciler, UUID(swept.prefix.split("/")[1])
+    key = await swept.put("just now.png")
+    async with (
+        skewed_store(swept.store.settings.endpoint, timedelta(hours=hours)) as endpoint,
+        S3Store(swept.store.settings.model_copy(update={"endpoint": endpoint})) as skewed,
+        LocalDiskStore(reconciler.folder) as disk,
+    ):
+        (listed,) = [info async for info in skewed.list(swept.prefix)]
+        assert abs(listed.modified_at - datetime.now(UTC) - timedelta(hours=hours)) < timedelta(minutes=10)
+        stores = Stores(disk, skewed, LocalStaging(disk))
+
+        async def found(grace_seconds: float) -> dict[str, FileClass]:
+            settings = reconciler.settings(object_grace_seconds=grace_seconds)
+            looking = Looking(stores, Heard("unused", "reconciler"), settings)
+            async with reconciler.work.begin() as transaction:
+                scope = ReconcileScope(kind="product", product_id=product_id)
+                findings = looking.findings(ReadModels(transaction.connection), scope)
+                return {finding.key: finding.kind async for finding in findings}
+
+        assert await found(3600) == {key: FileClass.UNSETTLED}
+
+        async def is_old() -> bool:
+            return await found(1) == {key: FileClass.ORPHANED_IN_BUCKET}
+
+        await eventually(is_old, within_seconds=20, why="the object is older than a second")
 
 
 async def test_files_of_an_older_revision_are_nobodys_only_after_a_while(swept: Swept) -> None:
