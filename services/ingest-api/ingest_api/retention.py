@@ -23,7 +23,7 @@ BATCH_ROWS = 500
 BATCH_SYNC_JOBS = 20
 """Each with its children and results."""
 
-Batch = Callable[[PooledConnection[Any]], Awaitable[int]]
+Batch = Callable[["PooledConnection[Any]"], Awaitable[int]]
 
 
 class Retention:
