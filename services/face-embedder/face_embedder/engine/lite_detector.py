@@ -60,11 +60,15 @@ class LiteDetector:
         boxes, scores = [_NO_BOXES], [_NO_SCORES]
         for start in range(0, len(candidates), _LARGEST_BATCH):
             batch = candidates[start : start + _LARGEST_BATCH]
-            first, second = (self._looked_at(pixels, batch, face_px) for face_px in _SECOND_LOOK_FACES_PX)
-            worse = np.minimum(first[1], second[1])
-            certain = worse > CERTAIN_SCORE
-            boxes.append(first[0][certain])
-            scores.append(worse[certain])
+            placed, worst = self._looked_at(pixels, batch, _SECOND_LOOK_FACES_PX[0])
+            for face_px in _SECOND_LOOK_FACES_PX[1:]:
+                left = worst > CERTAIN_SCORE
+                batch, placed, worst = batch[left], placed[left], worst[left]
+                if len(batch):
+                    worst = np.minimum(worst, self._looked_at(pixels, batch, face_px)[1])
+            certain = worst > CERTAIN_SCORE
+            boxes.append(placed[certain])
+            scores.append(worst[certain])
         return np.concatenate(boxes), np.concatenate(scores)
 
     def _looked_at(self, pixels: Pixels, candidates: Floats, face_px: int) -> tuple[Floats, Floats]:
