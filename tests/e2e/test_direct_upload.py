@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,19 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from deploy.local.bucket_notifications import webhook_environment
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import free_port
+from shared.storage.s3 import S3Store
+from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import Api, signed_in
+from tests.face_world import START_SECONDS, portrait
 from tests.running_service import RunningService
 from tests.system import System, running_system
 
@@ -199,3 +204,66 @@ async def test_what_others_put_beside_a_product_gets_a_record(site: Site, api: A
         return [image["fileName"] for image in read["images"]] == [key]
 
     await eventually(recorded, why="the record is made")
+
+
+async def test_what_an_undo_brings_back_as_nobodys_is_told_of_and_gets_no_record(site: Site, api: Api) -> None:
+    product = (await api.http.post("/admin/products", json={"name": "Tea"})).json()
+    await api.http.post(f"/admin/products/{product['id']}/variants", json={"weight": "100g", "isActive": True})
+    key = f"products/{product['id']}/100g/hero-card/left over.jpg"
+    settings = S3Settings(
+        endpoint=site.store.endpoint,
+        bucket=BUCKET,
+        access_key=SecretStr(site.store.access_key),
+        secret_key=SecretStr(site.store.secret_key),
+    )
+    told_before, handled_before = len(await told(site)), await handled(site)
+    async with S3Store(settings) as bucket:
+        await bucket.put_bytes(f"quarantine/{key}", photo_jpeg(64, 48))
+        # As s3-syncer does it for an undo.
+        await bucket.copy(f"quarantine/{key}", key, is_nobodys=True)
+
+    async def told_and_heard() -> bool:
+        keys = await told(site)
+        return key in keys and await handled(site) - handled_before >= len(keys) - told_before
+
+    await eventually(told_and_heard, within_seconds=20, why="the store told of it, and ingest-api looked at it")
+    read = (await api.http.get(f"/admin/products/{product['id']}")).json()
+    assert read["images"] == []
+
+
+async def told(site: Site) -> list[str]:
+    """The keys of the facts that ingest-api made of notifications."""
+    sql = "SELECT payload FROM outbox WHERE topic = 'bucket.events'"
+    return [json.loads(row["payload"])["object_key"] for row in await site.system.rows("ingest-api", sql)]
+
+
+async def handled(site: Site) -> float:
+    """How many of them it has dealt with."""
+    async with httpx.AsyncClient() as http:
+        lines = (await http.get(f"{site.ingest.base_url}/metrics")).text.splitlines()
+    counted = [line for line in lines if line.startswith("mediabus_messages_handled_total{")]
+    mine = [line for line in counted if 'topic="bucket.events"' in line and 'outcome="done"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in mine)
+
+
+async def test_photos_of_an_event_are_indexed_as_they_appear_in_the_bucket(
+    site: Site, api: Api, face_models: Path
+) -> None:
+    extra = {"MEDIABUS_FACE_MODELS_FOLDER": str(face_models), "MEDIABUS_FACE_WORKERS": "1"}
+    embedder = site.system.service("face-embedder", extra)
+    embedder.start()
+    await embedder.wait_until_ready(START_SECONDS)
+    eager = (await api.http.post("/api/v1/events", json={"name": "Wedding", "auto_index": True})).json()
+    patient = (await api.http.post("/api/v1/events", json={"name": "Birthday"})).json()
+    async with site.store.client() as client:
+        for event in (patient, eager):
+            await client.put_object(Bucket=BUCKET, Key=f"{event['s3_prefix']}Zoë 1+2.jpg", Body=portrait(1))
+
+    async def indexed() -> list[dict[str, Any]] | None:
+        listed = (await api.http.get(f"/api/v1/events/{eager['uuid']}/photos")).json()["photos"]
+        return [photo for photo in listed if photo["status"] == "indexed"] or None
+
+    (photo,) = await eventually(indexed, within_seconds=60, why="the photo is indexed without a sync")
+    assert (photo["s3_key"], photo["faces"]) == (f"{eager['s3_prefix']}Zoë 1+2.jpg", 1)
+    assert (await api.http.get(f"/api/v1/events/{patient['uuid']}/photos")).json()["photos"] == []
+    await embedder.stop()
