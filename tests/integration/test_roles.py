@@ -42,11 +42,13 @@ PLACES = {
         "task_id",
         "search_id",
         "erasure_id",
+        "deletion_id",
         "photo_id",
         "gallery_id",
         "person_id",
         "change_id",
         "report_id",
+        "name",
     )
 } | {
     "variant": "large",
