@@ -47,8 +47,8 @@ bucket_copies_given_up = Gauge(
 
 media_deletions_open = Gauge(
     "mediabus_media_deletions_open",
-    "Media that go for good and of which somebody has not answered yet; GET /api/admin/media/deletions says who. Rising: "
-    "that service, or the store that it waits for, is away.",
+    "Media that go for good and of which somebody has not answered yet; GET /api/admin/media/deletions says who. "
+    "Rising: that service, or the store that it waits for, is away.",
 )
 media_deletions_oldest_seconds = Gauge(
     "mediabus_media_deletions_oldest_seconds",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ingest_api.media_deletions import MediaDeletions, conflict_of
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
@@ -34,6 +34,16 @@ MOST_OPEN: Final = 1000
 LOOK_EVERY_SECONDS: Final = 1.0
 
 
+def _whole_number(value: object) -> object:
+    """What is confirmed is confirmed in JSON's own words: no "3", no true."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")
+    return value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number), Field(ge=0)]
+
+
 class DeletionFilter(SelectionBody):
     """`deleted`: true selects among the deleted media instead of the others."""
 
@@ -48,7 +58,7 @@ class DeleteBody(BaseModel):
     mediaIds: list[UUID] | None = None
     filter: DeletionFilter | None = None
     hard: TrueOrFalse | None = None
-    confirm: Annotated[int, Field(strict=True, ge=0)] | None = None
+    confirm: WholeNumber | None = None
 
 
 class RestoreBody(BaseModel):

@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 PAGE_MEDIA: Final = 50
 LOOK_EVERY_SECONDS: Final = 1.0
 HELD_SECONDS: Final = 1.0
-AT_WORK_SECONDS: Final = 120.0
-"""How long a process that died keeps a deletion from others."""
 REMOVAL_RETRIES: Final = RetryPolicy(first_delay_seconds=1.0, longest_delay_seconds=60.0)
 KEPT_BECAUSE: Final = "s3_delete_with_local_off"
 
@@ -61,12 +59,15 @@ class MediaDeletions:
         bucket: ObjectStore | None,
         staging: ObjectStore,
         *,
+        hold_seconds: float,
         at_once: int,
     ) -> None:
+        """`hold_seconds` is how long a process that died keeps a deletion from others."""
         self._unit_of_work = unit_of_work
         self._disk = disk
         self._bucket = bucket
         self._staging = staging
+        self._hold_seconds = hold_seconds
         self._slots = asyncio.Semaphore(at_once)
         self._wanted = asyncio.Event()
 
@@ -108,7 +109,7 @@ class MediaDeletions:
         Raises InfrastructureUnavailable when PostgreSQL is away.
         """
         async with self._unit_of_work.begin() as transaction:
-            page = await DeletionRepository(transaction.connection).take_due(PAGE_MEDIA, AT_WORK_SECONDS)
+            page = await DeletionRepository(transaction.connection).take_due(PAGE_MEDIA, self._hold_seconds)
         try:
             async with asyncio.TaskGroup() as group:
                 for deletion in page:
@@ -120,14 +121,14 @@ class MediaDeletions:
     async def _one(self, deletion: Deletion) -> None:
         async with self._slots:
             try:
-                files, kept = await self._empty(deletion)
+                kept = await self._empty(deletion)
             except Trouble as trouble:
                 await self._put_off(deletion, trouble)
             else:
-                await self._end(deletion, files, kept)
+                await self._end(deletion, kept)
 
-    async def _empty(self, deletion: Deletion) -> tuple[Sequence[FileOfMedium], Sequence[FileOfMedium]]:
-        """Remove everything that is found, and give what had to go and what stays.
+    async def _empty(self, deletion: Deletion) -> Sequence[FileOfMedium]:
+        """Remove everything that is found, and give what stays.
 
         Raises Trouble after all places were tried: what one of them refuses does not keep the others' files.
         """
@@ -135,7 +136,6 @@ class MediaDeletions:
             deletions = DeletionRepository(transaction.connection)
             keys = await deletions.known_keys(deletion.media_id) | set(deletion.keys)
             is_in_bucket = await deletions.is_in_bucket(deletion.media_id)
-        gone = {(file.place, file.key): file for file in deletion.files}
         problems: list[Trouble] = []
         kept: list[FileOfMedium] = []
         for place, store, removes in self._places(deletion):
@@ -144,7 +144,7 @@ class MediaDeletions:
                 if not removes:
                     kept += found
                     continue
-                await self._note(deletion, gone, found)
+                await self._note(deletion, found)
                 for file in found:
                     await store.delete(file.key)
                 async for file in self._found(place, store, deletion, keys):
@@ -156,7 +156,7 @@ class MediaDeletions:
             problems.append(Trouble(FilePlace.BUCKET, errors.not_configured()))
         if problems:
             raise problems[0]
-        return list(gone.values()), kept
+        return kept
 
     def _places(self, deletion: Deletion) -> list[tuple[FilePlace, ObjectStore, bool]]:
         """Every place with whether its files go."""
@@ -182,17 +182,13 @@ class MediaDeletions:
             if (stat := await store.stat(key)) is not None:
                 yield FileOfMedium(place=place, key=key, size_bytes=stat.size_bytes)
 
-    async def _note(
-        self, deletion: Deletion, gone: dict[tuple[FilePlace, str], FileOfMedium], found: Sequence[FileOfMedium]
-    ) -> None:
+    async def _note(self, deletion: Deletion, found: Sequence[FileOfMedium]) -> None:
         """Written before the files go: after a crash nobody could tell any more what was there."""
-        before = len(gone)
-        gone.update({(file.place, file.key): file for file in found})
-        if len(gone) > before:
+        if set(found) - set(deletion.files):
             async with self._unit_of_work.begin() as transaction:
-                await DeletionRepository(transaction.connection).note_files(deletion.media_id, list(gone.values()))
+                await DeletionRepository(transaction.connection).note_files(deletion.media_id, found)
 
-    async def _end(self, deletion: Deletion, files: Sequence[FileOfMedium], kept: Sequence[FileOfMedium]) -> None:
+    async def _end(self, deletion: Deletion, kept: Sequence[FileOfMedium]) -> None:
         async with self._unit_of_work.begin() as transaction:
             deletions = DeletionRepository(transaction.connection)
             # Who took the medium in hand in the moment of the fence may write yet.
@@ -204,9 +200,9 @@ class MediaDeletions:
                 MediaFilesRemovedV1(
                     deletion_id=deletion.deletion_id,
                     media_id=deletion.media_id,
-                    removed=tuple(files[:MAX_LISTED_FILES]),
-                    removed_files=len(files),
-                    removed_bytes=sum(file.size_bytes for file in files),
+                    removed=ended.files[:MAX_LISTED_FILES],
+                    removed_files=len(ended.files),
+                    removed_bytes=sum(file.size_bytes for file in ended.files),
                     kept=tuple(kept[:MAX_LISTED_FILES]),
                     kept_files=len(kept),
                     kept_bytes=sum(file.size_bytes for file in kept),

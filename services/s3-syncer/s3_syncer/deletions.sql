@@ -52,8 +52,11 @@ SELECT key FROM removals WHERE media_id = $1;
 -- name: is_in_bucket
 SELECT in_bucket FROM media WHERE media_id = $1;
 
+-- Two processes at work on one medium, the first of which was taken for dead, add up.
 -- name: note_files
-UPDATE deletions SET files = $2 WHERE media_id = $1;
+UPDATE deletions
+SET files = (SELECT coalesce(jsonb_agg(DISTINCT file), '[]') FROM jsonb_array_elements(files || $2::jsonb) AS file)
+WHERE media_id = $1;
 
 -- name: is_held
 SELECT held_by IS NOT NULL AND held_until >= clock_timestamp()
@@ -78,7 +81,7 @@ UPDATE deletions
 SET due_at = CASE WHEN wanted = $2 THEN NULL ELSE clock_timestamp() END, records = records + $3,
     attempts = 0, told_trouble = NULL, ended_at = clock_timestamp()
 WHERE media_id = $1
-RETURNING records, ended_at;
+RETURNING records, files, ended_at;
 
 -- name: put_off
 UPDATE deletions
