@@ -215,6 +215,23 @@ async def test_who_is_gone_leaves_no_name(site: IngestSite, event: dict[str, Any
     assert [row["id"] for row in kept] == [anna]
 
 
+async def test_of_a_deleted_event_nobody_is_kept(site: IngestSite, event: dict[str, Any]) -> None:
+    anna = await person(site, event, name="Anna")
+    photo_id = await photo(site, event, "a.jpg", anna)
+    async with deciding(site, event, person_id=anna):
+        await site.api.patch(people_at(event, f"/{anna}"), json={"name": "Anne"})
+    assert (await site.api.delete(f"{EVENTS}/{event['uuid']}")).status_code == 204
+    await site.rows.execute("UPDATE event_removals SET due_at = now() WHERE event_id = $1", UUID(event["uuid"]))
+    while await site.photo_desk.removals.turn():
+        pass
+    # What is told late finds nothing to be told of.
+    await person(site, event, anna, name="Anna")
+    await show(site, event, photo_id, anna)
+    for table in ("people", "photo_people", "people_changes"):
+        assert await site.rows.fetch(f"SELECT 1 FROM {table} WHERE event_id = $1", UUID(event["uuid"])) == []
+    assert await site.rows.fetch("SELECT 1 FROM photo_faces WHERE photo_id = $1", photo_id) == []
+
+
 async def test_decisions_wait_for_their_outcome(site: IngestSite, event: dict[str, Any]) -> None:
     anna, ben = await person(site, event), await person(site, event)
     version = (await read(site, people_at(event, f"/{anna}")))["person"]["version"]

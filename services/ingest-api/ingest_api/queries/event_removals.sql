@@ -26,5 +26,15 @@ UPDATE event_removals SET problem = $2 WHERE event_id = $1;
 -- name: forget_photos
 DELETE FROM event_photos WHERE event_id = $1;
 
+-- name: forget_people
+DELETE FROM people WHERE event_id = $1;
+
+-- With whose faces are on them.
+-- name: forget_photo_people
+DELETE FROM photo_people WHERE event_id = $1;
+
+-- name: forget_people_changes
+DELETE FROM people_changes WHERE event_id = $1;
+
 -- name: complete
 UPDATE event_removals SET completed_at = clock_timestamp(), problem = NULL WHERE event_id = $1;

@@ -1,9 +1,11 @@
--- Only a newer fact overwrites. Who is gone keeps no name; whose faces are another's now, theirs are at once.
+-- Only a newer fact overwrites, and of a deleted event nothing is known any more. Who is gone keeps no name; whose faces are
+-- another's now, theirs are at once.
 -- name: record
 WITH recorded AS (
     INSERT INTO people (id, event_id, version, name, faces, photos, cover_photo_id, cover_box, is_gone, merged_into,
                         changed_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+    WHERE NOT EXISTS (SELECT 1 FROM event_removals WHERE event_id = $2)
     ON CONFLICT (id) DO UPDATE
     SET version = excluded.version, name = excluded.name, faces = excluded.faces, photos = excluded.photos,
         cover_photo_id = excluded.cover_photo_id, cover_box = excluded.cover_box, is_gone = excluded.is_gone,
@@ -16,7 +18,8 @@ FROM recorded WHERE recorded.merged_into IS NOT NULL AND photo_faces.person_id =
 
 -- name: record_photo
 WITH told AS (
-    INSERT INTO photo_people (photo_id, event_id, version, width_px, height_px) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO photo_people (photo_id, event_id, version, width_px, height_px)
+    SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM event_removals WHERE event_id = $2)
     ON CONFLICT (photo_id) DO UPDATE
     SET version = excluded.version, width_px = excluded.width_px, height_px = excluded.height_px
     WHERE photo_people.version < excluded.version

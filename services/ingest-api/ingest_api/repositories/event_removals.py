@@ -54,8 +54,9 @@ class EventRemovalRepository:
         await self._connection.execute(QUERIES["note_problem"], event_id, problem)
 
     async def complete(self, event_id: UUID) -> None:
-        """Forget the photos too."""
-        await self._connection.execute(QUERIES["forget_photos"], event_id)
+        """Forget the photos and who is on them too."""
+        for forgotten in ("photos", "people", "photo_people", "people_changes"):
+            await self._connection.execute(QUERIES[f"forget_{forgotten}"], event_id)
         await self._connection.execute(QUERIES["complete"], event_id)
 
 
