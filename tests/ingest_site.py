@@ -208,7 +208,9 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         unit_of_work = UnitOfWork(pool, source="/mediabus/ingest-api", schema="ingest")
         broker = kafka_broker(settings.kafka_bootstrap, client_id="tests", drain_seconds=1, logger=None)
         hub = NewsHub(dsn, application_name="tests")
-        sweep = StagingSweep(stores.staging, stores.disk, pool, orphans_kept_seconds=3600)
+        sweep = StagingSweep(
+            stores.staging, stores.disk, pool, orphans_kept_seconds=settings.staging_orphans_kept_seconds
+        )
         registered = Handlers()
         urls = MediaUrls(settings.signing_key_bytes, settings.signed_url_seconds)
         records = Records(urls)

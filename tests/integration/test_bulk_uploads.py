@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
 import random
+import time
 import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import httpx
 import pytest
 
 from ingest_api.accounts import Role
+from ingest_api.staging_sweep import StagingSweep
 from shared.events import ProcessImageV1
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
@@ -217,6 +220,42 @@ async def test_a_client_that_goes_away_leaves_nothing(site: IngestSite) -> None:
     await eventually(lambda: site.staged_files() == [], why="the files of the lost upload are gone")
     assert await site.count("media") == 0
     assert not await reader.read()
+
+
+async def test_what_a_slow_upload_staged_is_not_swept_under_its_hands(database: TestDatabase, tmp_path: Path) -> None:
+    """Not by another replica either; nor does it leave anything of its claim."""
+    goes_on = asyncio.Event()
+    boundary = "slow"
+
+    def part(name: str, disposition: str, content: bytes) -> bytes:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{disposition}\r\n\r\n'
+        return head.encode() + content + b"\r\n"
+
+    async def body() -> AsyncIterator[bytes]:
+        yield part("entityType", "", b"product")
+        yield part("file", '; filename="first.jpg"', PICTURE)
+        # The next part's beginning: by it the first file is known to be whole.
+        yield part("file", '; filename="second.jpg"', LARGE)[:300_000]
+        await goes_on.wait()
+        yield part("file", '; filename="second.jpg"', LARGE)[300_000:] + f"--{boundary}--\r\n".encode()
+
+    async with running_site(database, tmp_path / "media", staging_orphans_kept_seconds=2) as site:
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        sending = asyncio.create_task(site.api.post(BULK, content=body(), headers=headers))
+
+        async def held() -> list[str]:
+            return list(await site.rows.fetchval("SELECT staging_keys FROM staging_leases") or [])
+
+        (key,) = await eventually(held, why="the upload holds what it has staged")
+        long_ago = time.time() - 3600
+        os.utime(site.settings.media_root / key, (long_ago, long_ago))
+        other_replica = StagingSweep(site.stores.staging, site.stores.disk, site.database, orphans_kept_seconds=2)
+        assert await other_replica.sweep() == {"staged_files": 0, "unfinished_files": 0}
+        goes_on.set()
+        answer = await sending
+        assert answer.status_code == 202, answer.text
+        assert len(answer.json()["jobs"]) == len(site.staged_files()) == 2
+        assert await site.count("staging_leases") == 0
 
 
 async def test_the_parent_follows_its_children(site: IngestSite) -> None:

@@ -83,6 +83,8 @@ class BulkUploads:
                 settings.bulk_archive_entries, file_bytes, settings.bulk_limit_bytes, settings.bulk_archive_ratio
             )
             parts = BulkParts(shelf, limits)
+            # A slow one goes on for hours, and its first files have no job until its last one came.
+            await stack.enter_async_context(self._sweep.holding(lambda: staged_keys(shelf.files)))
             await read_parts(body.next_chunk, boundary, parts, MOST_PARTS + settings.bulk_files)
             fields = read_fields(parts.form)
             received = ReceivedBulk(new_id(), self._items(shelf.files, fields, uploader))
@@ -126,3 +128,7 @@ class BulkUploads:
         async with self._unit_of_work.database.connection() as connection:
             repository = UploadRepository(connection, self._unit_of_work.schema)
             await repository.record_bulk(received.bulk_id, uploader, received.items, outgoing)
+
+
+def staged_keys(files: Sequence[ArrivedFile]) -> list[str]:
+    return [file.staged.key for file in files if file.staged is not None]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
 
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.product_changes import ProductChangeRepository
+from ingest_api.repositories.staging_leases import StagingLeaseRepository
 from shared.db.pool import Database
+from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
 from shared.storage.keys import STAGING_PREFIX
 from shared.storage.local_disk import LocalDiskStore
@@ -21,6 +25,7 @@ LOOK_EVERY_SECONDS = 5.0
 DOUBT_SECONDS = 15.0
 """After so long a statement whose answer was lost has either taken effect or never will."""
 PAGE_ROWS = 500
+HOLDS_PER_TIME = 4
 
 
 class StagingSweep:
@@ -48,6 +53,41 @@ class StagingSweep:
                 log.warning("could not find out about staged files", extra={"detail": str(error)})
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
+    @asynccontextmanager
+    async def holding(self, keys: Callable[[], Sequence[str]]) -> AsyncIterator[None]:
+        """Leave alone what an upload has staged so far, on every replica, however long the block takes.
+
+        A short one writes nothing for that.
+        """
+        upload_id = new_id()
+        task = asyncio.create_task(self._keep_holding(upload_id, keys))
+        try:
+            yield
+        finally:
+            task.cancel()
+            held = (await asyncio.gather(task, return_exceptions=True))[0]
+            if not isinstance(held, asyncio.CancelledError | None):
+                log.error("an upload's files were not held", exc_info=held)
+
+    async def _keep_holding(self, upload_id: UUID, keys: Callable[[], Sequence[str]]) -> None:
+        is_held = False
+        try:
+            while True:
+                # Several times before the first file is old enough to be swept: a failure of one is no harm.
+                await asyncio.sleep(self._orphans_kept_seconds / HOLDS_PER_TIME)
+                try:
+                    async with self._database.connection() as connection:
+                        is_held = True
+                        await StagingLeaseRepository(connection).hold(upload_id, keys(), self._orphans_kept_seconds)
+                except InfrastructureUnavailable as error:
+                    log.warning("could not hold staged files", extra={"detail": str(error)})
+        finally:
+            if is_held:
+                # Otherwise the lease runs out by itself.
+                with suppress(InfrastructureUnavailable):
+                    async with self._database.connection() as connection:
+                        await StagingLeaseRepository(connection).release(upload_id)
+
     async def resolve_doubts(self, older_than_seconds: float = DOUBT_SECONDS) -> None:
         due = [key for key, since in self._doubtful.items() if time.monotonic() - since >= older_than_seconds]
         if due:
@@ -60,6 +100,8 @@ class StagingSweep:
 
         An upload under way has a file whose time is that of its last bytes, so a slow one is young.
         """
+        async with self._database.connection() as connection:
+            await StagingLeaseRepository(connection).remove_over()
         page: list[str] = []
         removed = unfinished = 0
         async for info in self._staging.list_stale(older_than_seconds=self._orphans_kept_seconds):
@@ -79,6 +121,7 @@ class StagingSweep:
         async with self._database.connection() as connection:
             known = set(await JobRepository(connection).known_staging_keys(keys))
             known |= await ProductChangeRepository(connection).known_staging_keys(keys)
+            known |= await StagingLeaseRepository(connection).held(keys)
         unknown = [key for key in keys if key not in known]
         for key in unknown:
             await self._staging.delete(key)
