@@ -18,8 +18,10 @@ from PIL import Image, ImageStat
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from shared.events import (
+    DeletionReason,
     EntityTypeSettings,
     EntityTypeSettingsChangedV1,
+    MediaDeletionBegunV1,
     ProcessImageV1,
     RerenderImageV1,
     StorageStrategy,
@@ -396,6 +398,52 @@ async def test_uploads_overtake_pictures_that_are_rendered_anew(system: System, 
         await rendered(system, bus, photo_jpeg(800, 600))
     assert done() < count - 5
     await eventually(lambda: done() == count, within_seconds=60, why="the others follow")
+
+
+def given_up(media_id: UUID) -> MediaDeletionBegunV1:
+    return MediaDeletionBegunV1(
+        deletion_id=new_id(),
+        media_id=media_id,
+        version=1,
+        revision=1,
+        keeps_bucket=False,
+        reason=DeletionReason.REQUESTED,
+        begun_by=None,
+        begun_at=datetime.now(UTC),
+    )
+
+
+async def test_what_goes_for_good_is_forgotten_and_rendered_no_more(system: System, bus: Bus) -> None:
+    command = staged(system, photo_jpeg(320, 240))
+    await bus.send(command)
+    fact = await bus.one(command.media_id, "image.processed.v1")
+    begun = given_up(command.media_id)
+    await bus.send(begun)
+    answer = await bus.one(command.media_id, "image.media-forgotten.v1")
+    assert (answer["deletion_id"], answer["records"]) == (str(begun.deletion_id), 1)
+    known = await system.rows("image-processor", "SELECT FROM images WHERE media_id = $1", command.media_id)
+    assert known == []
+    rerender = rerender_of(fact)
+    await bus.send(rerender)
+    discarded = await bus.one(command.media_id, "image.discarded.v1")
+    assert (discarded["job_id"], discarded["revision"]) == (str(rerender.job_id), 2)
+    assert not (system.media_root / fact["original"]["key"].replace("/1/", "/2/")).exists()
+
+
+async def test_a_rendering_that_ends_too_late_is_discarded(system: System, bus: Bus) -> None:
+    command = staged(system, photo_jpeg(4000, 3000))
+    await bus.send(command)
+    await bus.one(command.media_id, "image.progress.v1")
+    await bus.send(given_up(command.media_id))
+    discarded = await bus.one(command.media_id, "image.discarded.v1", within_seconds=60)
+    assert discarded["job_id"] == str(command.job_id)
+    assert bus.seen(command.media_id, "image.processed.v1") == []
+    assert await system.rows("image-processor", "SELECT FROM images WHERE media_id = $1", command.media_id) == []
+
+    async def staged_file_is_gone() -> bool:
+        return not (system.media_root / command.staging_key).exists()
+
+    await eventually(staged_file_is_gone, why="the staged file goes with the rendering")
 
 
 async def test_operators_pages(processor: RunningService) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import ReconcileScope
+from shared.events import DeletionReason, MediaDeletionBegunV1, MediaDeletionCompletedV1, ReconcileScope
 from shared.identifiers import new_id
 from shared.messaging.topics import RECONCILE_EVENTS
 from shared.testing.waiting import eventually
@@ -525,6 +527,52 @@ async def test_media_are_healed_from_whichever_place_has_the_good_copy(
     assert world.on_disk("media") == dict.fromkeys(everywhere | {only_on_disk, leftover}, BYTES)
     # What was cut lies in quarantine with the orphans.
     assert sorted((await world.stored("quarantine/")).values()) == sorted([b"cut", b"cut", BYTES, BYTES])
+
+
+async def test_files_of_deleted_media_are_left_to_who_deletes_them(world: ReconcileWorld, system: System) -> None:
+    """Until that is done; what the bucket keeps then is nobody's orphan, any other file is."""
+    going, kept, left = [await world.medium(name) for name in ("going", "kept", "left")]
+    begun: dict[str, MediaDeletionBegunV1] = {}
+    for key in (going, kept, left):
+        media_id = UUID(key.split("/")[2])
+        begun[key] = MediaDeletionBegunV1(
+            deletion_id=new_id(),
+            media_id=media_id,
+            version=1,
+            revision=1,
+            keeps_bucket=key == kept,
+            reason=DeletionReason.REQUESTED,
+            begun_by=None,
+            begun_at=datetime.now(UTC),
+        )
+        await world.bus.send(begun[key])
+        answer = await world.bus.one(media_id, "reconcile.media-forgotten.v1")
+        assert (answer["deletion_id"], answer["records"]) == (str(begun[key].deletion_id), 2)
+        assert await system.rows("reconciler", "SELECT FROM media WHERE media_id = $1", media_id) == []
+    for key in (kept, left):
+        await world.bus.send(
+            MediaDeletionCompletedV1(
+                deletion_id=begun[key].deletion_id,
+                media_id=begun[key].media_id,
+                version=2,
+                removed_files=0,
+                removed_bytes=0,
+                kept_files=0,
+                kept_bytes=0,
+                completed_at=datetime.now(UTC),
+            )
+        )
+
+    async def both_are_completed() -> bool:
+        [row] = await system.rows("reconciler", "SELECT count(completed_at) AS done FROM deleted_media")
+        return bool(row["done"] == 2)
+
+    await eventually(both_are_completed, within_seconds=30, why="the end of both deletions is known")
+    run = await world.reached(await world.start(MEDIA, "remove_orphaned"), "completed")
+    # in both places what is left, on the disk what only the bucket keeps
+    assert (run["counts"]["orphaned"], run["counts"]["done"]) == (3, 3)
+    assert (await world.stored("media/")).keys() == {going, kept}
+    assert world.on_disk("media").keys() == {going}
 
 
 async def test_the_scrub_finds_rot_and_heals_it(world: ReconcileWorld, system: System) -> None:
