@@ -21,11 +21,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from face_embedder.engine import FaceEngine, PackOptions, open_pack
-from shared.messaging.topics import ANSWERS, FACE_EVENTS, FACE_INDEX, FACE_SEARCH, FACE_SYNC, TOPICS
+from shared.events import ScheduleDueV1
+from shared.messaging.topics import ANSWERS, FACE_EVENTS, FACE_INDEX, FACE_SEARCH, FACE_SYNC, SCHEDULE_EVENTS, TOPICS
+from shared.scheduling import CONSENTS_EXPIRY
 from shared.testing.databases import TestDatabases
 from shared.testing.pictures import truncated_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import Api, signed_in
+from tests.bus import Bus
 from tests.face_world import BUCKET, START_SECONDS, SYNC_SECONDS, group, nobody, portrait
 from tests.leaks import Leaks
 from tests.otlp_collector import Collector, running_collector
@@ -60,7 +63,6 @@ async def system(
         "MEDIABUS_FACE_MODELS_FOLDER": str(face_models),
         "MEDIABUS_FACE_WORKERS": "1",
         "MEDIABUS_FACE_SEARCH_SECONDS": "30",
-        "MEDIABUS_FORGET_EVERY_SECONDS": "0.5",
     }
     folder = tmp_path_factory.mktemp("face-privacy")
     async with system_of_its_own(databases, kafka_server, folder, environment) as made:
@@ -259,6 +261,8 @@ async def test_what_may_not_be_kept_is_hidden_at_once_and_then_gone(
     async def is_gone() -> bool:
         return await faces_of(system, party) == {}
 
+    async with Bus(system.kafka_bootstrap, SCHEDULE_EVENTS) as bus:
+        await bus.send(ScheduleDueV1(name=CONSENTS_EXPIRY, due_at=ends))
     await eventually(is_gone, within_seconds=60, why="the faces are gone")
     await party.synced("failed")
     assert await faces_of(system, party) == {}

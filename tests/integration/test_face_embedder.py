@@ -43,7 +43,6 @@ async def system(
         **bucket_environment(object_store_server),
         "MEDIABUS_FACE_MODELS_FOLDER": str(face_models),
         "MEDIABUS_FACE_WORKERS": "2",
-        "MEDIABUS_FORGET_EVERY_SECONDS": "0.5",
         "MEDIABUS_TASK_HOLD_SECONDS": "3",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
     }

@@ -259,7 +259,7 @@ async def test_faces_that_may_not_be_kept_go_whichever_pack_has_found_them(
         await eventually(lambda: has_faces(album, "b.png", {new.pool.packs.wanted.version: 1}), within_seconds=20)
         await album.rows("UPDATE events SET faces_expire_at = clock_timestamp()")
         assert (await new.asked(lamps(1, LEFT))).problem == "event_not_searchable"
-        await Forgetting(album.work, 1.0).turn()
+        await Forgetting(album.work).sweep()
         await replaced(album, new)
     assert await album.faces() == {}
 

@@ -479,9 +479,7 @@ async def test_of_an_event_that_is_deleted_nobody_is_left(album: Album) -> None:
     people = await filled(album)
     await album.decide(MergePeople(into=people["Anna"], people=(people["Carl"],)))
     await album.tell(is_deleted=True)
-    forgetting = Forgetting(album.work, 60)
-    while await forgetting.turn():
-        pass
+    await Forgetting(album.work).sweep()
     await album.sort()
     assert await album.known() == {}
     for table in ("people", "members", "people_news"):

@@ -40,9 +40,12 @@ DEFINITIONS: Final[Mapping[str, Definition]] = {
         _nightly(scheduling.RECONCILE_NIGHTLY, 2, "reconciler"),
         _nightly(scheduling.MEDIA_PURGE, 3, "ingest-api"),
         _hourly(scheduling.STAGING_CLEANUP, 5, "ingest-api"),
-        _hourly(scheduling.JOBS_RETENTION, 15, "ingest-api", "s3-syncer", "reconciler", "cleanup-scheduler"),
+        _hourly(
+            scheduling.JOBS_RETENTION, 15, "ingest-api", "s3-syncer", "reconciler", "face-embedder", "cleanup-scheduler"
+        ),
         _hourly(scheduling.MESSAGES_PRUNING, 25, *EVERYBODY),
         _hourly(scheduling.QUARANTINE_EXPIRY, 35, "reconciler"),
+        _hourly(scheduling.CONSENTS_EXPIRY, 45, "face-embedder"),
         _hourly(scheduling.MULTIPART_CLEANUP, 55, "s3-syncer"),
     )
 }

@@ -19,6 +19,7 @@ from face_embedder.runner import Runner
 from face_embedder.searching import Searching
 from face_embedder.settings import FaceEmbedderSettings
 from face_embedder.sorting import Sorting
+from shared.scheduling import CONSENTS_EXPIRY, JOBS_RETENTION
 from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
@@ -43,7 +44,7 @@ async def wire(service: Service, settings: FaceEmbedderSettings, stack: AsyncExi
     )
     selfies = SealedSelfies(stores.disk if settings.staging_store == "local" else bucket, settings.selfie_key_bytes)
     work = service.unit_of_work
-    forgetting = Forgetting(work, settings.forget_every_seconds)
+    forgetting = Forgetting(work)
     indexing = Indexing(
         work, bucket, pool, limit_bytes=settings.photo_limit_bytes, limit_seconds=settings.index_seconds
     )
@@ -61,6 +62,8 @@ async def wire(service: Service, settings: FaceEmbedderSettings, stack: AsyncExi
     runner = Runner(work, Listing(work, bucket), settings)
     service.background(runner.listen, "news of syncs")
     service.background(runner.run, "syncs")
+    service.scheduled.on(CONSENTS_EXPIRY, forgetting.sweep)
+    service.scheduled.on(JOBS_RETENTION, runner.forget_ended)
     service.background(forgetting.run, "forgetting of faces")
     service.background(Sorting(work, settings.people_changes_kept_seconds).run, "sorting of faces")
     presence = Presence(work, pool.packs, settings.face_pack_revision)

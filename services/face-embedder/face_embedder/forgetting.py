@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
 from face_embedder import failures
@@ -17,12 +16,12 @@ PHOTOS_AT_ONCE: Final = 200
 class Forgetting:
     """Removes the faces of deleted events and of those whose time is over, a few photos per transaction.
 
-    Searches of such events are refused from the moment on in which it is known; this only cleans up behind.
+    Searches of such events are refused from the moment on in which it is known; this only cleans up behind: at once
+    after a change of an event, and at the due times of the clock for those whose time is over.
     """
 
-    def __init__(self, unit_of_work: UnitOfWork, every_seconds: float) -> None:
+    def __init__(self, unit_of_work: UnitOfWork) -> None:
         self._unit_of_work = unit_of_work
-        self._every_seconds = every_seconds
         self._soon = asyncio.Event()
 
     def soon(self) -> None:
@@ -33,14 +32,18 @@ class Forgetting:
         """Never ends."""
         while True:
             self._soon.clear()
-            while await self.turn():
-                pass
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._every_seconds):
-                    await self._soon.wait()
+            await self.sweep()
+            await self._soon.wait()
 
-    async def turn(self) -> bool:
-        """Forget the faces of some photos; False where there were none."""
+    async def sweep(self) -> dict[str, int]:
+        """Forget all faces that may not be kept by now; of how many photos."""
+        photos = 0
+        while batch := await self.turn():
+            photos += batch
+        return {"forgotten_photos": photos}
+
+    async def turn(self) -> int:
+        """Forget the faces of some photos; of how many."""
         reason = failures.forgotten()
         async with self._unit_of_work.begin() as transaction:
             photos = Photos(transaction.connection)
@@ -48,4 +51,4 @@ class Forgetting:
             await Faces(transaction.connection).remove(photo_ids)
             forgotten = await photos.forget(photo_ids, reason.code, reason.detail)
             transaction.publish(*(photo.told() for photo in forgotten))
-        return bool(photo_ids)
+        return len(photo_ids)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS: Final = 2.0
 """How often tasks are looked for though nothing was heard, in case a notification was lost or a process died."""
 RETRIES: Final = 3
-FORGOTTEN_AT_ONCE: Final = 10
+FORGOTTEN_AT_ONCE: Final = 100
 
 
 class Runner:
@@ -50,7 +50,6 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._news.clear()
-                await self._prune()
                 await self._begin_due(group)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_EVERY_SECONDS):
@@ -65,9 +64,15 @@ class Runner:
         while (task := await self._claimed()) is not None:
             group.create_task(self._work(task))
 
-    async def _prune(self) -> None:
-        async with self._unit_of_work.begin() as transaction:
-            await Tasks(transaction.connection).prune(self._settings.tasks_kept_seconds, FORGOTTEN_AT_ONCE)
+    async def forget_ended(self) -> dict[str, int]:
+        """Remove syncs that ended long enough ago, in batches; how many."""
+        removed, batch = 0, FORGOTTEN_AT_ONCE
+        while batch == FORGOTTEN_AT_ONCE:
+            async with self._unit_of_work.begin() as transaction:
+                tasks = Tasks(transaction.connection)
+                batch = await tasks.prune(self._settings.tasks_kept_seconds, FORGOTTEN_AT_ONCE)
+            removed += batch
+        return {"face_syncs": removed}
 
     async def _claimed(self) -> Task | None:
         """A task and a place to work on it, or neither."""

@@ -43,7 +43,6 @@ class FaceEmbedderSettings(ServiceSettings):
     listings_at_once: int = Field(default=4, ge=1)
     task_hold_seconds: float = Field(default=60.0, gt=1, description="after so long a dead process's listing goes on")
     tasks_kept_seconds: float = Field(default=30 * 24 * 3600.0, gt=0, description="ended syncs")
-    forget_every_seconds: float = Field(default=30.0, gt=0, description="between looks for faces that have expired")
 
     people_changes_kept_seconds: float = Field(
         default=90 * 24 * 3600.0, gt=0, description="for so long what was decided about people can be undone"

@@ -12,7 +12,7 @@ from face_embedder.layout import Folder
 from face_embedder.photos import Photo
 from face_embedder.tasks import Task
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import FaceSyncStatus
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "tasks.sql")
@@ -134,9 +134,9 @@ class Tasks:
         )
         return [(_task(row), row["is_told"]) for row in sorted(rows, key=lambda row: row["task_id"])]
 
-    async def prune(self, kept_seconds: float, limit: int) -> None:
-        """Forget tasks that ended so long ago."""
-        await self._connection.execute(QUERIES["prune"], kept_seconds, limit)
+    async def prune(self, kept_seconds: float, limit: int) -> int:
+        """Forget at most `limit` that ended so long ago; how many."""
+        return affected_rows(await self._connection.execute(QUERIES["prune"], kept_seconds, limit))
 
     async def _one(self, query: str, *arguments: object) -> Task | None:
         row = await self._connection.fetchrow(QUERIES[query], *arguments)
