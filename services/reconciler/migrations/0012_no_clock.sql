@@ -1,0 +1,2 @@
+-- Nights are told by cleanup-scheduler.
+DROP TABLE schedule;
