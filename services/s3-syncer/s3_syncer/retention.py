@@ -15,7 +15,7 @@ JOBS_AT_ONCE = 10
 FILE_TASKS_AT_ONCE = 1000
 FILE_TASKS_KEPT_SECONDS = 14 * 24 * 3600.0
 """Longer than their commands stay in Kafka: a command that comes again must find that its task has ended."""
-LATE_SECONDS = 24 * 3600.0
+LATE_SECONDS = 2 * 3600.0
 DELETIONS_AT_ONCE = 1000
 DELETIONS_KEPT_SECONDS = 60 * 24 * 3600.0
 """Longer than dead letters are kept: what is replayed must find that its medium is gone."""
