@@ -36,7 +36,7 @@ unsent AS (
     UNION ALL
     (SELECT id, topic, key, headers, payload, traceparent, tracestate, due_at, due_at
      FROM outbox
-     WHERE sent_at IS NULL AND due_at <= clock_timestamp() AND id <> ALL($2::bigint[])
+     WHERE sent_at IS NULL AND due_at <= statement_timestamp() AND id <> ALL($2::bigint[])
        AND topic <> ALL($3::text[]) AND topic || '/' || key <> ALL($3::text[])
      ORDER BY due_at, id
      LIMIT $1)
@@ -44,7 +44,7 @@ unsent AS (
 later AS (
     SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 AS next_due_seconds
     FROM outbox
-    WHERE sent_at IS NULL AND due_at > clock_timestamp()
+    WHERE sent_at IS NULL AND due_at > statement_timestamp()
 )
 SELECT later.next_due_seconds,
        unsent.id, unsent.topic, unsent.key, unsent.headers, unsent.payload, unsent.traceparent, unsent.tracestate,
@@ -55,16 +55,17 @@ ORDER BY unsent.due_at NULLS FIRST, unsent.id;
 -- name: backlog
 SELECT count(*) AS unsent,
        coalesce(extract(epoch FROM clock_timestamp() - min(coalesce(due_at, created_at))), 0)::float8 AS oldest_seconds
-FROM outbox WHERE sent_at IS NULL AND (due_at IS NULL OR due_at <= clock_timestamp());
+FROM outbox WHERE sent_at IS NULL AND (due_at IS NULL OR due_at <= statement_timestamp());
 
 -- name: prune_outbox
 DELETE FROM outbox WHERE id IN (
-    SELECT id FROM outbox WHERE sent_at < clock_timestamp() - make_interval(secs => $1) ORDER BY sent_at LIMIT $2
+    SELECT id FROM outbox WHERE sent_at < statement_timestamp() - make_interval(secs => $1) ORDER BY sent_at LIMIT $2
 );
 
 -- name: prune_inbox
 DELETE FROM inbox WHERE ctid IN (
-    SELECT ctid FROM inbox WHERE claimed_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+    SELECT ctid FROM inbox WHERE claimed_at < statement_timestamp() - make_interval(secs => $1)
+    ORDER BY claimed_at LIMIT $2
 );
 
 -- name: try_lead

@@ -23,11 +23,12 @@ from tests.bench.finding_faces import measure_faces
 from tests.bench.notice import measure_notice
 from tests.bench.processors import ProcessorWatch
 from tests.bench.reconciling import measure_reconciling
+from tests.bench.retention import measure_retention
 from tests.bench.site import Site, running_site
 from tests.bench.syncing import measure_syncing
 from tests.bench.throughput import measure_rendering, measure_system
 
-PARTS: Final = ("notice", "render", "acks", "burst", "reconcile", "sync", "storage", "faces", "events")
+PARTS: Final = ("notice", "render", "acks", "burst", "reconcile", "sync", "storage", "faces", "events", "retention")
 
 
 class Bench:
@@ -70,6 +71,10 @@ class Bench:
                 await self._section("event photos: from bucket to database", indexing)
             with tempfile.TemporaryDirectory(prefix="mediabus-bench-") as folder:
                 await self._section("event photos: searches", measure_searching(Path(folder), wanted.event_faces))
+        if "retention" in self._parts:
+            with tempfile.TemporaryDirectory(prefix="mediabus-bench-") as folder:
+                measured = measure_retention(Path(folder), wanted.media, wanted.purged)
+                await self._section(f"lists, retention and purge of {wanted.media} media", measured)
         if "storage" in self._parts:
             await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "tests.bench.bench_storage"], check=True)
 
@@ -98,6 +103,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--photos", type=int, default=40, help="previews per round of finding faces")
     parser.add_argument("--event-photos", type=int, default=300, help="photos of each sync of an event")
     parser.add_argument("--event-faces", type=int, default=100_000, help="faces of the largest event that is searched")
+    parser.add_argument("--media", type=int, default=1_000_000, help="media in lists, retention and purge")
+    parser.add_argument("--purged", type=int, default=100_000, help="jobs and media that are removed, at most")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="render processes")
     return parser.parse_args()
 

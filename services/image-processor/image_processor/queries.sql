@@ -14,7 +14,7 @@ INSERT INTO staging_removals (staging_key) VALUES ($1) ON CONFLICT DO NOTHING;
 
 -- name: removals_left
 SELECT staging_key FROM staging_removals
-WHERE noted_at < clock_timestamp() - make_interval(secs => $1)
+WHERE noted_at < statement_timestamp() - make_interval(secs => $1)
 ORDER BY noted_at
 LIMIT $2;
 
@@ -37,4 +37,4 @@ WITH gone AS (DELETE FROM images WHERE media_id = $1 RETURNING 1)
 SELECT count(*) FROM gone;
 
 -- name: prune_deleted
-DELETE FROM deleted_media WHERE known_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM deleted_media WHERE known_at < statement_timestamp() - make_interval(secs => $1);

@@ -30,7 +30,7 @@ SELECT media_id FROM deletions WHERE media_id = ANY($1::uuid[]);
 -- name: take_due
 WITH due AS (
     SELECT deletions.media_id FROM deletions LEFT JOIN media USING (media_id)
-    WHERE due_at <= clock_timestamp() AND keys IS NOT NULL
+    WHERE due_at <= statement_timestamp() AND keys IS NOT NULL
       AND (media.held_by IS NULL OR media.held_until < clock_timestamp()
            OR EXISTS (SELECT FROM removals WHERE removals.media_id = deletions.media_id
                       AND removals.job_id IN (SELECT job_id FROM jobs WHERE finished_at IS NOT NULL)))
@@ -97,7 +97,7 @@ LIMIT $2;
 -- name: remove_late_rows
 -- What was written by a transaction that had begun before the fence, and what batches have counted since.
 WITH late AS (
-    SELECT media_id FROM deletions WHERE ended_at > clock_timestamp() - make_interval(secs => $1)
+    SELECT media_id FROM deletions WHERE ended_at > statement_timestamp() - make_interval(secs => $1)
 ),
 gone_media AS (DELETE FROM media USING late WHERE media.media_id = late.media_id),
 gone_copies AS (DELETE FROM bucket_copies USING late WHERE bucket_copies.media_id = late.media_id),
@@ -107,6 +107,6 @@ DELETE FROM items USING late WHERE items.media_id = late.media_id AND items.stat
 -- name: prune
 DELETE FROM deletions WHERE media_id IN (
     SELECT media_id FROM deletions
-    WHERE ended_at < clock_timestamp() - make_interval(secs => $1) AND due_at IS NULL
+    WHERE ended_at < statement_timestamp() - make_interval(secs => $1) AND due_at IS NULL
     LIMIT $2
 );

@@ -39,5 +39,5 @@ UPDATE file_tasks SET held_by = NULL, held_until = NULL WHERE held_by = $1;
 
 -- name: prune_file_tasks
 DELETE FROM file_tasks WHERE task_id IN (
-    SELECT task_id FROM file_tasks WHERE ended_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+    SELECT task_id FROM file_tasks WHERE ended_at < statement_timestamp() - make_interval(secs => $1) LIMIT $2
 );

@@ -157,7 +157,7 @@ SELECT DISTINCT held_by FROM media WHERE held_by = ANY($1);
 -- name: prune_jobs
 DELETE FROM jobs
 WHERE job_id IN (SELECT job_id FROM jobs
-                 WHERE parent_job_id IS NULL AND finished_at < clock_timestamp() - make_interval(secs => $1)
+                 WHERE parent_job_id IS NULL AND finished_at < statement_timestamp() - make_interval(secs => $1)
                    AND NOT EXISTS (SELECT 1 FROM removals JOIN jobs AS job USING (job_id)
                                    WHERE jobs.job_id IN (job.job_id, job.parent_job_id))
                  ORDER BY finished_at LIMIT $2);
@@ -271,7 +271,7 @@ WHERE bucket_copies.revision < excluded.revision;
 -- name: hold_copies
 WITH due AS (
     SELECT media.media_id FROM bucket_copies AS copy JOIN media USING (media_id)
-    WHERE copy.due_at <= clock_timestamp() AND copy.given_up_at IS NULL AND media.revision >= copy.revision
+    WHERE copy.due_at <= statement_timestamp() AND copy.given_up_at IS NULL AND media.revision >= copy.revision
       AND NOT EXISTS (SELECT FROM deletions WHERE deletions.media_id = media.media_id)
       AND (held_by IS NULL OR held_by = $1
            OR (held_until < clock_timestamp()

@@ -10,7 +10,7 @@ ON CONFLICT DO NOTHING;
 -- medium in hand: it may have begun before.
 SELECT superseded.media_id, superseded.revision, superseded.files, media.files AS present_files
 FROM superseded JOIN media USING (media_id)
-WHERE superseded.due_at <= clock_timestamp() AND media.revision > superseded.revision
+WHERE superseded.due_at <= statement_timestamp() AND media.revision > superseded.revision
   AND (held_by IS NULL
        OR (held_until < clock_timestamp()
            AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.media_id = media.media_id)))

@@ -14,7 +14,7 @@ ON CONFLICT (replica_id) DO UPDATE SET packs = excluded.packs, seen_at = clock_t
 DELETE FROM replicas WHERE replica_id = $1;
 
 -- name: forget_replicas
-DELETE FROM replicas WHERE seen_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM replicas WHERE seen_at < statement_timestamp() - make_interval(secs => $1);
 
 -- name: events_by_pack
 SELECT pack, pack_version, count(*) AS events FROM events WHERE pack IS NOT NULL GROUP BY pack, pack_version;

@@ -126,4 +126,4 @@ ORDER BY photo.photo_id;
 -- What was decided so long ago can't be undone any more.
 -- name: prune_changes
 DELETE FROM people_changes WHERE change_id IN (
-    SELECT change_id FROM people_changes WHERE made_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2);
+    SELECT change_id FROM people_changes WHERE made_at < statement_timestamp() - make_interval(secs => $1) LIMIT $2);

@@ -42,7 +42,7 @@ UPDATE events SET pack = $2, pack_version = $3
 WHERE event_id = $1
   AND NOT EXISTS (SELECT 1 FROM second_looks WHERE event_id = $1 AND state = 'waiting' AND pack = $2 AND pack_version = $3)
   AND NOT EXISTS (SELECT 1 FROM replicas
-                  WHERE seen_at > clock_timestamp() - make_interval(secs => $5) AND $4 <> ALL (packs))
+                  WHERE seen_at > statement_timestamp() - make_interval(secs => $5) AND $4 <> ALL (packs))
 RETURNING (SELECT count(*) FROM second_looks AS look
            WHERE look.event_id = $1 AND state = 'done' AND look.pack = $2 AND look.pack_version = $3) AS done,
           (SELECT count(*) FROM second_looks AS look
@@ -51,7 +51,7 @@ RETURNING (SELECT count(*) FROM second_looks AS look
 -- name: claim
 WITH due AS (
     SELECT photo_id FROM second_looks
-    WHERE state = 'waiting' AND due_at <= clock_timestamp() AND pack = $1 AND pack_version = $2
+    WHERE state = 'waiting' AND due_at <= statement_timestamp() AND pack = $1 AND pack_version = $2
     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE second_looks AS look SET due_at = clock_timestamp() + make_interval(secs => $4), attempts = attempts + 1

@@ -7,7 +7,7 @@ SELECT pg_notify('tasks_' || current_schema(), '');
 -- The task that waits longest. Until the lease is over nobody else takes it; then whoever holds it is taken for dead.
 -- name: claim
 UPDATE tasks SET due_at = clock_timestamp() + make_interval(secs => $1)
-WHERE task_id = (SELECT task_id FROM tasks WHERE status = 'listing' AND due_at <= clock_timestamp()
+WHERE task_id = (SELECT task_id FROM tasks WHERE status = 'listing' AND due_at <= statement_timestamp()
                  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING *;
 
@@ -94,5 +94,5 @@ RETURNING tasks.*, is_told;
 -- name: prune
 DELETE FROM tasks WHERE task_id IN (
     SELECT task_id FROM tasks
-    WHERE status IN ('completed', 'failed') AND changed_at < clock_timestamp() - make_interval(secs => $1)
+    WHERE status IN ('completed', 'failed') AND changed_at < statement_timestamp() - make_interval(secs => $1)
     LIMIT $2);

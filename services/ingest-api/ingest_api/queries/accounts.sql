@@ -127,7 +127,7 @@ INSERT INTO login_attempts (email, address) VALUES ($1, $2) RETURNING id;
 SELECT email = $1 AS same_account, address = $2 AS same_address,
        extract(epoch FROM clock_timestamp() - attempted_at)::float8 AS age_seconds
 FROM login_attempts
-WHERE (email = $1 OR address = $2) AND attempted_at > clock_timestamp() - make_interval(secs => $3)
+WHERE (email = $1 OR address = $2) AND attempted_at > statement_timestamp() - make_interval(secs => $3)
 ORDER BY attempted_at DESC
 LIMIT $4;
 
@@ -138,11 +138,11 @@ DELETE FROM login_attempts WHERE id = $1;
 DELETE FROM login_attempts WHERE email = $1 AND address = $2;
 
 -- name: prune_attempts
-DELETE FROM login_attempts WHERE attempted_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM login_attempts WHERE attempted_at < statement_timestamp() - make_interval(secs => $1);
 
 -- name: prune_sessions
 DELETE FROM sessions
-WHERE expires_at < clock_timestamp() OR last_seen_at < clock_timestamp() - make_interval(secs => $1);
+WHERE expires_at < statement_timestamp() OR last_seen_at < clock_timestamp() - make_interval(secs => $1);
 
 -- name: prune_tickets
-DELETE FROM tickets WHERE expires_at < clock_timestamp();
+DELETE FROM tickets WHERE expires_at < statement_timestamp();

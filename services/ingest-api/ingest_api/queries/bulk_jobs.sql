@@ -37,7 +37,7 @@ WHERE parent.id = $1;
 DELETE FROM bulk_jobs WHERE id IN (
     SELECT parent.id FROM bulk_jobs AS parent
     WHERE is_planned
-      AND (kind = 'upload' OR created_at < clock_timestamp() - make_interval(secs => $2))
+      AND (kind = 'upload' OR created_at < statement_timestamp() - make_interval(secs => $2))
       AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id WHERE item.bulk_id = parent.id)
       AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN media_deletions AS deletion ON deletion.id = item.job_id
                       WHERE item.bulk_id = parent.id AND deletion.completed_at IS NULL)

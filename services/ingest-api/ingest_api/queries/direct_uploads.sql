@@ -45,7 +45,7 @@ LIMIT $1;
 
 -- name: expired
 SELECT * FROM direct_uploads
-WHERE status = 'waiting' AND expires_at < clock_timestamp() - make_interval(secs => $1)
+WHERE status = 'waiting' AND expires_at < statement_timestamp() - make_interval(secs => $1)
 ORDER BY expires_at
 LIMIT $2;
 
@@ -53,8 +53,8 @@ LIMIT $2;
 -- Not while the file may still be sent again: an object that nobody knows would be left.
 DELETE FROM direct_uploads WHERE id IN (
     SELECT id FROM direct_uploads
-    WHERE object_removed_at IS NOT NULL AND finished_at < clock_timestamp() - make_interval(secs => $1)
-      AND expires_at < clock_timestamp() - make_interval(secs => $1)
+    WHERE object_removed_at IS NOT NULL AND finished_at < statement_timestamp() - make_interval(secs => $1)
+      AND expires_at < statement_timestamp() - make_interval(secs => $1)
     LIMIT $2
 )
 RETURNING id;

@@ -42,7 +42,7 @@ ON CONFLICT (photo_id) DO UPDATE SET object_keys = excluded.object_keys, due_at 
 -- name: claim_removals
 UPDATE photo_removals SET due_at = clock_timestamp() + make_interval(secs => $1)
 WHERE photo_id IN (
-    SELECT photo_id FROM photo_removals WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $2
+    SELECT photo_id FROM photo_removals WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
 RETURNING photo_id, object_keys;

@@ -50,4 +50,4 @@ WHERE id = $1;
 DELETE FROM face_search_results WHERE event_id = $1;
 
 -- name: remove_unconfirmed
-DELETE FROM face_erasures WHERE confirmed_at IS NULL AND expires_at < clock_timestamp();
+DELETE FROM face_erasures WHERE confirmed_at IS NULL AND expires_at < statement_timestamp();

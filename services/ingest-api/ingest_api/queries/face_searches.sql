@@ -12,7 +12,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 -- name: result
 SELECT search_id, event_id, faces_in_selfie, chosen, pack, threshold, matches FROM face_search_results
 WHERE search_id = $1 AND asked_by IS NOT DISTINCT FROM $2 AND gallery_id IS NOT DISTINCT FROM $3
-  AND found_at > clock_timestamp() - make_interval(secs => $4);
+  AND found_at > statement_timestamp() - make_interval(secs => $4);
 
 -- name: of_event
 SELECT id, event_id, asked_by, gallery_id, asked_at, consent_version, outcome, matches, finished_at FROM face_searches
@@ -21,10 +21,10 @@ ORDER BY id DESC
 LIMIT $3;
 
 -- name: remove_results
-DELETE FROM face_search_results WHERE found_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM face_search_results WHERE found_at < statement_timestamp() - make_interval(secs => $1);
 
 -- name: remove_records
 DELETE FROM face_searches WHERE id IN (
-    SELECT id FROM face_searches WHERE asked_at < clock_timestamp() - make_interval(secs => $1) ORDER BY id LIMIT $2
+    SELECT id FROM face_searches WHERE asked_at < statement_timestamp() - make_interval(secs => $1) ORDER BY id LIMIT $2
 )
 RETURNING id;

@@ -34,13 +34,13 @@ RETURNING true;
 -- name: give_up_silent
 UPDATE face_syncs
 SET status = 'failed', told_status = 'failed', message = $3, finished_at = clock_timestamp()
-WHERE finished_at IS NULL AND heard_at < clock_timestamp() - make_interval(secs => $2)
+WHERE finished_at IS NULL AND heard_at < statement_timestamp() - make_interval(secs => $2)
   AND ($1::uuid IS NULL OR event_id = $1)
 RETURNING id;
 
 -- name: remove_finished
 DELETE FROM face_syncs WHERE id IN (
-    SELECT id FROM face_syncs WHERE finished_at < clock_timestamp() - make_interval(secs => $1)
+    SELECT id FROM face_syncs WHERE finished_at < statement_timestamp() - make_interval(secs => $1)
     ORDER BY finished_at
     LIMIT $2
 )

@@ -18,4 +18,4 @@ UPDATE galleries SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE 
 
 -- name: recent_searches
 SELECT count(*) FROM face_searches
-WHERE gallery_id = $1 AND asked_at > clock_timestamp() - make_interval(secs => $2);
+WHERE gallery_id = $1 AND asked_at > statement_timestamp() - make_interval(secs => $2);

@@ -71,13 +71,16 @@ WHERE id = $1 AND status = 'failed' AND staging_key IS NOT NULL
 RETURNING *;
 
 -- name: remove_completed
+-- The oldest first: in any other order each batch would look through the pages that those before it have emptied.
 -- A completed job stays while it is younger than its time or among the newest. A bulk upload remembers how its pictures
 -- ended, so its counts stay right when their jobs are gone.
 WITH gone AS (
     DELETE FROM jobs WHERE id IN (
         SELECT id FROM jobs
-        WHERE status = 'completed' AND finished_at < clock_timestamp() - make_interval(secs => $1)
-          AND id NOT IN (SELECT id FROM jobs WHERE status = 'completed' ORDER BY finished_at DESC LIMIT $2)
+        WHERE status = 'completed' AND finished_at < statement_timestamp() - make_interval(secs => $1)
+          AND id NOT IN (SELECT id FROM jobs WHERE status = 'completed' AND finished_at IS NOT NULL
+                         ORDER BY finished_at DESC LIMIT $2)
+        ORDER BY finished_at
         LIMIT $3
     )
     RETURNING id
@@ -91,7 +94,8 @@ SELECT id FROM gone;
 -- The status again in the outer statement: a job that is retried in this moment stays, and its file with it.
 WITH gone AS (
     DELETE FROM jobs WHERE status = 'failed' AND id IN (
-        SELECT id FROM jobs WHERE status = 'failed' AND finished_at < clock_timestamp() - make_interval(secs => $1)
+        SELECT id FROM jobs WHERE status = 'failed' AND finished_at < statement_timestamp() - make_interval(secs => $1)
+        ORDER BY finished_at
         LIMIT $2
     )
     RETURNING id, staging_key, error_code, error_detail
@@ -103,7 +107,7 @@ remembered AS (
 SELECT id, staging_key FROM gone;
 
 -- name: remove_old_idempotency_keys
-DELETE FROM idempotency_keys WHERE created_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - make_interval(secs => $1);
 
 -- name: known_staging_keys
 SELECT staging_key FROM jobs WHERE staging_key = ANY($1::text[]);

@@ -3,6 +3,7 @@
 SELECT * FROM media WHERE id = $1 AND deletion_id IS NULL;
 
 -- name: list_media
+-- $7 is the pattern of $9, whose pieces say which rows can match at all.
 SELECT * FROM media
 WHERE ($1::uuid IS NULL OR id < $1)
   AND ($2::text IS NULL OR entity_type = $2)
@@ -11,6 +12,7 @@ WHERE ($1::uuid IS NULL OR id < $1)
   AND ($5::text IS NULL OR storage_status = $5)
   AND (deleted_at IS NOT NULL) = $6 AND deletion_id IS NULL
   AND ($7::text IS NULL OR filename ILIKE $7 OR alt ILIKE $7 OR title ILIKE $7)
+  AND ($9::text IS NULL OR pieces_of(filename, alt, title) @> pieces_of($9))
 ORDER BY id DESC
 LIMIT $8;
 

@@ -112,7 +112,7 @@ UPDATE bulk_items SET filename = '', media_id = CASE WHEN job_id = $1 THEN media
 
 -- name: take_silent
 SELECT * FROM media_deletions
-WHERE completed_at IS NULL AND ask_at <= clock_timestamp()
+WHERE completed_at IS NULL AND ask_at <= statement_timestamp()
 ORDER BY ask_at
 LIMIT $1
 FOR UPDATE SKIP LOCKED;
@@ -130,7 +130,7 @@ FROM media_deletions WHERE completed_at IS NULL;
 -- name: remove_receipts
 DELETE FROM media_deletions WHERE id IN (
     SELECT id FROM media_deletions
-    WHERE completed_at < clock_timestamp() - make_interval(secs => $1)
+    WHERE completed_at < statement_timestamp() - make_interval(secs => $1)
     LIMIT $2
 )
 RETURNING id;

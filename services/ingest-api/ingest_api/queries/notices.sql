@@ -22,4 +22,4 @@ LIMIT $3;
 SELECT coalesce((SELECT last_id FROM notice_streams WHERE uploader = $1), 0);
 
 -- name: prune
-DELETE FROM notices WHERE created_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM notices WHERE created_at < statement_timestamp() - make_interval(secs => $1);

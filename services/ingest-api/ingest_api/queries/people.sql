@@ -77,7 +77,7 @@ ORDER BY face.box;
 
 -- name: remove_gone
 DELETE FROM people WHERE id IN (
-    SELECT id FROM people WHERE is_gone AND changed_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2)
+    SELECT id FROM people WHERE is_gone AND changed_at < statement_timestamp() - make_interval(secs => $1) LIMIT $2)
 RETURNING id;
 
 -- name: add_change
@@ -104,5 +104,5 @@ SELECT * FROM people_changes WHERE event_id = $1 AND ($2::uuid IS NULL OR id < $
 
 -- name: remove_changes
 DELETE FROM people_changes WHERE id IN (
-    SELECT id FROM people_changes WHERE requested_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2)
+    SELECT id FROM people_changes WHERE requested_at < statement_timestamp() - make_interval(secs => $1) LIMIT $2)
 RETURNING id;

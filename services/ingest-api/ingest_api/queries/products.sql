@@ -147,7 +147,7 @@ SELECT EXISTS (SELECT 1 FROM product_images WHERE product_id = $1 AND other_file
 -- name: prune_removed_images
 DELETE FROM removed_product_images WHERE image_id IN (
     SELECT image_id FROM removed_product_images
-    WHERE removed_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+    WHERE removed_at < statement_timestamp() - make_interval(secs => $1) LIMIT $2
 );
 
 -- The changes of a product's files.
@@ -191,13 +191,13 @@ SELECT pg_notify('notices_' || current_schema(), id::text) FROM ended;
 -- name: due_changes
 UPDATE product_changes
 SET reminded = reminded + 1, remind_at = clock_timestamp() + make_interval(secs => $1 * 2 ^ least(reminded + 1, 6))
-WHERE id IN (SELECT id FROM product_changes WHERE status = 'active' AND remind_at < clock_timestamp()
+WHERE id IN (SELECT id FROM product_changes WHERE status = 'active' AND remind_at < statement_timestamp()
              ORDER BY remind_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 RETURNING *;
 
 -- name: prune_changes
 DELETE FROM product_changes WHERE id IN (
-    SELECT id FROM product_changes WHERE finished_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+    SELECT id FROM product_changes WHERE finished_at < statement_timestamp() - make_interval(secs => $1) LIMIT $2
 );
 
 -- name: known_staging_keys

@@ -64,6 +64,6 @@ WHERE name = $1 AND ($2::uuid IS NULL OR id < $2)
 ORDER BY id DESC LIMIT $3;
 
 -- name: remove_ended_runs
-WITH over AS (SELECT id FROM schedule_runs WHERE ended_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2),
+WITH over AS (SELECT id FROM schedule_runs WHERE ended_at < statement_timestamp() - make_interval(secs => $1) LIMIT $2),
 removed AS (DELETE FROM schedule_runs WHERE id IN (SELECT id FROM over) RETURNING 1)
 SELECT count(*) FROM removed;

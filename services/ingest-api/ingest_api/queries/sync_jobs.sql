@@ -88,7 +88,7 @@ ORDER BY (result.status = 'failed') DESC, result.id DESC;
 -- A job goes with its children and results, in one statement.
 WITH old AS (
     SELECT id FROM sync_jobs
-    WHERE parent_job_id IS NULL AND finished_at < clock_timestamp() - make_interval(secs => $1)
+    WHERE parent_job_id IS NULL AND finished_at < statement_timestamp() - make_interval(secs => $1)
     ORDER BY finished_at
     LIMIT $2
 ),

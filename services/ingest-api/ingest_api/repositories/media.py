@@ -61,6 +61,7 @@ class MediaRepository:
             wanted.deleted,
             _pattern(wanted.text),
             limit,
+            wanted.text or None,
         )
         return [media_of(row) for row in rows]
 

@@ -95,10 +95,10 @@ SELECT EXISTS (SELECT 1 FROM product_images
                  AND ($3::text IS NULL OR sha256 = $3));
 
 -- name: prune_superseded_files
-DELETE FROM media_files WHERE superseded_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM media_files WHERE superseded_at < statement_timestamp() - make_interval(secs => $1);
 
 -- name: prune_removed_images
-DELETE FROM product_images WHERE is_removed AND known_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM product_images WHERE is_removed AND known_at < statement_timestamp() - make_interval(secs => $1);
 
 -- name: note_deleted
 INSERT INTO deleted_media (media_id, deletion_id, keeps_bucket) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
@@ -119,4 +119,4 @@ SELECT EXISTS (SELECT FROM deleted_media
 
 -- name: prune_deleted
 DELETE FROM deleted_media
-WHERE NOT keeps_bucket AND completed_at IS NOT NULL AND known_at < clock_timestamp() - make_interval(secs => $1);
+WHERE NOT keeps_bucket AND completed_at IS NOT NULL AND known_at < statement_timestamp() - make_interval(secs => $1);

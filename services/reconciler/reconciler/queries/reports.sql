@@ -10,4 +10,4 @@ SELECT entries, EXISTS (SELECT 1 FROM report_parts WHERE report_id = $1 AND part
 FROM report_parts WHERE report_id = $1 AND part = $2;
 
 -- name: prune
-DELETE FROM report_parts WHERE run_id IS NULL AND made_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM report_parts WHERE run_id IS NULL AND made_at < statement_timestamp() - make_interval(secs => $1);

@@ -69,7 +69,7 @@ RETURNING *;
 DELETE FROM runs WHERE run_id IN (
     SELECT run_id FROM runs
     WHERE stage IN ('completed', 'failed', 'discarded', 'partly_undone', 'undone')
-      AND changed_at < clock_timestamp() - make_interval(secs => $1)
+      AND changed_at < statement_timestamp() - make_interval(secs => $1)
     LIMIT $2);
 
 -- name: set_step

@@ -5,7 +5,7 @@ ON CONFLICT DO NOTHING;
 
 -- name: due_alerts
 SELECT alert_id, channel, subject, body, attempts FROM alerts
-WHERE ended_at IS NULL AND due_at <= clock_timestamp()
+WHERE ended_at IS NULL AND due_at <= statement_timestamp()
 ORDER BY due_at LIMIT 10 FOR UPDATE SKIP LOCKED;
 
 -- name: alert_sent
@@ -19,14 +19,14 @@ SET attempts = attempts + 1, error = $3, due_at = clock_timestamp() + make_inter
 WHERE alert_id = $1 AND channel = $2;
 
 -- name: prune_alerts
-DELETE FROM alerts WHERE ended_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM alerts WHERE ended_at < statement_timestamp() - make_interval(secs => $1);
 
 -- A plan is undone or its files expire, never both: whoever decides holds the run's row, and passes over nothing here
 -- that is still going on.
 -- name: expired_items
 SELECT item.* FROM plan_items AS item JOIN runs AS run ON run.run_id = item.plan_id
 WHERE item.status IN ('done', 'undo_failed') AND NOT item.is_expired AND (item.action = 'remove' OR item.replaces)
-  AND item.ended_at < clock_timestamp() - make_interval(secs => $1)
+  AND item.ended_at < statement_timestamp() - make_interval(secs => $1)
   AND (item.expiry_failed_at IS NULL OR item.expiry_failed_at < clock_timestamp() - interval '1 hour')
   AND run.stage NOT IN ('undo_wanted', 'undoing')
 ORDER BY item.ended_at LIMIT $2

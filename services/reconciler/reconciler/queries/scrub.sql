@@ -4,7 +4,7 @@ INSERT INTO scrubs (name) VALUES ($1) ON CONFLICT DO NOTHING;
 -- One process scrubs at a time: whoever reads holds the turn for so long.
 -- name: claim
 UPDATE scrubs SET due_at = clock_timestamp() + make_interval(secs => $2)
-WHERE name = $1 AND due_at <= clock_timestamp()
+WHERE name = $1 AND due_at <= statement_timestamp()
 RETURNING cursor;
 
 -- name: next

@@ -29,7 +29,7 @@ INSERT INTO sweeps (bucket) VALUES ($1) ON CONFLICT DO NOTHING;
 
 -- One process sweeps at a time.
 -- name: claim_sweep
-SELECT cursor FROM sweeps WHERE bucket = $1 AND due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED;
+SELECT cursor FROM sweeps WHERE bucket = $1 AND due_at <= statement_timestamp() FOR UPDATE SKIP LOCKED;
 
 -- name: end_turn
 UPDATE sweeps
@@ -37,4 +37,4 @@ SET cursor = $2, rounds = rounds + ($2 = '')::integer, due_at = clock_timestamp(
 WHERE bucket = $1;
 
 -- name: prune_removed
-DELETE FROM known_objects WHERE is_removed AND known_at < clock_timestamp() - make_interval(secs => $1);
+DELETE FROM known_objects WHERE is_removed AND known_at < statement_timestamp() - make_interval(secs => $1);

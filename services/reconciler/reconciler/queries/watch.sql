@@ -5,7 +5,7 @@ SELECT (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - changed_at)),
        kept.files AS quarantine_files, kept.bytes AS quarantine_bytes,
        greatest(kept.oldest_seconds - $1::float8, 0) AS quarantine_overdue_seconds,
        (SELECT count(*) FROM alerts
-        WHERE ended_at > clock_timestamp() - interval '1 day' AND error IS NOT NULL) AS alerts_given_up
+        WHERE ended_at > statement_timestamp() - interval '1 day' AND error IS NOT NULL) AS alerts_given_up
 FROM (SELECT count(*) AS plans,
              coalesce(max(extract(epoch FROM clock_timestamp() - changed_at)), 0)::float8 AS oldest_seconds
       FROM runs WHERE stage = 'awaiting_approval') AS waiting,

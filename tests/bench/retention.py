@@ -1,0 +1,311 @@
+"""Lists, retention and purge over a million media and their jobs, with readers and writers beside them.
+
+What other services would answer to a deletion is answered here at once, so files cost nothing: what is measured is what
+ingest-api's database does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from deploy.local.kafka_server import KafkaServer
+from deploy.local.ports import free_port
+from deploy.local.postgres import PostgresServer
+from ingest_api.cursors import encode_cursor
+from ingest_api.media_deletion import IMAGE_PROCESSOR, RECONCILER, S3_SYNCER
+from ingest_api.media_deletions import MediaDeletions
+from ingest_api.repositories.jobs import JobRepository
+from ingest_api.retention import BATCH_ROWS
+from shared.db.pool import Database
+from shared.db.unit_of_work import UnitOfWork
+from shared.events import Envelope, Event, ImageProgressV1, MediaSettings, PurgeMediaV1
+from shared.events.schedule import MediumToPurge
+from shared.identifiers import new_id
+from shared.messaging.delivery import Delivery
+from shared.messaging.topics import ensure_topics
+from shared.testing.databases import TestDatabases
+from tests.api_client import UPLOADS, signed_in
+from tests.bench.figures import Figure, Goal
+from tests.bench.site import say
+from tests.generated_rows import fill
+from tests.system import System, running_system
+
+DAY_SECONDS: Final = 24 * 3600.0
+NEWEST_KEPT: Final = 1000
+REQUESTS: Final = 60
+PURGED_AT_ONCE: Final = 100
+HANDLERS: Final = 8
+SAMPLE_SECONDS: Final = 0.05
+STEP_SECONDS: Final = 0.02
+# The service beside the measurement must not remove what is to be measured.
+KEEPS_ALL: Final = {
+    f"MEDIABUS_{name}_KEPT_SECONDS": "1e9" for name in ("COMPLETED_JOBS", "FAILED_JOBS", "NOTICES", "IDEMPOTENCY_KEYS")
+}
+ANSWERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    IMAGE_PROCESSOR: {"records": 1},
+    RECONCILER: {"records": 4},
+    S3_SYNCER: {"removed": [], "removed_files": 4, "removed_bytes": 400_000, "kept_files": 0, "kept_bytes": 0},
+}
+
+
+async def measure_retention(folder: Path, media: int, purged: int) -> list[Figure]:
+    """Fill the tables, list, remove old jobs, purge, vacuum and list again."""
+    async with _site(folder, media) as (system, pool, http):
+        watched = _Watched(system, pool, http)
+        figures = await _lists(http, pool, "", Goal("<=", 15, f"{media} media"))
+        figures += await _jobs(watched, purged)
+        figures += await _purge(watched, purged)
+        figures += await _vacuumed(system)
+        return figures + await _lists(http, pool, " after the purge", None)
+
+
+@asynccontextmanager
+async def _site(folder: Path, media: int) -> AsyncIterator[tuple[System, Database, httpx.AsyncClient]]:
+    async with AsyncExitStack() as stack:
+        postgres = PostgresServer(folder / "postgres", free_port(), settings={"max_wal_size": "4GB"})
+        kafka = KafkaServer(folder / "kafka", free_port())
+        for server in (postgres, kafka):
+            stack.push_async_callback(server.stop)
+            await server.start()
+        await ensure_topics(kafka.bootstrap)
+        database = await (await TestDatabases.prepare(postgres.admin_dsn)).create()
+        connection = await asyncpg.connect(database.dsn("ingest-api"))
+        say(f"{media} media and jobs are made")
+        await fill(connection, ("ingest_media", "ingest_jobs"), media)
+        await connection.close()
+        system = System(database, kafka.bootstrap, folder / "media", folder, dict(KEEPS_ALL))
+        await stack.enter_async_context(running_system(system))
+        await system.make_superadmin()
+        ingest = await system.started("ingest-api")
+        pool = Database(database.dsn("ingest-api"), application_name="bench", max_connections=HANDLERS + 2)
+        stack.push_async_callback(pool.close)
+        api = await stack.enter_async_context(signed_in(system, ingest.base_url))
+        yield system, pool, api.http
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+async def _lists(http: httpx.AsyncClient, pool: Database, when: str, goal: Goal | None) -> list[Figure]:
+    async with pool.connection() as connection:
+        halfway = "SELECT id FROM media ORDER BY id OFFSET (SELECT count(*) / 2 FROM media) LIMIT 1"
+        deep = encode_cursor(str(await connection.fetchval(halfway)))
+    pages: dict[str, Mapping[str, Any]] = {
+        "first page": {},
+        "deep page": {"cursor": deep},
+        "of one entity": {"entityType": "product", "entityId": "4712"},
+        "of an entity's id alone": {"entityId": "4712"},
+        "of a rare type": {"entityType": "rare"},
+        "failed": {"status": "failed"},
+        "missing": {"storageStatus": "missing"},
+        "in a state that none is in": {"storageStatus": "s3_only"},
+        "deleted": {"deleted": "true"},
+        "q, one match": {"q": "00004710"},
+        "q, every medium matches": {"q": "img"},
+    }
+    figures = []
+    for title, parameters in pages.items():
+        p50, p95 = await _latency_millis(http, {"limit": 50, **parameters})
+        figures.append(Figure(f"list{when}: {title}, p50", p50, "ms", goal, f"p95 {p95:.1f} ms"))
+    return figures
+
+
+async def _latency_millis(http: httpx.AsyncClient, parameters: Mapping[str, Any]) -> tuple[float, float]:
+    taken: list[float] = []
+    for _ in range(REQUESTS):
+        began_at = time.perf_counter()
+        answer = await http.get(UPLOADS, params=dict(parameters))
+        taken.append((time.perf_counter() - began_at) * 1000)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{answer.status_code} for {parameters}: {answer.text}")
+    return statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+
+
+# --- removing, beside readers and writers -----------------------------------------------------------------------------
+
+
+@dataclass
+class _Beside:
+    """What was seen while something went on."""
+
+    reads_millis: list[float] = field(default_factory=list)
+    writes_millis: list[float] = field(default_factory=list)
+    samples: int = 0
+    lock_waits: int = 0
+    seconds: float = 0.0
+
+    def figures(self, title: str) -> list[Figure]:
+        return [
+            Figure(f"{title}: sessions waiting for a lock, of all samples", 100 * self.lock_waits / self.samples, "%"),
+            Figure(f"{title}: list beside it, p95", statistics.quantiles(self.reads_millis, n=20)[-1], "ms"),
+            Figure(
+                f"{title}: progress of a job beside it, p95", statistics.quantiles(self.writes_millis, n=20)[-1], "ms"
+            ),
+        ]
+
+
+class _Watched:
+    """Runs something beside a reader, a writer and a look at who waits for locks."""
+
+    def __init__(self, system: System, pool: Database, http: httpx.AsyncClient) -> None:
+        self.system = system
+        self.pool = pool
+        self._http = http
+
+    async def run(self, work: Callable[[], Awaitable[None]]) -> _Beside:
+        seen = _Beside()
+        tasks = [asyncio.create_task(part(seen)) for part in (self._read, self._write, self._sample)]
+        try:
+            await asyncio.sleep(10 * SAMPLE_SECONDS)
+            began_at = time.perf_counter()
+            await work()
+            seen.seconds = time.perf_counter() - began_at
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for failure in ended:
+            if isinstance(failure, Exception):
+                raise failure
+        return seen
+
+    async def _read(self, seen: _Beside) -> None:
+        while True:
+            began_at = time.perf_counter()
+            (await self._http.get(UPLOADS, params={"limit": 50})).raise_for_status()
+            seen.reads_millis.append((time.perf_counter() - began_at) * 1000)
+            await asyncio.sleep(STEP_SECONDS)
+
+    async def _write(self, seen: _Beside) -> None:
+        async with self.pool.connection() as connection:
+            rows = await connection.fetch("SELECT id, media_id FROM jobs WHERE status = 'active'")
+        for attempt in itertools.count(2):
+            for row in rows:
+                told = ImageProgressV1(job_id=row["id"], media_id=row["media_id"], progress=10, attempt=attempt)
+                began_at = time.perf_counter()
+                async with self.pool.connection() as connection:
+                    await JobRepository(connection).advance(told)
+                seen.writes_millis.append((time.perf_counter() - began_at) * 1000)
+                await asyncio.sleep(STEP_SECONDS)
+
+    async def _sample(self, seen: _Beside) -> None:
+        admin = await asyncpg.connect(self.system.database.admin_dsn)
+        try:
+            while True:
+                waits = await admin.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
+                    self.system.database.name,
+                )
+                seen.samples += 1
+                seen.lock_waits += waits
+                await asyncio.sleep(SAMPLE_SECONDS)
+        finally:
+            await admin.close()
+
+
+async def _jobs(watched: _Watched, most: int) -> list[Figure]:
+    say("old jobs are removed")
+    removed = 0
+
+    async def remove() -> None:
+        nonlocal removed
+        batch = BATCH_ROWS
+        while batch == BATCH_ROWS and removed < most:
+            async with watched.pool.connection() as connection:
+                batch = await JobRepository(connection).remove_completed(DAY_SECONDS, NEWEST_KEPT, BATCH_ROWS)
+            removed += batch
+
+    seen = await watched.run(remove)
+    return [
+        Figure("retention of jobs: rows removed", removed, "rows"),
+        Figure("retention of jobs", removed / seen.seconds, "rows/s"),
+        *seen.figures("retention of jobs"),
+    ]
+
+
+async def _purge(watched: _Watched, most: int) -> list[Figure]:
+    say("deleted media are purged")
+    sql = """
+        SELECT id, deleted_at FROM media WHERE deleted_at IS NOT NULL AND status <> 'processing'
+        ORDER BY deleted_at LIMIT $1
+    """
+    async with watched.pool.connection() as connection:
+        due = [
+            MediumToPurge(media_id=row["id"], deleted_at=row["deleted_at"]) for row in await connection.fetch(sql, most)
+        ]
+    deletions = MediaDeletions(UnitOfWork(watched.pool, source="/mediabus/ingest-api", schema="ingest"), MediaSettings)
+    batches = iter([due[start : start + PURGED_AT_ONCE] for start in range(0, len(due), PURGED_AT_ONCE)])
+
+    async def purge() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(HANDLERS):
+                group.create_task(_purge_batches(deletions, watched.pool, batches))
+
+    seen = await watched.run(purge)
+    async with watched.pool.connection() as connection:
+        completed = await connection.fetchval("SELECT count(*) FROM media_deletions WHERE completed_at IS NOT NULL")
+        left = await connection.fetchval("SELECT count(*) FROM media WHERE id = ANY($1)", [one.media_id for one in due])
+    if (completed, left) != (len(due), 0):
+        raise RuntimeError(f"{completed} of {len(due)} deletions are completed, {left} media are left")
+    return [
+        Figure("purge: media gone", completed, "media"),
+        Figure("purge, with every service's answer", completed / seen.seconds, "media/s"),
+        *seen.figures("purge"),
+    ]
+
+
+async def _purge_batches(deletions: MediaDeletions, pool: Database, batches: Any) -> None:
+    for batch in batches:
+        purge = PurgeMediaV1(purge_id=new_id(), run_id=new_id(), media=tuple(batch), requested_at=datetime.now(UTC))
+        await deletions.purge(purge, _delivery(purge))
+        async with pool.connection() as connection:
+            rows = await connection.fetch("SELECT id FROM media_deletions WHERE purge_id = $1", purge.purge_id)
+        for service, facts in ANSWERS.items():
+            await _answer_all(deletions, purge, [row["id"] for row in rows], service, facts)
+
+
+async def _answer_all(
+    deletions: MediaDeletions, purge: Event, ids: Sequence[UUID], service: str, facts: Mapping[str, Any]
+) -> None:
+    for deletion_id in ids:
+        await deletions.answered(deletion_id, service, facts, _delivery(purge))
+
+
+def _delivery(event: Event) -> Delivery:
+    envelope = Envelope.new(event, "/bench")
+    return Delivery("ingest-api", envelope, event.topic.name, 0, 0, event.key().encode(), {}, event.payload(), 1)
+
+
+async def _vacuumed(system: System) -> list[Figure]:
+    """What the removed rows leave behind, and what vacuum makes of it; the space stays with the tables for new rows."""
+    sizes = (
+        "SELECT relname, pg_total_relation_size(relid) / 1e6 AS megabytes, n_dead_tup FROM pg_stat_user_tables "
+        "WHERE relname IN ('media', 'jobs') ORDER BY relname"
+    )
+    before = {row["relname"]: row for row in await system.rows("ingest-api", sizes)}
+    began_at = time.perf_counter()
+    await system.rows("ingest-api", "VACUUM (ANALYZE) media")
+    await system.rows("ingest-api", "VACUUM (ANALYZE) jobs")
+    seconds = time.perf_counter() - began_at
+    after = {row["relname"]: row for row in await system.rows("ingest-api", sizes)}
+    return [
+        Figure("vacuum of both tables", seconds, "s"),
+        *(
+            Figure(f"{name}: dead rows left by vacuum", row["n_dead_tup"], "rows", None, f"{row['megabytes']:.0f} MB")
+            for name, row in after.items()
+        ),
+        *(Figure(f"{name}: dead rows before", row["n_dead_tup"], "rows") for name, row in before.items()),
+    ]

@@ -1,0 +1,269 @@
+"""The statements that run most often, or over the largest tables, as PostgreSQL means to run them.
+
+Their texts are read from where the services have them. Each is planned as often as it takes PostgreSQL to settle for
+one plan for all parameters, if it ever does, so that both kinds are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+
+from ingest_api.repositories.media import MediaFilter, MediaRepository
+from shared.db.migrations import ROOT
+from shared.db.pool import Database
+from shared.db.queries import load_queries
+from shared.db.schemas import SCHEMAS
+from shared.identifiers import new_id
+from shared.testing.databases import TestDatabase, TestDatabases
+from tests.generated_rows import fill
+
+ROWS = 12_000
+FEW_ROWS = 2_000
+"""What may be sorted; tables up to this size may be read as a whole."""
+PLANNED_TIMES = 7
+"""PostgreSQL plans five times with the parameters before it considers a plan without."""
+
+FILLED = {
+    "ingest-api": ("ingest_media", "ingest_jobs", "ingest_notices", "kernel_outbox", "kernel_inbox"),
+    "s3-syncer": ("sync_media", "sync_jobs", "sync_superseded"),
+    "reconciler": ("reconcile_media", "reconcile_files"),
+    "cleanup-scheduler": ("cleanup_media",),
+}
+FACES = ("faces_events", "faces_photos", "faces_faces")
+FACE_ROWS = 400
+
+INGEST = "services/ingest-api/ingest_api/queries"
+SYNC = "services/s3-syncer/s3_syncer"
+RECONCILE = "services/reconciler/reconciler/queries"
+FACE = "services/face-embedder/face_embedder/queries"
+CLEANUP = "services/cleanup-scheduler/cleanup_scheduler/queries"
+OUTBOX = "shared/outbox/queries.sql"
+MEDIUM = "'{medium}'"
+SELFIE = "'[' || repeat('0.1,', 511) || '0.1]'"
+FACES_OF_EVENT = frozenset({"faces_event"})
+NO_FILTER = "NULL, NULL, NULL, NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Hot:
+    """One statement with its parameters as SQL, and the indexes of which at least one must say where to look.
+
+    `walks`: it is enough to walk along the index, whose order or whose condition of its own is what is wanted.
+    `generic`: the statement runs in a session that plans without parameters.
+    """
+
+    service: str
+    file: str
+    name: str
+    parameters: str
+    indexes: frozenset[str]
+    title: str = ""
+    walks: bool = False
+    generic: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.service}-{self.name}{'-' if self.title else ''}{self.title}"
+
+
+def _media(title: str, parameters: str, *indexes: str, walks: bool = False) -> Hot:
+    return Hot("ingest-api", f"{INGEST}/media.sql", "list_media", parameters, frozenset(indexes), title, walks)
+
+
+HOT = [
+    _media("first", f"NULL, {NO_FILTER}, false, NULL, 51, NULL", "media_pkey", walks=True),
+    _media("deep", f"{MEDIUM}, {NO_FILTER}, false, NULL, 51, NULL", "media_pkey"),
+    _media("rare_type", "NULL, 'rare', NULL, NULL, NULL, false, NULL, 51, NULL", "media_of_entity"),
+    _media(
+        "entity",
+        f"{MEDIUM}, 'product', '4712', NULL, NULL, false, NULL, 51, NULL",
+        "media_of_entity",
+        "media_of_entity_id",
+    ),
+    _media("entity_id", "NULL, NULL, '4712', NULL, NULL, false, NULL, 51, NULL", "media_of_entity_id"),
+    _media("failed", "NULL, NULL, NULL, 'failed', NULL, false, NULL, 51, NULL", "media_unfinished"),
+    _media("missing", "NULL, NULL, NULL, NULL, 'missing', false, NULL, 51, NULL", "media_by_storage"),
+    _media("no_such_storage", f"{MEDIUM}, NULL, NULL, NULL, 's3_only', false, NULL, 51, NULL", "media_by_storage"),
+    _media("deleted", f"NULL, {NO_FILTER}, true, NULL, 51, NULL", "media_deleted", walks=True),
+    _media("deleted_deep", f"{MEDIUM}, {NO_FILTER}, true, NULL, 51, NULL", "media_deleted"),
+    _media("q_rare", f"NULL, {NO_FILTER}, false, '%00004711%', 51, '00004711'", "media_by_pieces"),
+    _media("q_common", f"NULL, {NO_FILTER}, false, '%img%', 51, 'img'", "media_pkey", walks=True),
+    Hot("ingest-api", f"{INGEST}/jobs.sql", "job", MEDIUM, frozenset({"jobs_pkey"})),
+    Hot("ingest-api", f"{INGEST}/jobs.sql", "list_jobs", "NULL, 'failed', 51", frozenset({"jobs_by_status"}), "failed"),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/jobs.sql",
+        "list_jobs",
+        f"{MEDIUM}, 'completed', 51",
+        frozenset({"jobs_by_status", "jobs_pkey"}),
+        "deep",
+    ),
+    Hot("ingest-api", f"{INGEST}/jobs.sql", "remove_completed", "86400, 1000, 20", frozenset({"jobs_finished"})),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/jobs.sql",
+        "remove_failed",
+        "86400, 20",
+        frozenset({"jobs_finished", "jobs_by_status"}),
+    ),
+    Hot(
+        "ingest-api", f"{INGEST}/uploads.sql", "pending_uploads", "500", frozenset({"jobs_pending_uploads"}), walks=True
+    ),
+    Hot("ingest-api", f"{INGEST}/notices.sql", "after", "'{uploader}', 10, 100", frozenset({"notices_pkey"})),
+    Hot("ingest-api", f"{INGEST}/notices.sql", "prune", "1e9", frozenset({"notices_by_time"})),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/pictures.sql",
+        "recent_pictures",
+        "NULL, '{stranger}', 51",
+        frozenset({"media_of_uploader"}),
+    ),
+    Hot("ingest-api", f"{INGEST}/media_deletions.sql", "complete", f"{MEDIUM}, {MEDIUM}", frozenset({"media_pkey"})),
+    Hot("ingest-api", OUTBOX, "turn", "500, '{{}}', '{{}}'", frozenset({"outbox_unsent"}), walks=True, generic=True),
+    Hot("ingest-api", OUTBOX, "prune_outbox", "1e9, 5000", frozenset({"outbox_sent"})),
+    Hot(
+        "ingest-api", OUTBOX, "is_claimed", "'ingest-api', '/mediabus/image-processor', 'x'", frozenset({"inbox_pkey"})
+    ),
+    Hot("ingest-api", OUTBOX, "prune_inbox", "1e9, 5000", frozenset({"inbox_claimed"})),
+    Hot(
+        "s3-syncer",
+        f"{SYNC}/queries.sql",
+        "filtered_page",
+        f"'product', '47', 'stored', {MEDIUM}, 100",
+        frozenset({"media_entity"}),
+    ),
+    Hot(
+        "s3-syncer", f"{SYNC}/queries.sql", "cancel_children", "'{sync_parent}'", frozenset({"jobs_parent"}), "children"
+    ),
+    Hot("s3-syncer", f"{SYNC}/superseded.sql", "due", "100", frozenset({"superseded_due"})),
+    Hot(
+        "reconciler",
+        f"{RECONCILE}/read_models.sql",
+        "is_referenced",
+        "'media/x', false, NULL",
+        frozenset({"media_files_by_key"}),
+    ),
+    Hot("reconciler", f"{RECONCILE}/read_models.sql", "supersede_files", MEDIUM, frozenset({"media_files_pkey"})),
+    Hot(
+        "cleanup-scheduler",
+        f"{CLEANUP}/ledger.sql",
+        "due_media",
+        "now() - interval '10 days', 100",
+        frozenset({"media_deleted"}),
+    ),
+    Hot(
+        "cleanup-scheduler",
+        f"{CLEANUP}/ledger.sql",
+        "take",
+        "now() - interval '10 days', '{uploader}', 100",
+        frozenset({"media_deleted"}),
+    ),
+    Hot(
+        "face-embedder",
+        f"{FACE}/faces.sql",
+        "are_more_than",
+        "'{event}', 'lite', '1', 1000",
+        frozenset({"faces_event"}),
+    ),
+    Hot("face-embedder", f"{FACE}/faces.sql", "exact", f"'{{event}}', 'lite', '1', {SELFIE}, 0.5, 10", FACES_OF_EVENT),
+]
+
+
+@pytest.fixture(scope="module")
+async def filled(databases: TestDatabases) -> AsyncIterator[TestDatabase]:
+    made = await databases.create()
+    for service, names in FILLED.items():
+        connection = await asyncpg.connect(made.dsn(service))
+        await fill(connection, names, ROWS)
+        await connection.close()
+    connection = await asyncpg.connect(made.dsn("face-embedder"))
+    await fill(connection, FACES, FACE_ROWS)
+    await connection.close()
+    yield made
+    await databases.drop(made)
+
+
+@pytest.fixture(scope="module")
+async def known(filled: TestDatabase) -> dict[str, str]:
+    """Ids that parameters name."""
+    admin = await asyncpg.connect(filled.admin_dsn)
+    row = await admin.fetchrow(
+        "SELECT (SELECT id FROM ingest.media ORDER BY id OFFSET 6000 LIMIT 1) AS medium, "
+        "(SELECT uploaded_by FROM ingest.media LIMIT 1) AS uploader, gen_random_uuid() AS stranger, "
+        "(SELECT job_id FROM sync.jobs WHERE is_parent ORDER BY job_id OFFSET 100 LIMIT 1) AS sync_parent, "
+        "(SELECT event_id FROM faces.events LIMIT 1) AS event"
+    )
+    await admin.close()
+    assert row is not None
+    return {name: str(value) for name, value in row.items()}
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
+
+
+@pytest.mark.parametrize("hot", HOT, ids=str)
+async def test_hot_statements_are_run_by_index(hot: Hot, filled: TestDatabase, known: dict[str, str]) -> None:
+    statement = load_queries(ROOT / hot.file)[hot.name]
+    connection = await asyncpg.connect(filled.dsn(hot.service), statement_cache_size=0)
+    try:
+        if hot.generic:
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE hot AS {statement}")
+        explain = f"EXPLAIN (FORMAT JSON) EXECUTE hot ({hot.parameters.format_map(known)})"
+        plans = [json.loads(await connection.fetchval(explain))[0]["Plan"] for _ in range(PLANNED_TIMES)]
+        large = {
+            row["relname"]
+            for row in await connection.fetch(
+                "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND reltuples > $2",
+                SCHEMAS[hot.service],
+                float(FEW_ROWS),
+            )
+        }
+    finally:
+        await connection.close()
+    for plan in (plans[0], plans[-1]):
+        nodes = list(_nodes(plan))
+        told = json.dumps(plan, indent=1)
+        whole = [node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"]
+        assert not large & set(whole), f"{whole} are read as a whole:\n{told}"
+        sorted_rows = [node["Plan Rows"] for node in nodes if node["Node Type"] in ("Sort", "Incremental Sort")]
+        assert max(sorted_rows, default=0) <= FEW_ROWS, f"{sorted_rows} rows are sorted:\n{told}"
+        used = {node["Index Name"] for node in nodes if "Index Name" in node and (hot.walks or "Index Cond" in node)}
+        assert used & hot.indexes, f"{sorted(used)} instead of {sorted(hot.indexes)}:\n{told}"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("äpfel", True),
+        ("Fel im", True),
+        ("ÄP", True),
+        ("%_s", True),
+        ("APFEL", False),
+        ("100__s", False),
+        ("korb100", False),
+    ],
+)
+async def test_texts_are_found_anywhere_in_what_is_searched(filled: TestDatabase, text: str, is_found: bool) -> None:
+    database = Database(filled.dsn("ingest-api"), application_name="test", max_connections=1)
+    try:
+        async with database.connection() as connection, connection.transaction():
+            medium = await connection.fetchval(
+                "INSERT INTO media (id, filename, mime_type, size_bytes, sha256, entity_type, uploaded_by, alt, title, "
+                "storage_strategy) VALUES ($1, 'x.jpg', 'image/jpeg', 1, '', 'product', $1, '100%_sure', "
+                "'Äpfel im Korb', 'both') RETURNING id",
+                new_id(),
+            )
+            found = await MediaRepository(connection).newest(MediaFilter(text=text), None, 10)
+            assert (medium in [one.id for one in found]) is is_found
+            await connection.execute("DELETE FROM media WHERE id = $1", medium)
+    finally:
+        await database.close()
