@@ -7,6 +7,7 @@ The work is what has to be done by now, not what one due time brought: a service
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -30,6 +31,10 @@ CONSENTS_EXPIRY: Final = "consents.expiry"
 MULTIPART_CLEANUP: Final = "multipart.cleanup"
 
 LONGEST_WORK_SECONDS: Final = 600.0
+"""What takes longer is stopped and answered as failed; what it removed until then is gone all the same."""
+
+ANSWER_SECONDS: Final = 60.0
+"""So much longer may it take to answer."""
 
 Work = Callable[[], Awaitable[Mapping[str, int]]]
 """Does what is due and counts it. Doing it twice, or twice at once, must be harmless."""
@@ -62,7 +67,7 @@ class ScheduledWork:
     def register(self, consumer: Consumer) -> None:
         """Consume due times."""
 
-        @consumer.on(ScheduleDueV1, deadline_seconds=LONGEST_WORK_SECONDS)
+        @consumer.on(ScheduleDueV1, deadline_seconds=LONGEST_WORK_SECONDS + ANSWER_SECONDS)
         async def do_what_is_due(event: ScheduleDueV1, delivery: Delivery) -> None:
             await self.take(event, delivery)
 
@@ -80,16 +85,22 @@ class ScheduledWork:
         """All of the work, also when a part of it failed; what PostgreSQL's absence stopped comes again whole."""
         counts: dict[str, int] = {}
         errors: list[str] = []
+        ends_at = asyncio.get_running_loop().time() + LONGEST_WORK_SECONDS
         for work in self._works[event.name]:
+            deadline = asyncio.timeout_at(ends_at)
             try:
-                add_counts(counts, await work())
+                async with deadline:
+                    add_counts(counts, await work())
             except InfrastructureUnavailable as error:
                 if error.dependency == "postgresql":
                     raise
                 errors.append(str(error))
             except Exception as error:
                 log.exception("scheduled work failed", extra={"schedule": event.name})
-                errors.append(f"{type(error).__name__}: {error}")
+                is_late = deadline.expired()
+                errors.append(
+                    f"stopped after {LONGEST_WORK_SECONDS:g} s" if is_late else f"{type(error).__name__}: {error}"
+                )
         return counts, "; ".join(errors) or None
 
 

@@ -29,7 +29,7 @@ from shared.identifiers import new_id
 from shared.testing.databases import TestDatabases
 from shared.testing.waiting import eventually
 from tests.api_client import signed_in
-from tests.ingest_site import IngestSite, running_site
+from tests.ingest_site import PICTURE, IngestSite, running_site
 from tests.system import system_of_its_own
 
 pytestmark = pytest.mark.stack
@@ -214,7 +214,7 @@ async def test_admins_are_not_asked(site: IngestSite) -> None:
 async def test_the_clock_and_the_api_work_together(
     databases: TestDatabases, kafka_server: KafkaServer, tmp_path: Path
 ) -> None:
-    """A change, a run to its end, and what is due, over Kafka both ways."""
+    """A change, a run to its end, what is due, and a purge, over Kafka both ways."""
     absent = {"MEDIABUS_ABSENT_SERVICES": '["image-processor", "s3-syncer", "reconciler", "face-embedder"]'}
     async with system_of_its_own(databases, kafka_server, tmp_path, absent) as system, AsyncExitStack() as stack:
         await system.make_superadmin()
@@ -247,3 +247,25 @@ async def test_the_clock_and_the_api_work_together(
         assert due.status_code == 200, due.text
         assert (due.json()["media"], due.json()["items"], due.json()["retentionDays"]) == (0, [], 0)
         assert due.json()["at"] == (await listed())["media.purge"]["nextFirings"][0]
+
+        media_id = UUID((await api.upload(PICTURE))["mediaId"])
+        assert (await api.http.delete(f"/api/admin/media/{media_id}")).status_code == 200
+        long_ago = datetime.now(UTC) - timedelta(days=40)
+
+        async def is_due() -> bool:
+            told = await api.http.get(f"{PATH}/due", params={"retentionDays": 0, "at": datetime.now(UTC).isoformat()})
+            return [item["mediaId"] for item in told.json()["items"]] == [str(media_id)]
+
+        await eventually(is_due, why="the clock knows of the deletion")
+        # As if it had been deleted then: the shortest retention is a day.
+        for service, key in (("ingest-api", "id"), ("cleanup-scheduler", "media_id")):
+            await system.rows(service, f"UPDATE media SET deleted_at = $2 WHERE {key} = $1", media_id, long_ago)
+        started = await api.http.post(f"{PATH}/media.purge/run")
+        assert started.status_code == 202, started.text
+
+        async def is_going() -> bool:
+            rows = await system.rows("cleanup-scheduler", "SELECT state FROM media WHERE media_id = $1", media_id)
+            taken = await system.rows("cleanup-scheduler", "SELECT begun FROM purges WHERE taken_at IS NOT NULL")
+            return [row["state"] for row in rows] == ["going"] and [row["begun"] for row in taken] == [1]
+
+        await eventually(is_going, why="its owner has begun to delete it for good")
