@@ -144,6 +144,27 @@ async def test_what_is_deleted_softly_is_hidden_until_it_is_restored(site: Inges
     assert (back.version, back.restored_by) == (2, site.user_id)
 
 
+async def test_the_timeline_tells_what_happened_and_who_did_it(site: IngestSite) -> None:
+    command = await stored(site)
+    address = f"{UPLOADS}/{command.media_id}"
+    await delete(site, command.media_id, hard=False)
+    await site.api.post(f"{address}/restore")
+    await delete(site, command.media_id, hard=False)
+    assert (await site.api.get(f"{address}/timeline")).status_code == 404
+    answer = await site.api.get(f"{address}/timeline", params={"deleted": True})
+    entries = answer.json()["entries"]
+    assert [one["what"] for one in entries] == ["deleted", "restored", "deleted", "rendered", "uploaded"]
+    me, job = str(site.user_id), str(command.job_id)
+    assert [(one["by"], one["jobId"]) for one in entries] == [
+        (me, None),
+        (me, None),
+        (me, None),
+        (None, job),
+        (me, None),
+    ]
+    assert (await site.api.get(f"{UPLOADS}/{new_id()}/timeline")).status_code == 404
+
+
 async def test_unknown_media_and_deletions_are_not_found(site: IngestSite) -> None:
     unknown = f"{UPLOADS}/{new_id()}"
     for answer in (

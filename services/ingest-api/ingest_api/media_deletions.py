@@ -114,7 +114,7 @@ class MediaDeletions:
         return hidden.media
 
     async def bring_back(self, tx: Transaction, locked: LockedMedium, restored_by: UUID) -> Media:
-        back = await MediaDeletionRepository(tx.connection).restore(locked.media.id)
+        back = await MediaDeletionRepository(tx.connection).restore(locked.media.id, restored_by)
         tx.publish(
             MediaRestoredV1(
                 media_id=back.media.id,

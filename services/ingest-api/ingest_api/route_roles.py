@@ -55,6 +55,7 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("PATCH", "/api/admin/media/{media_id}"): Role.ADMIN,
         ("DELETE", "/api/admin/media/{media_id}"): Role.ADMIN,
         ("POST", "/api/admin/media/{media_id}/restore"): Role.ADMIN,
+        ("GET", "/api/admin/media/{media_id}/timeline"): Role.ADMIN,
         ("POST", "/api/admin/media/delete"): Role.ADMIN,
         ("POST", "/api/admin/media/restore"): Role.ADMIN,
         ("GET", "/api/admin/media/deletions"): Role.ADMIN,

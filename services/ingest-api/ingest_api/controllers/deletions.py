@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -20,10 +21,12 @@ from ingest_api.bulk_deletions import (
     selection_to_restore,
 )
 from ingest_api.catalogue import Records
+from ingest_api.controllers.media import no_such_medium
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
 from ingest_api.media_deletion import deletion_record
 from ingest_api.media_deletions import MediaDeletions
 from ingest_api.problem_details import Problem
+from ingest_api.repositories.media import MediaRepository
 from ingest_api.repositories.media_deletions import MediaDeletionRepository
 from shared.db.pool import Database
 
@@ -41,6 +44,20 @@ class BulkDeletionAnswer(msgspec.Struct, rename="camel"):
     job_id: UUID
     total: int
     message: str
+
+
+class TimelineItem(msgspec.Struct, rename="camel"):
+    """`by` did it; `jobId` and `code` are of a rendering."""
+
+    at: datetime
+    what: str
+    by: UUID | None
+    job_id: UUID | None
+    code: str | None
+
+
+class Timeline(msgspec.Struct, rename="camel"):
+    entries: list[TimelineItem]
 
 
 class DeletionController(Controller):
@@ -62,6 +79,21 @@ class DeletionController(Controller):
         its files any more.
         """
         return records.media(await deletions.restore(media_id, request.user.user_id))
+
+    @get("/{media_id:uuid}/timeline", summary="Read what happened to a medium")
+    async def timeline(
+        self, media_id: FromPath[UUID], database: NamedDependency[Database], deleted: FromQuery[bool] = False
+    ) -> Timeline:
+        """The newest of at most 200 first: uploaded, rendered, rendering_failed, deleted, restored.
+
+        Renderings are known for as long as their jobs are kept. Of a deleted medium it is read with `deleted=true`.
+        """
+        async with database.connection() as connection:
+            media = await MediaRepository(connection).get(media_id)
+            if media is None or (media.deleted_at is not None) != deleted:
+                raise no_such_medium()
+            entries = await MediaDeletionRepository(connection).timeline(media_id, MAX_LIMIT)
+        return Timeline([TimelineItem(one.happened_at, one.what, one.done_by, one.job_id, one.code) for one in entries])
 
     @post("/delete", summary="Delete many media", status_code=202)
     async def delete_many(

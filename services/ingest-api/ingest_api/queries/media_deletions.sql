@@ -3,17 +3,42 @@
 SELECT * FROM media WHERE id = $1 FOR UPDATE;
 
 -- name: delete_softly
-UPDATE media
-SET deleted_at = clock_timestamp(), deleted_by = $2, deletion_version = deletion_version + 1,
-    updated_at = clock_timestamp()
-WHERE id = $1
-RETURNING *;
+WITH hidden AS (
+    UPDATE media
+    SET deleted_at = clock_timestamp(), deleted_by = $2, deletion_version = deletion_version + 1,
+        updated_at = clock_timestamp()
+    WHERE id = $1
+    RETURNING *
+),
+noted AS (
+    INSERT INTO media_changes (media_id, what, done_by, happened_at) SELECT id, 'deleted', $2, deleted_at FROM hidden
+)
+SELECT * FROM hidden;
 
 -- name: restore
-UPDATE media
-SET deleted_at = NULL, deleted_by = NULL, deletion_version = deletion_version + 1, updated_at = clock_timestamp()
-WHERE id = $1
-RETURNING *;
+WITH back AS (
+    UPDATE media
+    SET deleted_at = NULL, deleted_by = NULL, deletion_version = deletion_version + 1, updated_at = clock_timestamp()
+    WHERE id = $1
+    RETURNING *
+),
+noted AS (
+    INSERT INTO media_changes (media_id, what, done_by, happened_at) SELECT id, 'restored', $2, updated_at FROM back
+)
+SELECT * FROM back;
+
+-- name: timeline
+-- Renderings are known for as long as their jobs are kept.
+WITH entries AS (
+    SELECT 'uploaded' AS what, created_at AS happened_at, uploaded_by AS done_by, NULL::uuid AS job_id, NULL AS code
+    FROM media WHERE id = $1
+    UNION ALL
+    SELECT CASE WHEN status = 'failed' THEN 'rendering_failed' ELSE 'rendered' END, finished_at, NULL, id, error_code
+    FROM jobs WHERE media_id = $1 AND finished_at IS NOT NULL
+    UNION ALL
+    SELECT what, happened_at, done_by, NULL, NULL FROM media_changes WHERE media_id = $1
+)
+SELECT * FROM entries ORDER BY happened_at DESC LIMIT $2;
 
 -- name: begin
 WITH given_up AS (

@@ -38,6 +38,17 @@ class OpenDeletions:
     oldest_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """Something that happened to a medium; `job_id` and `code` are of a rendering, `done_by` of what somebody did."""
+
+    what: str
+    happened_at: datetime
+    done_by: UUID | None
+    job_id: UUID | None
+    code: str | None
+
+
 class MediaDeletionRepository:
     """Works on the connection it is given; whoever gives it decides about the transaction."""
 
@@ -51,8 +62,12 @@ class MediaDeletionRepository:
     async def delete_softly(self, media_id: UUID, deleted_by: UUID | None) -> LockedMedium:
         return locked_medium(await self._connection.fetchrow(QUERIES["delete_softly"], media_id, deleted_by))
 
-    async def restore(self, media_id: UUID) -> LockedMedium:
-        return locked_medium(await self._connection.fetchrow(QUERIES["restore"], media_id))
+    async def restore(self, media_id: UUID, restored_by: UUID) -> LockedMedium:
+        return locked_medium(await self._connection.fetchrow(QUERIES["restore"], media_id, restored_by))
+
+    async def timeline(self, media_id: UUID, limit: int) -> list[TimelineEntry]:
+        """The newest first."""
+        return [TimelineEntry(**row) for row in await self._connection.fetch(QUERIES["timeline"], media_id, limit)]
 
     async def begin(
         self,
