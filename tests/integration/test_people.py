@@ -21,7 +21,7 @@ from face_embedder.photos import Photo
 from face_embedder.repositories.erasures import Erasures
 from face_embedder.repositories.events import Events
 from face_embedder.repositories.faces import Faces
-from face_embedder.repositories.people import People
+from face_embedder.repositories.people import NEWS_AT_ONCE, People
 from face_embedder.repositories.photos import NewPhoto, Photos, Result
 from face_embedder.sorting import Sorting
 from shared.db.migrations import migrate, service_migrations
@@ -524,6 +524,11 @@ async def test_an_event_that_can_not_be_sorted_holds_up_no_other(
     await sorting.round()
     assert await album.whose() == {"a.jpg": [None]}
     assert await other.whose() != {"a.jpg": [None]}
+    much = "INSERT INTO people_news (event_id, photo_id) SELECT $1, gen_random_uuid() FROM generate_series(0, $2)"
+    await album.rows(much, album.event_id, NEWS_AT_ONCE)
+    await other.rows("DELETE FROM faces WHERE event_id = $1", other.event_id)
+    await sorting.round()
+    assert await other.known() == {}
     await album.sorting.round()
     assert await album.whose() != {"a.jpg": [None]}
 

@@ -63,7 +63,7 @@ class Sorting:
         is_more = True
         while is_more:
             async with self._unit_of_work.begin() as transaction:
-                due = await People(transaction.connection).due_events(NEWS_AT_ONCE)
+                due = await People(transaction.connection).due_events()
             is_more = any([await self._tried(event_id) for event_id in due])
 
     async def _tried(self, event_id: UUID) -> bool:

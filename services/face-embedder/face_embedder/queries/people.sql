@@ -5,9 +5,17 @@ SELECT pg_advisory_xact_lock(hashtextextended('people ' || $1::uuid::text, 0));
 -- name: try_lock
 SELECT pg_try_advisory_xact_lock(hashtextextended('people ' || $1::uuid::text, 0));
 
--- Events with something to do: what is to be told, and faces that wait where they may be looked for.
+-- Events with something to do: what is to be told, and faces that wait where they may be looked for. Of news the first row
+-- of each event is read, so that nobody waits behind one that has many.
 -- name: due_events
-SELECT event_id FROM (SELECT event_id FROM people_news ORDER BY id LIMIT $1) AS news
+WITH RECURSIVE told AS (
+    (SELECT event_id FROM people_news ORDER BY event_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT news.event_id FROM people_news AS news WHERE news.event_id > told.event_id
+            ORDER BY news.event_id LIMIT 1)
+    FROM told WHERE told.event_id IS NOT NULL
+)
+SELECT event_id FROM told WHERE event_id IS NOT NULL
 UNION
 SELECT event_id FROM events AS event
 WHERE event.is_searchable AND NOT event.is_deleted AND coalesce(event.faces_expire_at > clock_timestamp(), true)

@@ -54,9 +54,9 @@ class People:
         """The same without waiting; False where somebody else is at them."""
         return bool(await self._connection.fetchval(QUERIES["try_lock"], event_id))
 
-    async def due_events(self, news: int) -> list[UUID]:
-        """Events with faces that wait, or that are among so many news."""
-        return [row["event_id"] for row in await self._connection.fetch(QUERIES["due_events"], news)]
+    async def due_events(self) -> list[UUID]:
+        """Events with faces that wait, or with news."""
+        return [row["event_id"] for row in await self._connection.fetch(QUERIES["due_events"])]
 
     async def take_news(self, event_id: UUID, limit: int) -> News:
         rows = await self._connection.fetch(QUERIES["take_news"], event_id, limit)
