@@ -38,6 +38,9 @@ INSERT INTO notices (uploader, id, type, job_id, media_id, body, created_at)
 SELECT uploaded_by, row_number() OVER (PARTITION BY uploaded_by ORDER BY id), 'media:processed', id, id, '{}', created_at
 FROM media;
 
+-- name: ingest_notice_streams
+INSERT INTO notice_streams (uploader, last_id) SELECT uploader, max(id) FROM notices GROUP BY uploader;
+
 -- name: kernel_outbox
 -- All but the last few are sent; some wait for their time.
 INSERT INTO outbox (topic, key, headers, payload, created_at, due_at, sent_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,6 +19,7 @@ from shared.db.migrations import (
     wait_until_migrated,
 )
 from shared.db.pool import Database
+from shared.db.schemas import SCHEMAS, role_of
 from shared.testing.databases import TestDatabase
 
 FIRST = Migration("svc/0001_a", "CREATE TABLE a (n int)")
@@ -45,7 +47,7 @@ def test_file_names_have_numbers_without_gaps(tmp_path: Path) -> None:
 
 @pytest.mark.stack
 async def test_concurrent_migrators_apply_each_file_once(database: TestDatabase) -> None:
-    connections = [await asyncpg.connect(database.dsn("cleanup-scheduler")) for _ in range(4)]
+    connections = [await _in_an_empty_schema(database) for _ in range(4)]
     try:
         results = await asyncio.gather(*(migrate(connection, [FIRST, SECOND]) for connection in connections))
         assert sorted(results) == [[], [], [], [FIRST.name, SECOND.name]]
@@ -57,7 +59,7 @@ async def test_concurrent_migrators_apply_each_file_once(database: TestDatabase)
 
 @pytest.mark.stack
 async def test_a_failing_migration_leaves_nothing(database: TestDatabase) -> None:
-    connection = await asyncpg.connect(database.dsn("cleanup-scheduler"))
+    connection = await _in_an_empty_schema(database)
     try:
         broken = Migration("svc/0001_broken", "CREATE TABLE half (n int); SELECT 1/0")
         with pytest.raises(asyncpg.DivisionByZeroError):
@@ -69,7 +71,7 @@ async def test_a_failing_migration_leaves_nothing(database: TestDatabase) -> Non
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("service", ["ingest-api", "image-processor", "s3-syncer", "reconciler", "face-embedder"])
+@pytest.mark.parametrize("service", sorted(SCHEMAS))
 async def test_a_service_is_migrated_once(database: TestDatabase, service: str) -> None:
     connection = await asyncpg.connect(database.dsn(service))
     try:
@@ -97,3 +99,14 @@ async def test_a_service_waits_for_the_migrations_that_it_knows(database: TestDa
         await asyncio.wait_for(waiting, 10)
     finally:
         await pool.close()
+
+
+async def _in_an_empty_schema(database: TestDatabase) -> asyncpg.Connection[Any]:
+    """As cleanup-scheduler's role, in a schema that nobody has migrated yet."""
+    admin = await asyncpg.connect(database.admin_dsn)
+    try:
+        role = role_of(SCHEMAS["cleanup-scheduler"])
+        await admin.execute(f'CREATE SCHEMA IF NOT EXISTS empty AUTHORIZATION "{role}"')
+    finally:
+        await admin.close()
+    return await asyncpg.connect(database.dsn("cleanup-scheduler"), server_settings={"search_path": "empty"})

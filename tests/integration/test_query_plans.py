@@ -30,7 +30,14 @@ PLANNED_TIMES = 7
 """PostgreSQL plans five times with the parameters before it considers a plan without."""
 
 FILLED = {
-    "ingest-api": ("ingest_media", "ingest_jobs", "ingest_notices", "kernel_outbox", "kernel_inbox"),
+    "ingest-api": (
+        "ingest_media",
+        "ingest_jobs",
+        "ingest_notices",
+        "ingest_notice_streams",
+        "kernel_outbox",
+        "kernel_inbox",
+    ),
     "s3-syncer": ("sync_media", "sync_jobs", "sync_superseded"),
     "reconciler": ("reconcile_media", "reconcile_files"),
     "cleanup-scheduler": ("cleanup_media",),
@@ -267,3 +274,22 @@ async def test_texts_are_found_anywhere_in_what_is_searched(filled: TestDatabase
             await connection.execute("DELETE FROM media WHERE id = $1", medium)
     finally:
         await database.close()
+
+
+async def test_progress_of_a_job_changes_no_index(filled: TestDatabase) -> None:
+    counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'jobs'"
+    advance = load_queries(ROOT / INGEST / "jobs.sql")["advance"]
+    connection = await asyncpg.connect(filled.dsn("ingest-api"))
+    try:
+        async with connection.transaction():
+            job_id = await connection.fetchval("SELECT id FROM jobs WHERE status = 'active' LIMIT 1")
+            await connection.execute("UPDATE jobs SET progress = 0, attempts = 1 WHERE id = $1", job_id)
+            before = await connection.fetchrow(counted)
+            for progress in (10, 50, 80):
+                await connection.execute(advance, job_id, progress, 1, None)
+            after = await connection.fetchrow(counted)
+    finally:
+        await connection.close()
+    assert before is not None
+    assert after is not None
+    assert [now - then for now, then in zip(after, before, strict=True)] == [3, 3]
