@@ -168,7 +168,7 @@ HOT = [
         f"{CLEANUP}/ledger.sql",
         "take",
         "now() - interval '10 days', '{uploader}', 100",
-        frozenset({"media_deleted"}),
+        frozenset({"media_due"}),
     ),
     Hot(
         "face-embedder",
