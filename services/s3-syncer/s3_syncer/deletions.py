@@ -147,8 +147,8 @@ class MediaDeletions:
                 await self._note(deletion, found)
                 for file in found:
                     await store.delete(file.key)
-                async for file in self._found(place, store, deletion, keys):
-                    raise errors.still_there(file.key, place)
+                if left := [file async for file in self._found(place, store, deletion, keys)]:
+                    raise errors.still_there(left[0].key, place)
             except Exception as error:
                 # Whatever it is, the deletion stays open and says so.
                 problems.append(Trouble(place, error))
