@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 import pytest
@@ -262,6 +263,22 @@ async def test_faces_that_may_not_be_kept_go_whichever_pack_has_found_them(
         await Forgetting(album.work).sweep()
         await replaced(album, new)
     assert await album.faces() == {}
+
+
+async def test_a_photo_that_is_looked_at_while_its_event_is_deleted_gets_no_faces(album: Album, old: Replica) -> None:
+    class Deletes(asyncio.Event):
+        """Somebody deletes the event once the photo is being read, and what is there by then is forgotten."""
+
+        async def wait(self) -> Literal[True]:
+            await album.rows("UPDATE events SET is_deleted = true")
+            await Forgetting(album.work).sweep()
+            return True
+
+    photo = await album.photo("a.png", lamps(1, LEFT))
+    album.bucket.gates[photo.s3_key] = Deletes()
+    await old.index(photo)
+    assert await album.faces() == {}
+    assert await album.status() == {"a.png": ("failed", 0, "faces_not_kept")}
 
 
 async def test_without_the_previous_pack_searches_are_refused_until_the_event_has_changed(

@@ -16,6 +16,7 @@ from face_embedder.face_pool import FacePool
 from face_embedder.packs import PackId
 from face_embedder.photos import Photo
 from face_embedder.repositories.erasures import Erasures
+from face_embedder.repositories.events import Events
 from face_embedder.repositories.faces import Faces
 from face_embedder.repositories.photos import Photos, Result
 from face_embedder.repositories.second_looks import SecondLooks
@@ -130,6 +131,10 @@ class Indexing:
         async with self._unit_of_work.begin(delivery) as transaction:
             erasures = Erasures(transaction.connection)
             erased = await erasures.places(photo, looked.preview_etag)
+            # Looking takes a while, and what is recorded after the event's faces were forgotten stays.
+            event = await Events(transaction.connection).get(photo.event_id)
+            if event is None or not event.keeps_faces:
+                raise failures.not_kept()
             analysis = without_erased(looked.analysis, erased)
             faces = len(analysis.faces)
             result = Result(
