@@ -293,7 +293,7 @@ async def _vacuumed(system: System) -> list[Figure]:
     """What the removed rows leave behind, and what vacuum makes of it; the space stays with the tables for new rows."""
     sizes = (
         "SELECT relname, pg_total_relation_size(relid) / 1e6 AS megabytes, n_dead_tup FROM pg_stat_user_tables "
-        "WHERE relname IN ('media', 'jobs') ORDER BY relname"
+        "WHERE schemaname = 'ingest' AND relname IN ('media', 'jobs')"
     )
     before = {row["relname"]: row for row in await system.rows("ingest-api", sizes)}
     began_at = time.perf_counter()
