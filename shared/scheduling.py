@@ -30,10 +30,10 @@ QUARANTINE_EXPIRY: Final = "quarantine.expiry"
 CONSENTS_EXPIRY: Final = "consents.expiry"
 MULTIPART_CLEANUP: Final = "multipart.cleanup"
 
-LONGEST_WORK_SECONDS: Final = 600.0
+LONGEST_WORK_SECONDS: Final = 300.0
 """What takes longer is stopped and answered as failed; what it removed until then is gone all the same."""
 
-ANSWER_SECONDS: Final = 60.0
+ANSWER_SECONDS: Final = 30.0
 """So much longer may it take to answer."""
 
 Work = Callable[[], Awaitable[Mapping[str, int]]]
