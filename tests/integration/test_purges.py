@@ -271,6 +271,14 @@ async def test_a_command_that_was_lost_is_sent_again_by_the_next_night(purges: P
     assert await purges.commanded() == [medium, medium]
 
 
+async def test_a_lost_command_is_made_up_for_though_its_run_is_forgotten(purges: Purges) -> None:
+    medium = await purges.deleted("03-01T10:00")
+    await purges.night()
+    await purges.world.rows("DELETE FROM runs RETURNING 1")
+    await purges.night("05-02T03:00")
+    assert await purges.commanded() == [medium, medium]
+
+
 async def test_above_the_guard_nothing_goes_until_somebody_approves(purges: Purges) -> None:
     await purges.uploaded(50)
     media = {await purges.deleted("03-01T10:00") for _ in range(21)}

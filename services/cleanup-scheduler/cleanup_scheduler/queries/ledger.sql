@@ -36,10 +36,12 @@ ORDER BY deleted_at, media_id LIMIT $2;
 -- name: live
 SELECT count(*) FROM media WHERE state = 'live';
 
--- What a command was lost for is due again.
+-- What a command was lost for is due again, also when its run is forgotten by now.
 -- name: free_lost
 UPDATE media SET purge_id = NULL
-WHERE state = 'deleted' AND purge_id IN (SELECT purge_id FROM purges WHERE taken_at IS NULL AND sent_at < $1);
+WHERE state = 'deleted' AND purge_id IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM purges
+                  WHERE purges.purge_id = media.purge_id AND (taken_at IS NOT NULL OR sent_at >= $1));
 
 -- name: add_plan
 INSERT INTO purge_plans (run_id, stage, deleted_until, planned_at) VALUES ($1, $2, $3, $4);
