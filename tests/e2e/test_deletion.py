@@ -357,6 +357,21 @@ async def test_many_are_deleted_restored_and_deleted_for_good_in_one_call(world:
     assert {frozenset(world.on_disk(one)) for one in ids} == {frozenset()}
 
 
+async def test_a_medium_whose_file_was_replaced_goes_with_both_files(world: World) -> None:
+    media_id = await world.uploaded("both")
+    picture = photo_jpeg(200, 100, seed=77)
+    answer = await world.api.http.put(f"{UPLOADS}/{media_id}/file", files={"file": ("new.jpg", picture)})
+    assert answer.status_code == 202, answer.text
+    assert (await world.api.ended(answer.json()["jobId"]))["status"] == "completed"
+    record = await world.api.media(media_id)
+    assert (record["filename"], record["sizeBytes"], record["width"]) == ("new.jpg", len(picture), 200)
+    assert (await world.api.http.get(record["urls"]["original"])).content == picture
+    assert {key.split("/")[3] for key in await world.in_bucket(media_id)} == {"1", "2"}
+    receipt = (await world.completed((await world.delete(media_id, hard=True))["deletionId"]))["receipt"]
+    assert {file["key"].split("/")[3] for file in receipt["removed"]["list"]} == {"1", "2"}
+    await world.assert_nothing_is_left(media_id)
+
+
 async def test_the_api_key_of_the_public_reads_nothing_of_a_deleted_medium(world: World) -> None:
     media_id = await world.uploaded("local_only")
     record = await world.api.media(media_id)

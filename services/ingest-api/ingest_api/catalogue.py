@@ -86,6 +86,12 @@ class Media:
     """The highest revision that was given out; above `revision` while a further one is rendered."""
     content_revision: int
     """Since which revision the uploaded file is the same."""
+    replacing_revision: int | None = None
+    """Above `revision` while a file is processed that is to take the present one's place."""
+
+    @property
+    def is_being_replaced(self) -> bool:
+        return self.replacing_revision is not None and self.replacing_revision > self.revision
 
     def file(self, name: str) -> StoredFile | None:
         """The stored file of a variant, or of `original`."""

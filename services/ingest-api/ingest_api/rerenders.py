@@ -58,6 +58,8 @@ def refusal_of(media: Media) -> EntryRefusal | None:
         return EntryRefusal("medium_deleted", "The medium is deleted: restore it first.")
     if media.status == "processing":
         return EntryRefusal("medium_processing", "The upload is still being processed: ask again when it is done.")
+    if media.is_being_replaced:
+        return EntryRefusal("medium_processing", "Another file is taking its place: ask again when that is done.")
     if media.status == "failed":
         return EntryRefusal(
             "medium_not_rendered", "The upload could not be processed: retry its job, or upload it anew."

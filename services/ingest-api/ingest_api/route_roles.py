@@ -53,6 +53,7 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/admin/media"): Role.ADMIN,
         ("GET", "/api/admin/media/{media_id}"): Role.ADMIN,
         ("PATCH", "/api/admin/media/{media_id}"): Role.ADMIN,
+        ("PUT", "/api/admin/media/{media_id}/file"): Role.ADMIN,
         ("DELETE", "/api/admin/media/{media_id}"): Role.ADMIN,
         ("POST", "/api/admin/media/{media_id}/restore"): Role.ADMIN,
         ("GET", "/api/admin/media/{media_id}/timeline"): Role.ADMIN,

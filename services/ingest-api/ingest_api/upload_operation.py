@@ -69,6 +69,19 @@ class BulkUploadOperation(Operation):
 
 
 @dataclass
+class ReplacedFileOperation(Operation):
+    """The operation with its form."""
+
+    def __post_init__(self) -> None:
+        form = Schema(
+            type=OpenAPIType.OBJECT,
+            required=[FILE_FIELD],
+            properties={FILE_FIELD: (FORM.properties or {})[FILE_FIELD]},
+        )
+        self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
+
+
+@dataclass
 class UploadOperation(Operation):
     """The operation with its form and headers."""
 

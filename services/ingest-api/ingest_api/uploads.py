@@ -12,6 +12,7 @@ from ingest_api.entity_labels import EntityLabels
 from ingest_api.idempotency import FirstUse, check_key, require_same
 from ingest_api.intake import Intake, UploadCall, events_of
 from ingest_api.multipart_upload import ENVELOPE_BYTES, boundary_of, read_form
+from ingest_api.replacements import Replacements
 from ingest_api.repositories.uploads import CommitInDoubt, UploadRepository
 from ingest_api.request_body import RequestBody
 from ingest_api.settings import IngestSettings
@@ -59,6 +60,7 @@ class Uploads:
         """Gives turns to all that come with a body of files."""
         self.bulk = BulkUploads(unit_of_work, staging, sweep, settings, self.intake)
         """Takes its turns with the single ones."""
+        self.replacements = Replacements(unit_of_work, staging, sweep, self.intake)
         self._labels = EntityLabels()
 
     async def receive(self, call: UploadCall) -> Received:

@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Response, post
+from litestar import Controller, Response, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
 
 from ingest_api.authentication import SignedInRequest
 from ingest_api.bulk_uploads import ReceivedBulk
@@ -22,7 +23,7 @@ from ingest_api.prefer import wait_seconds
 from ingest_api.problem_details import Problem
 from ingest_api.request_body import ClientDisconnected
 from ingest_api.settings import IngestSettings
-from ingest_api.upload_operation import BulkUploadOperation, UploadOperation
+from ingest_api.upload_operation import BulkUploadOperation, ReplacedFileOperation, UploadOperation
 from ingest_api.uploads import Received, Uploads
 from shared.settings_feed import SettingsFeed
 
@@ -147,6 +148,28 @@ class UploadHandlers(Controller):
             received = await desk.uploads.bulk.receive(upload_call(request))
         headers = {"Location": f"/api/admin/media/jobs/{received.bulk_id}"}
         return Response(_bulk_accepted(received), status_code=202, headers=headers)
+
+    @put(
+        "/{media_id:uuid}/file",
+        summary="Replace the file of a medium",
+        status_code=202,
+        request_max_body_size=None,
+        operation_class=ReplacedFileOperation,
+    )
+    async def replace(
+        self, request: SignedInRequest, media_id: FromPath[UUID], desk: NamedDependency[UploadDesk]
+    ) -> Response[UploadAnswer]:
+        """multipart/form-data: `file`. The present one is shown until the new one is rendered, and stays if it can't.
+
+        409 while the first file of the medium is processed; what is deleted is restored first.
+        """
+        with client_gone():
+            upload = await desk.uploads.replacements.receive(media_id, upload_call(request))
+        headers = {"Location": f"/api/admin/media/jobs/{upload.job_id}"}
+        answer = UploadAnswer(
+            True, "processing", upload.job_id, media_id, "The file is queued to take the other's place."
+        )
+        return Response(answer, status_code=202, headers=headers)
 
 
 def upload_call(request: SignedInRequest) -> UploadCall:

@@ -36,8 +36,13 @@ SET revision = $2, last_revision = greatest(last_revision, $2), status = 'comple
     storage_status = CASE WHEN placed_revision = $2 THEN storage_status ELSE $8 END,
     on_disk = CASE WHEN placed_revision = $2 THEN on_disk ELSE $9 END,
     in_bucket = CASE WHEN placed_revision = $2 THEN in_bucket ELSE $10 END,
+    filename = coalesce(new.file ->> 'filename', filename), mime_type = coalesce(new.file ->> 'mime_type', mime_type),
+    size_bytes = coalesce((new.file ->> 'size_bytes')::bigint, size_bytes),
+    sha256 = coalesce(new.file ->> 'sha256', sha256),
+    content_revision = CASE WHEN new.file IS NULL THEN content_revision ELSE $2 END,
     updated_at = clock_timestamp()
 FROM (SELECT id, revision, original, variants FROM media WHERE id = $1 FOR UPDATE) AS shown
+     LEFT JOIN (SELECT media_id, replacement AS file FROM jobs WHERE id = $11) AS new ON new.media_id = shown.id
 WHERE media.id = shown.id AND shown.revision <= $2
 RETURNING media.private, shown.revision, shown.original, shown.variants;
 
@@ -54,8 +59,11 @@ WHERE media.id = shown.id
 RETURNING media.private, shown.revision, shown.original, shown.variants;
 
 -- name: record_failed
-UPDATE media SET status = 'failed', updated_at = clock_timestamp()
-WHERE id = $1 AND revision = $2 AND status = 'processing';
+-- A file that was to take another one's place, and can't, leaves the medium as it was.
+UPDATE media
+SET status = CASE WHEN revision = $2 THEN 'failed' ELSE status END,
+    replacing_revision = nullif(replacing_revision, $2), updated_at = clock_timestamp()
+WHERE id = $1 AND ((revision = $2 AND status = 'processing') OR replacing_revision = $2);
 
 -- name: record_resumed
 UPDATE media SET status = 'processing', updated_at = clock_timestamp()

@@ -100,6 +100,7 @@ class JobRepository:
 def job_of(row: asyncpg.Record) -> Job:
     stored = dict(row)
     del stored["traceparent"]
+    del stored["replacement"]
     is_hidden = stored.pop("is_hidden", False)
     outcome = stored["outcome"]
     stored["outcome"] = None if outcome is None or is_hidden else Outcome.from_json(outcome)

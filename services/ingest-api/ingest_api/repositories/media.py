@@ -86,6 +86,7 @@ class MediaRepository:
             event.storage_status,
             event.on_disk,
             event.in_bucket,
+            event.job_id,
         )
         return None if row is None else _shown(row)
 
