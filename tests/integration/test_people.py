@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -531,6 +532,38 @@ async def test_an_event_that_can_not_be_sorted_holds_up_no_other(
     assert await other.known() == {}
     await album.sorting.round()
     assert await album.whose() != {"a.jpg": [None]}
+
+
+async def test_a_large_event_rests_between_turns_unless_many_faces_wait(
+    work: UnitOfWork, album: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, sorting = await album_of(work), album.sorting
+    moment, turn_seconds = 0.0, 6.0
+
+    def monotonic() -> float:
+        nonlocal moment
+        moment += turn_seconds
+        return moment
+
+    async def waits(album: Album) -> int:
+        return sum(people == [None] for people in (await album.whose()).values())
+
+    monkeypatch.setattr("face_embedder.sorting.FACES_AT_ONCE", 2)
+    monkeypatch.setattr("face_embedder.sorting.QUICK_SECONDS", 5.0)
+    monkeypatch.setattr("face_embedder.sorting.REST_TIMES", 1000.0)
+    monkeypatch.setattr("face_embedder.sorting.time", SimpleNamespace(monotonic=monotonic))
+    for seed in range(3):
+        await album.index(f"{seed}.jpg", seen("Anna", seed=seed))
+    await sorting.round()
+    assert await waits(album) == 0, "the first turn was a full one"
+    for one in (album, other):
+        await one.index("later.jpg", seen("Anna", seed=4))
+    await sorting.round()
+    assert (await waits(album), await waits(other)) == (1, 0)
+    moment += 6000.0
+    turn_seconds = 1.0
+    await sorting.round()
+    assert await waits(album) == 0
 
 
 async def test_replicas_take_turns_and_one_that_dies_leaves_its_work(work: UnitOfWork, album: Album) -> None:

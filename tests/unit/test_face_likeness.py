@@ -103,9 +103,9 @@ def test_two_on_one_photo_are_two_unless_they_are_very_much_alike() -> None:
 
 
 def parts(*names: str, count: int = 4) -> list[Part]:
+    """The older first."""
     made = []
-    for name in names:
-        person_id = new_id()
+    for person_id, name in zip(sorted(new_id() for _ in names), names, strict=True):
         vectors = [look(name, number) for number in range(count)]
         made.append(Part(person_id, person_id, np.mean(vectors, axis=0, dtype=np.float32), count))
     return made

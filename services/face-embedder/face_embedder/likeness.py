@@ -93,6 +93,19 @@ class Union:
     gone: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class _Likeness:
+    """How alike each face is to each part, those to come too, and to each other face."""
+
+    to_parts: Floats
+    to_faces: Floats
+
+    def grow(self, index: int, row: int, count: float) -> None:
+        """A part has `count` faces now, with that of `row`."""
+        ours = self.to_parts[:, index]
+        ours += (self.to_faces[row] - ours) / count
+
+
 class Grouping:
     """The people of one event while faces are added to them."""
 
@@ -114,16 +127,21 @@ class Grouping:
         given, so that the others find everybody.
         """
         on_photo = {photo_id: set(people) for photo_id, people in there.items()}
-        self._make_room(faces)
+        ordered = sorted(faces, key=lambda face: not face.is_clear)
+        self._make_room(ordered)
+        likeness = self._likeness(ordered)
         placed = []
-        for face in sorted(faces, key=lambda face: not face.is_clear):
+        for row, face in enumerate(ordered):
             beside = on_photo.setdefault(face.photo_id, set())
-            index = self._most_like(face, beside)
+            index = self._most_like(likeness.to_parts[row, : len(self._people)], beside)
             if index is None and face.is_clear:
-                index = self._found(face, fresh())
+                index = self._found(fresh())
             if index is None:
                 placed.append(Placed(face.face_id, None, None))
                 continue
+            if face.is_clear:
+                self._add(index, face.embedding)
+                likeness.grow(index, row, self._counts[index])
             beside.add(self._people[index])
             placed.append(Placed(face.face_id, self._people[index], self._parts[index]))
         return placed
@@ -134,17 +152,16 @@ class Grouping:
         self._means = np.vstack([self._means, room]) if self._people else room
         self._counts = np.append(self._counts, np.zeros(len(faces), dtype=np.float32))
 
-    def _most_like(self, face: WaitingFace, beside: Collection[UUID]) -> int | None:
-        """The part that the face joins, and is one of from now on; None where it is like none."""
-        if not self._people:
-            return None
-        similarities = self._means[: len(self._people)] @ face.embedding
-        for index in np.argsort(-similarities, kind="stable"):
-            if similarities[index] < self._bars.one:
-                return None
+    def _likeness(self, faces: Sequence[WaitingFace]) -> _Likeness:
+        """All products at once: those of face by face are many small ones, which wait for each core that is busy."""
+        looks = np.array([face.embedding for face in faces], dtype=np.float32).reshape(len(faces), -1)
+        return _Likeness(looks @ self._means.T if faces else looks, looks @ looks.T)
+
+    def _most_like(self, similarities: Floats, beside: Collection[UUID]) -> int | None:
+        """The part that a face joins; None where it is like none."""
+        alike = np.flatnonzero(similarities >= self._bars.one)
+        for index in alike[np.argsort(-similarities[alike], kind="stable")]:
             if similarities[index] >= self._bars.beside or self._people[index] not in beside:
-                if face.is_clear:
-                    self._add(int(index), face.embedding)
                 return int(index)
         return None
 
@@ -154,15 +171,12 @@ class Grouping:
         self._counts[index] = count + 1
         self._grown.add(index)
 
-    def _found(self, face: WaitingFace, person_id: UUID) -> int:
-        index = len(self._people)
+    def _found(self, person_id: UUID) -> int:
+        """Somebody new, without a face yet."""
         self._people.append(person_id)
         self._parts.append(person_id)
-        self._counts[index] = 1
-        self._means[index] = face.embedding
-        self._grown.add(index)
         self.founded.append(person_id)
-        return index
+        return len(self._people) - 1
 
     def links(self) -> set[UUID]:
         """People who may be one with another, because faces were added to one of them; the strongest pairs."""

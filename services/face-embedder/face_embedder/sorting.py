@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,7 +23,11 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS: Final = 1.0
 """Between looks for faces that wait: meanwhile some gather, and people are told of once for all of them."""
-FACES_AT_ONCE: Final = 300
+FACES_AT_ONCE: Final = 1000
+QUICK_SECONDS: Final = 0.25
+REST_TIMES: Final = 2.0
+"""A turn reads every clear face of its event. After one that was not quick, and did not sort as many new faces as it
+may, the event rests for so many times as long: meanwhile some gather, and the database has time for others."""
 PRUNED_AT_ONCE: Final = 100
 
 
@@ -32,6 +37,8 @@ class _Done:
 
     faces: int = 0
     founded: int = 0
+    # as many as may be, for the first time: there may be more
+    is_full: bool = False
     photo_ids: set[UUID] = field(default_factory=set)
     person_ids: set[UUID] = field(default_factory=set)
     gone: list[PersonChangedV1] = field(default_factory=list)
@@ -46,6 +53,7 @@ class Sorting:
     def __init__(self, unit_of_work: UnitOfWork, changes_kept_seconds: float) -> None:
         self._unit_of_work = unit_of_work
         self._changes_kept_seconds = changes_kept_seconds
+        self._rest_until: dict[UUID, float] = {}
 
     async def run(self) -> None:
         """Never ends."""
@@ -57,14 +65,16 @@ class Sorting:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     async def round(self) -> None:
-        """Sort what waits, the events in turns."""
+        """Sort what waits, the events in turns, without those that rest."""
         async with self._unit_of_work.begin() as transaction:
             await People(transaction.connection).prune_changes(self._changes_kept_seconds, PRUNED_AT_ONCE)
         is_more = True
         while is_more:
             async with self._unit_of_work.begin() as transaction:
                 due = await People(transaction.connection).due_events()
-            is_more = any([await self._tried(event_id) for event_id in due])
+            now = time.monotonic()
+            self._rest_until = {event_id: until for event_id, until in self._rest_until.items() if until > now}
+            is_more = any([await self._tried(event_id) for event_id in due if event_id not in self._rest_until])
 
     async def _tried(self, event_id: UUID) -> bool:
         """A turn, whose failure holds up no other event; it is tried again at the next look."""
@@ -78,6 +88,7 @@ class Sorting:
 
     async def turn(self, event_id: UUID) -> bool:
         """Sort some faces of an event and tell what is new; False where there was nothing, or others are at it."""
+        began = time.monotonic()
         async with self._unit_of_work.begin() as transaction:
             people = People(transaction.connection)
             if not await people.try_lock(event_id):
@@ -87,6 +98,9 @@ class Sorting:
             facts = await people.settle(event_id, done.person_ids | news.person_ids)
             photos = await people.told_of_photos(event_id, done.photo_ids | news.photo_ids)
             transaction.publish(*done.gone, *facts, *photos)
+        seconds = time.monotonic() - began
+        if seconds > QUICK_SECONDS and not done.is_full:
+            self._rest_until[event_id] = began + (1 + REST_TIMES) * seconds
         return bool(done.faces or news.photo_ids)
 
     async def _sort(self, transaction: Transaction, event_id: UUID) -> _Done:
@@ -100,6 +114,7 @@ class Sorting:
             # Whoever is on its other photos would be found a second time.
             return done
         waiting = await people.waiting(event_id, "first", FACES_AT_ONCE)
+        done.is_full = sum(map(len, waiting.values())) >= FACES_AT_ONCE
         waiting = waiting or await people.waiting(event_id, "again", FACES_AT_ONCE)
         for pack, faces in waiting.items():
             await self._sort_alike(people, event_id, pack, faces, done)
