@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +20,14 @@ from s3_syncer.deletion_repository import DeletionRepository
 from s3_syncer.deletions import MediaDeletions
 from s3_syncer.file_moves import FileMoves
 from s3_syncer.file_tasks import FileTasks
-from s3_syncer.jobs import Medium
+from s3_syncer.jobs import Medium, Outcome
+from s3_syncer.local_first import LocalFirst
+from s3_syncer.one_medium import OneMedium
 from s3_syncer.outages import Outages
 from s3_syncer.repository import SyncRepository
+from s3_syncer.settings import S3SyncerSettings
 from s3_syncer.superseded_repository import SupersededRepository
-from s3_syncer.transfers import Transfers
+from s3_syncer.transfers import Order, Transfers
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
@@ -53,6 +58,7 @@ from shared.storage.object_store import ObjectStore
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
 
 pytestmark = pytest.mark.stack
 
@@ -318,3 +324,50 @@ async def test_a_repair_brings_no_file_back(site: Site) -> None:
     [ended] = await site.told(FileTaskEndedV1)
     assert (ended.succeeded, ended.results[0].code) == (False, "medium_deleted")
     assert (await site.left(media_prefix(media_id)))["s3"] == set()
+
+
+class SlowMedium(OneMedium):
+    """Work during which something else happens."""
+
+    meanwhile: Callable[[], Awaitable[None]]
+
+    async def attempt(self, order: Order, medium: Medium, stop: asyncio.Event | None = None) -> Outcome:
+        outcome = await super().attempt(order, medium, stop)
+        await self.meanwhile()
+        return outcome
+
+
+async def test_a_copy_whose_hold_had_run_out_has_the_places_emptied_again(site: Site) -> None:
+    """A process that was taken for dead writes on when the medium is gone."""
+    media_id = new_id()
+    await site.disk.put_bytes(key(media_id), DATA)
+    content = file(key(media_id)).model_copy(update={"sha256": hashlib.sha256(DATA).hexdigest()})
+    async with site.unit_of_work.begin() as tx:
+        sync = SyncRepository(tx.connection)
+        await sync.know_files(Medium(media_id, 1, (content,), on_disk=True, in_bucket=False))
+        await sync.want_copy(media_id, 1, datetime.now(UTC))
+
+    async def deleted_and_written_again() -> None:
+        await site.command(await site.begin(media_id))
+        assert not await site.deletions().remove_some(), "it is held"
+        await site.rows.execute("UPDATE media SET held_until = now() - interval '1 second'")
+        assert await site.deletions().remove_some()
+        await site.bucket.put_bytes(key(media_id), DATA)
+
+    media = SlowMedium(Transfers(site.disk, site.bucket), S3_RETRIES, in_flight=1)
+    media.meanwhile = deleted_and_written_again
+    settings = S3SyncerSettings.model_construct(
+        local_first_concurrency=1, hold_seconds=60.0, local_first_poll_seconds=0.05
+    )
+    copies = LocalFirst(
+        site.unit_of_work, media, S3_RETRIES, settings, is_on=lambda: True, is_urgent_work_in_hand=lambda: False
+    )
+    working = asyncio.create_task(copies.work_off())
+    try:
+        await eventually(site.deletions().remove_some, within_seconds=10, why="the places are emptied once more")
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    assert await site.left(media_prefix(media_id)) == {"disk": set(), "s3": set()}
+    [first, second] = await site.told(MediaFilesRemovedV1)
+    assert (first.removed_files, second.removed_files) == (2, 2), "the copy had to go twice, and is one file"
