@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from ingest_api.accounts import Role
+from ingest_api.repositories.event_removals import EventRemovalRepository
 from shared.events import (
     ChangePeopleV1,
     FaceOfPerson,
@@ -28,6 +29,7 @@ from shared.events import (
     UndoChange,
 )
 from shared.identifiers import new_id
+from shared.messaging.errors import InfrastructureUnavailable
 from shared.testing.databases import TestDatabases
 from shared.testing.waiting import eventually
 from tests.face_double import photo_of
@@ -215,20 +217,48 @@ async def test_who_is_gone_leaves_no_name(site: IngestSite, event: dict[str, Any
     assert [row["id"] for row in kept] == [anna]
 
 
-async def test_of_a_deleted_event_nobody_is_kept(site: IngestSite, event: dict[str, Any]) -> None:
+async def test_of_a_deleted_event_nobody_is_kept(
+    site: IngestSite, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     anna = await person(site, event, name="Anna")
     photo_id = await photo(site, event, "a.jpg", anna)
     async with deciding(site, event, person_id=anna):
         await site.api.patch(people_at(event, f"/{anna}"), json={"name": "Anne"})
+    await photo(site, event, "b.jpg", anna)
+    event_id = UUID(event["uuid"])
+    for sql in (
+        "INSERT INTO face_searches (id, event_id, asked_by, outcome) VALUES ($1, $2, $1, 'found')",
+        "INSERT INTO face_search_results VALUES ($1, $2, $1, NULL, 1, 0, 'lite', 0.5, '[]')",
+        "INSERT INTO face_erasures (id, event_id, asked_by, faces, expires_at) VALUES ($1, $2, $1, '[]', 'infinity')",
+    ):
+        await site.rows.execute(sql, photo_id, event_id)
     assert (await site.api.delete(f"{EVENTS}/{event['uuid']}")).status_code == 204
-    await site.rows.execute("UPDATE event_removals SET due_at = now() WHERE event_id = $1", UUID(event["uuid"]))
-    while await site.photo_desk.removals.turn():
-        pass
+    due = "UPDATE event_removals SET due_at = now() WHERE event_id = $1"
+    await site.rows.execute(due, event_id)
+    forget, turns = EventRemovalRepository.forget, 0
+
+    async def breaks_off_once(repository: EventRemovalRepository, event_id: UUID, limit: int) -> int:
+        nonlocal turns
+        turns += 1
+        if turns == 2:
+            raise InfrastructureUnavailable("postgres_unavailable", "PostgreSQL is away")
+        return await forget(repository, event_id, limit)
+
+    # However many there are, each transaction is short, and what is done stays done.
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest_api.event_removals.ROWS_AT_ONCE", 1)
+        patched.setattr(EventRemovalRepository, "forget", breaks_off_once)
+        with pytest.raises(InfrastructureUnavailable):
+            await site.photo_desk.removals.turn()
+        assert await site.rows.fetchval("SELECT count(*) FROM photo_people WHERE event_id = $1", event_id) == 1
+        await site.rows.execute(due, event_id)
+        while await site.photo_desk.removals.turn():
+            pass
     # What is told late finds nothing to be told of.
     await person(site, event, anna, name="Anna")
     await show(site, event, photo_id, anna)
-    for table in ("people", "photo_people", "people_changes"):
-        assert await site.rows.fetch(f"SELECT 1 FROM {table} WHERE event_id = $1", UUID(event["uuid"])) == []
+    for table in ("people", "photo_people", "people_changes", "event_photos", "face_search_results", "face_erasures"):
+        assert await site.rows.fetch(f"SELECT 1 FROM {table} WHERE event_id = $1", event_id) == []
     assert await site.rows.fetch("SELECT 1 FROM photo_faces WHERE photo_id = $1", photo_id) == []
 
 

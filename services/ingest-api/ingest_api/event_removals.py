@@ -26,6 +26,7 @@ AGAIN_SECONDS: Final = 120.0
 
 LOOK_EVERY_SECONDS: Final = 20.0
 REMOVALS_AT_ONCE: Final = 16
+ROWS_AT_ONCE: Final = 2000
 
 
 class EventRemovals:
@@ -70,9 +71,20 @@ class EventRemovals:
             async with self._unit_of_work.begin() as transaction:
                 await EventRemovalRepository(transaction.connection).note_problem(removal.event_id, str(error))
         else:
-            async with self._unit_of_work.begin() as transaction:
-                await EventRemovalRepository(transaction.connection).complete(removal.event_id)
+            await self._forget(removal.event_id)
         return True
+
+    async def _forget(self, event_id: UUID) -> None:
+        """Remove the rows, some per transaction: an event has hundreds of thousands of faces."""
+        is_more = True
+        while is_more:
+            async with self._unit_of_work.begin() as transaction:
+                removals = EventRemovalRepository(transaction.connection)
+                is_more = await removals.forget(event_id, ROWS_AT_ONCE) > 0
+                if is_more:
+                    await removals.go_on(event_id, 0, AGAIN_SECONDS)
+                else:
+                    await removals.complete(event_id)
 
     async def _remove_files(self, event_id: UUID, folder: str) -> None:
         if self._bucket is None:

@@ -23,18 +23,29 @@ WHERE event_id = $1;
 -- name: note_problem
 UPDATE event_removals SET problem = $2 WHERE event_id = $1;
 
+-- Some rows at a time, each of these; whoever asks goes on until there are none.
 -- name: forget_photos
-DELETE FROM event_photos WHERE event_id = $1;
+DELETE FROM event_photos WHERE id IN (SELECT id FROM event_photos WHERE event_id = $1 LIMIT $2);
 
 -- name: forget_people
-DELETE FROM people WHERE event_id = $1;
+DELETE FROM people WHERE id IN (SELECT id FROM people WHERE event_id = $1 LIMIT $2);
 
 -- With whose faces are on them.
 -- name: forget_photo_people
-DELETE FROM photo_people WHERE event_id = $1;
+DELETE FROM photo_people WHERE photo_id IN (SELECT photo_id FROM photo_people WHERE event_id = $1 LIMIT $2);
 
 -- name: forget_people_changes
-DELETE FROM people_changes WHERE event_id = $1;
+DELETE FROM people_changes WHERE id IN (SELECT id FROM people_changes WHERE event_id = $1 LIMIT $2);
+
+-- name: forget_search_results
+DELETE FROM face_search_results
+WHERE search_id IN (SELECT search_id FROM face_search_results WHERE event_id = $1 LIMIT $2);
+
+-- Those that nobody has decided on: the faces that they name are gone. Not one that is confirmed at this moment.
+-- name: forget_erasures
+DELETE FROM face_erasures
+WHERE id IN (SELECT id FROM face_erasures WHERE event_id = $1 AND confirmed_at IS NULL AND refused_at IS NULL LIMIT $2)
+  AND confirmed_at IS NULL AND refused_at IS NULL;
 
 -- name: complete
 UPDATE event_removals SET completed_at = clock_timestamp(), problem = NULL WHERE event_id = $1;

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "event_removals.sql")
 
@@ -53,10 +53,15 @@ class EventRemovalRepository:
     async def note_problem(self, event_id: UUID, problem: str) -> None:
         await self._connection.execute(QUERIES["note_problem"], event_id, problem)
 
+    async def forget(self, event_id: UUID, limit: int) -> int:
+        """Remove so many rows of each kind: its photos, who is on them, what was found and asked of them; how many."""
+        removed = 0
+        for kind in ("photos", "people", "photo_people", "people_changes", "search_results", "erasures"):
+            removed += affected_rows(await self._connection.execute(QUERIES[f"forget_{kind}"], event_id, limit))
+        return removed
+
     async def complete(self, event_id: UUID) -> None:
-        """Forget the photos and who is on them too."""
-        for forgotten in ("photos", "people", "photo_people", "people_changes"):
-            await self._connection.execute(QUERIES[f"forget_{forgotten}"], event_id)
+        """Nothing is left to do."""
         await self._connection.execute(QUERIES["complete"], event_id)
 
 
