@@ -447,7 +447,26 @@ async def test_of_whom_was_merged_and_erased_not_even_the_name_is_left(album: Al
         )
     )[0]
     await album.decide(UndoChange(undone=last["change_id"]))
+    assert await album.known_name(ben) is None
     assert await album.refused(UndoChange(undone=merged.change_id)) == "nothing_left"
+
+
+async def test_of_whom_some_faces_were_erased_the_others_have_no_name(album: Album) -> None:
+    photos = {f"{seed}.jpg": ("Anna", "Ben") for seed in range(3)}
+    people = await filled(album, photos)
+    anna, ben = people["Anna"], people["Ben"]
+    for person_id, name in ((anna, "Ann"), (anna, "Anna"), (ben, "Ben")):
+        named = await album.decide(NamePerson(person_id=person_id, name=name))
+    split = await album.decide(SplitPerson(person_id=anna, faces=(await album.face("2.jpg"),)))
+    assert split.person_id is not None
+    await album.decide(NamePerson(person_id=split.person_id, name="Anna too"))
+    merged = await album.decide(MergePeople(into=anna, people=(split.person_id,)))
+    await erase(album, "0.jpg")
+    assert {person_id: fact.name for person_id, fact in (await album.known()).items()} == {anna: None, ben: "Ben"}
+    assert (await album.decide(UndoChange(undone=merged.change_id))).is_done
+    names = {person_id: fact.name for person_id, fact in (await album.known()).items()}
+    assert names == {anna: None, ben: "Ben", split.person_id: None}
+    assert (await album.decide(UndoChange(undone=named.change_id))).is_done
 
 
 async def test_small_faces_join_who_is_found_later_and_are_nobody_alone(album: Album) -> None:

@@ -45,7 +45,8 @@ class Erasing:
             whose = await people.of_faces([face.face_id for face in gone])
             changed = await erasures.remove([face.face_id for face in gone], list(counts))
             transaction.publish(*(photo.told() for photo in changed))
-            # Whoever has no face left goes at once, and the name too.
+            # Whoever has no face left goes at once. Faces of theirs that were not found stay, but not under their name.
+            await people.forget_names(command.event_id, whose)
             transaction.publish(*await people.settle(command.event_id, whose))
             transaction.publish(*await people.told_of_photos(command.event_id, list(counts)))
             transaction.publish(

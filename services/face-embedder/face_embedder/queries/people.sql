@@ -105,6 +105,17 @@ WITH counted AS (
 SELECT person_id, name, version, merged_into, faces, photos FROM renewed JOIN counted USING (person_id)
 ORDER BY person_id;
 
+-- What people are called, and were before, with those who were merged into them.
+-- name: forget_names
+WITH RECURSIVE they AS (
+    SELECT person_id FROM people WHERE event_id = $1 AND person_id = ANY ($2::uuid[])
+    UNION
+    SELECT merged.person_id FROM people AS merged JOIN they ON merged.merged_into = they.person_id WHERE merged.event_id = $1
+), nameless AS (
+    UPDATE people SET name = NULL WHERE person_id IN (SELECT person_id FROM they)
+)
+UPDATE changed_people SET was_named = NULL WHERE person_id IN (SELECT person_id FROM they);
+
 -- The face that shows somebody best: clear, seen from in front, large.
 -- name: covers
 SELECT DISTINCT ON (member.person_id) member.person_id, face.photo_id, face.box

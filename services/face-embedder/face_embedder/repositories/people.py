@@ -67,6 +67,10 @@ class People:
         """Whose these faces are."""
         return {row["person_id"] for row in await self._connection.fetch(QUERIES["of_faces"], face_ids)}
 
+    async def forget_names(self, event_id: UUID, person_ids: Collection[UUID]) -> None:
+        """Take away what they are called, and what an undo would call them or who was merged into them."""
+        await self._connection.execute(QUERIES["forget_names"], event_id, list(person_ids))
+
     # --- sorting ----------------------------------------------------------------------------------------------------
 
     async def is_changing_pack(self, event_id: UUID) -> bool:
