@@ -18,10 +18,7 @@ from ingest_api.accounts import Role
 from shared.events import (
     ChangeScheduleV1,
     DecideOnScheduleRunV1,
-    MissedFirings,
     RunScheduleV1,
-    ScheduleChangedV1,
-    ScheduleRunChangedV1,
     ScheduleRunStatus,
     WorkAnswer,
 )
@@ -30,12 +27,12 @@ from shared.testing.databases import TestDatabases
 from shared.testing.waiting import eventually
 from tests.api_client import signed_in
 from tests.ingest_site import PICTURE, IngestSite, running_site
+from tests.integration.scheduled_site import NEXT, tell, tell_run, with_one_schedule
 from tests.system import system_of_its_own
 
 pytestmark = pytest.mark.stack
 
 PATH = "/api/admin/schedules"
-NEXT = datetime(2030, 3, 29, 3, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -49,39 +46,7 @@ async def running(databases: TestDatabases, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 async def site(running: IngestSite) -> IngestSite:
     """Of which cleanup-scheduler has told one schedule, and nothing else."""
-    await running.rows.execute("TRUNCATE schedules, schedule_runs, schedule_requests, outbox")
-    await tell(running)
-    return running
-
-
-async def tell(site: IngestSite, version: int = 1, **changes: Any) -> None:
-    """What cleanup-scheduler says of the nightly purge."""
-    values: dict[str, Any] = {
-        "name": "media.purge",
-        "version": version,
-        "cron": "0 3 * * *",
-        "time_zone": "UTC",
-        "missed": MissedFirings.RUN_ONCE,
-        "is_paused": False,
-        "next_due_at": NEXT,
-        "changed_at": NEXT - timedelta(days=1),
-    }
-    assert await site.handlers.deliver(ScheduleChangedV1(**{**values, **changes}))
-
-
-async def tell_run(site: IngestSite, status: ScheduleRunStatus, version: int = 1, **changes: Any) -> UUID:
-    values: dict[str, Any] = {
-        "run_id": new_id(),
-        "name": "media.purge",
-        "version": version,
-        "trigger": "clock",
-        "status": status,
-        "due_at": NEXT,
-        "changed_at": NEXT,
-    }
-    event = ScheduleRunChangedV1(**{**values, **changes})
-    assert await site.handlers.deliver(event)
-    return event.run_id
+    return await with_one_schedule(running)
 
 
 async def commands(site: IngestSite, event_type: str) -> list[dict[str, Any]]:

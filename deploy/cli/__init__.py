@@ -1,0 +1,1 @@
+"""The command line `mediabus`: what an admin asks of a running installation, over its HTTP API alone."""
