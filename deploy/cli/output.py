@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -39,10 +39,12 @@ def facts_table(title: str, facts: Mapping[str, str]) -> Table:
 
 def rows_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Many of a kind. Nothing is cut off, and the first column is in one piece: an id is there to be copied."""
-    table = Table(title=title, title_justify="left", show_lines=True)
+    listed = list(rows)
+    needs_lines = any("\n" in cell for row in listed for cell in row)
+    table = Table(title=title, title_justify="left", show_lines=needs_lines)
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == columns[0])
-    for row in rows:
+    for row in listed:
         table.add_row(*row)
     return table
 
@@ -52,8 +54,9 @@ def moment(text: str | None) -> str:
     return "" if text is None else datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def counts(told: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in told.items())
+def counts(told: Mapping[str, int]) -> str:
+    """Those that are not 0."""
+    return ", ".join(f"{name} {count:,}" for name, count in told.items() if count) or ("nothing" if told else "")
 
 
 def _console(*, is_error: bool) -> Console:

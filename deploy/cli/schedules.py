@@ -18,10 +18,20 @@ from deploy.cli.output import counts, facts_table, moment, rows_table
 PATH: Final = "/api/admin/schedules"
 MAX_LIMIT: Final = 200
 
-Name: TypeAlias = Annotated[str, typer.Argument(help="A schedule, such as media.purge.", show_default=False)]
-Run: TypeAlias = Annotated[UUID, typer.Argument(help="The id of a run.", show_default=False)]
-
 schedules = typer.Typer(help="When what is due, what came of it, and what will go for good.", no_args_is_help=True)
+
+
+def schedule_name(text: str) -> str:
+    """What can be one: at these addresses the API has something else, or nothing."""
+    if text in {"", ".", "..", "due", "runs"}:
+        raise typer.BadParameter(f"{text!r} is no schedule: `mediabus schedules list` names them")
+    return text
+
+
+Name: TypeAlias = Annotated[
+    str, typer.Argument(parser=schedule_name, metavar="NAME", help="A schedule, such as media.purge.")
+]
+Run: TypeAlias = Annotated[UUID, typer.Argument(metavar="RUN", help="The id of a run.")]
 
 
 class Missed(StrEnum):
@@ -92,7 +102,9 @@ def set_schedule(
 
 @schedules.command()
 def runs(
-    name: Annotated[str | None, typer.Option(help="Only the runs of this schedule.")] = None,
+    name: Annotated[
+        str | None, typer.Option(parser=schedule_name, metavar="NAME", help="Only the runs of this schedule.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -161,6 +173,7 @@ def run_list(body: Any) -> Sequence[Table]:
 
 def run_facts(body: Any) -> Sequence[Table]:
     facts = {
+        "run": body["id"],
         "schedule": body["schedule"],
         "by": body["trigger"],
         "status": _status(body),
@@ -174,7 +187,7 @@ def run_facts(body: Any) -> Sequence[Table]:
         "have not answered": ", ".join(body["owing"]),
     }
     answers = {one["service"]: one["error"] or counts(one["counts"]) for one in body["answers"]}
-    return [facts_table(f"Run {body['id']}", {name: fact for name, fact in (facts | answers).items() if fact})]
+    return [facts_table("Run", {name: fact for name, fact in (facts | answers).items() if fact})]
 
 
 def due_media(body: Any) -> Sequence[Table]:
@@ -182,7 +195,7 @@ def due_media(body: Any) -> Sequence[Table]:
         "at": moment(body["at"]),
         "kept for": f"{body['retentionDays']} days",
         "purged by itself": "yes" if body["autoCleanupEnabled"] else "no",
-        "media": f"{body['media']:,} of {body['liveMedia']:,} that are not deleted",
+        "media": f"{body['media']:,}, beside {body['liveMedia']:,} that are not deleted",
         "files": f"{body['files']:,}",
         "bytes": f"{body['bytes']:,}",
         "would wait because": body["needsApprovalBecause"] or "",

@@ -119,11 +119,12 @@ async def test_a_schedule_is_paused_resumed_and_set(site: IngestSite, run: Run) 
 async def test_a_run_is_started_and_found_in_the_history(site: IngestSite, run: Run) -> None:
     started = await asked(run, "schedules", "run", "media.purge")
     assert (started["trigger"], started["requestedBy"]) == ("person", str(site.user_id))
-    other = str(await tell_run(site, ScheduleRunStatus.DONE, name="jobs.retention", counts={"jobs": 7}))
+    other = str(await tell_run(site, ScheduleRunStatus.DONE, name="jobs.retention", counts={"jobs": 7000, "people": 0}))
     history = await run("schedules", "runs")
     assert history.exit_code == 0
     assert history.stdout.index(other) < history.stdout.index(started["id"])
-    assert "jobs 7" in history.stdout
+    assert "jobs 7,000" in history.stdout
+    assert "people" not in history.stdout
     assert [one["id"] for one in (await asked(run, "schedules", "runs", "--limit", "1"))["runs"]] == [other]
     own = await asked(run, "schedules", "runs", "--name", "media.purge")
     assert [one["id"] for one in own["runs"]] == [started["id"]]
@@ -182,6 +183,9 @@ async def test_an_admins_key_is_refused(site: IngestSite) -> None:
         ("schedules", "approve", "tonight"),
         ("schedules", "due", "--at", "tonight"),
         ("schedules", "show"),
+        ("schedules", "show", "due"),
+        ("schedules", "run", ""),
+        ("schedules", "runs", "--name", "runs"),
         ("schedules", "forget"),
     ],
 )
@@ -252,7 +256,7 @@ async def test_what_is_due_is_shown_with_why_it_would_wait() -> None:
         result = await mediabus("schedules", "due", "--at", "2030-03-29T03:00+01:00", env=env)
         assert (await mediabus("schedules", "due", "--json", env=env)).stdout == body.decode() + "\n"
     assert result.exit_code == 0, result.stderr
-    for word in ("1,200 of 10,000", "5,000,000,000", "more than 1000 [media]", str(medium.media_id), "4,500,000"):
+    for word in ("1,200, beside 10,000", "5,000,000,000", "more than 1000 [media]", str(medium.media_id), "4,500,000"):
         assert word in result.stdout
     assert asked_for == [f"GET {PATH}/due?at=2030-03-29T02%3A00%3A00%2B00%3A00 HTTP/1.1", f"GET {PATH}/due HTTP/1.1"]
 
