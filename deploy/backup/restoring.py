@@ -9,10 +9,10 @@ from pathlib import Path
 
 from deploy.backup.contents import Contents
 from deploy.backup.database import lead_to_bucket, require_no_records, restore, tell_again
-from deploy.backup.manifest import FileEntry, read_entries, read_summary
+from deploy.backup.manifest import FileEntry, read_entries
 from deploy.backup.places import Place, at_once, open_places
 from deploy.backup.site import Site
-from deploy.backup.taking import CONTENTS, require_whole
+from deploy.backup.taking import CONTENTS, verify
 
 Report = Callable[[str], None]
 WRITES_AT_ONCE = 8
@@ -35,9 +35,7 @@ async def put_back(site: Site, folder: Path, *, report: Report) -> Restored:
     right is the reconciler's to say. Raises BackupError before anything is written where the backup is damaged or
     the database holds records, and where a file fails; repeating it needs an empty database again.
     """
-    summary = read_summary(folder)
-    for one in summary.schemas:
-        await asyncio.to_thread(require_whole, folder, summary, one.schema_name)
+    summary = await verify(folder)
     await require_no_records(site.admin_dsn)
     contents = Contents(folder.parent / CONTENTS) if summary.has_contents else None
     written = kept = absent = 0

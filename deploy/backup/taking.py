@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pydantic import TypeAdapter, ValidationError
+
 from deploy.backup.contents import Contents, counted, sha256_of_file
 from deploy.backup.database import dump, snapshot
 from deploy.backup.errors import BackupError
@@ -22,6 +24,7 @@ from shared.db.schemas import SCHEMAS
 CONTENTS: Final = "contents"
 KEYS: Final = "keys.json"
 READS_AT_ONCE: Final = 8
+_KEYS_FORMAT: Final = TypeAdapter(dict[str, str])
 
 Report = Callable[[str], None]
 Entries = dict[str, FileEntry]
@@ -114,6 +117,17 @@ def _verify(folder: Path) -> Summary:
     summary = read_summary(folder)
     damaged: list[str] = []
     contents = Contents(folder.parent / CONTENTS)
+    for name, files, size_bytes in (
+        ("disk", summary.disk_files, summary.disk_bytes),
+        ("bucket", summary.bucket_files, summary.bucket_bytes),
+    ):
+        listed = _entries_of(folder).get(name, {}).values()
+        if (len(listed), sum(entry.size_bytes for entry in listed)) != (files, size_bytes):
+            damaged.append(f"{folder / name}.jsonl is missing or cut short: it lists {len(listed)} files of {files}")
+    try:
+        read_keys(folder)
+    except BackupError as error:
+        damaged.append(str(error))
     sums = {entry.sha256 for name in ("disk", "bucket") for entry in _entries_of(folder).get(name, {}).values()}
     for sha256 in sorted(sums) if summary.has_contents else ():
         try:
@@ -128,6 +142,14 @@ def _verify(folder: Path) -> Summary:
     if damaged:
         raise BackupError("\n".join(damaged))
     return summary
+
+
+def read_keys(folder: Path) -> dict[str, str]:
+    """What signed addresses and receipts, by name. Raises BackupError where it can't be read."""
+    try:
+        return _KEYS_FORMAT.validate_json((folder / KEYS).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        raise BackupError(f"{folder / KEYS} is missing or damaged") from None
 
 
 def require_whole(folder: Path, summary: Summary, schema: str) -> None:
