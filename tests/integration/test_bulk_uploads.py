@@ -258,6 +258,35 @@ async def test_what_a_slow_upload_staged_is_not_swept_under_its_hands(database: 
         assert await site.count("staging_leases") == 0
 
 
+async def test_an_upload_that_ends_while_it_is_swept_keeps_its_files(site: IngestSite) -> None:
+    """Its job appears and its claim goes between two questions of the sweep."""
+    accepted_upload = await site.uploaded()
+    key = await site.rows.fetchval("SELECT staging_key FROM jobs")
+    await site.rows.execute("UPDATE jobs SET staging_key = NULL")
+    await site.rows.execute(
+        "INSERT INTO staging_leases (upload_id, staging_keys, held_until)"
+        " VALUES (gen_random_uuid(), $1, clock_timestamp() + interval '1 hour')",
+        [key],
+    )
+    site.sweep.doubt(key)
+
+    async def is_asking() -> bool:
+        return bool(
+            await site.rows.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'staging_leases'::regclass AND NOT granted)"
+            )
+        )
+
+    async with site.rows.transaction():
+        await site.rows.execute("LOCK TABLE staging_leases IN ACCESS EXCLUSIVE MODE")
+        sweeping = asyncio.create_task(site.sweep.resolve_doubts(older_than_seconds=0))
+        await eventually(is_asking, why="the sweep asks who holds the file")
+        await site.rows.execute("UPDATE jobs SET staging_key = $2 WHERE id = $1", accepted_upload["jobId"], key)
+        await site.rows.execute("DELETE FROM staging_leases")
+    await sweeping
+    assert site.staged_files() == [site.settings.media_root / key]
+
+
 async def test_the_parent_follows_its_children(site: IngestSite) -> None:
     body = await accepted(site, [*pictures(3), ("text.jpg", b"text")])
     told = await commands(site)

@@ -79,7 +79,7 @@ class StagingSweep:
                     async with self._database.connection() as connection:
                         is_held = True
                         await StagingLeaseRepository(connection).hold(upload_id, keys(), self._orphans_kept_seconds)
-                except InfrastructureUnavailable as error:
+                except (InfrastructureUnavailable, MessageError) as error:
                     log.warning("could not hold staged files", extra={"detail": str(error)})
         finally:
             if is_held:
@@ -119,9 +119,11 @@ class StagingSweep:
         if not keys:
             return 0
         async with self._database.connection() as connection:
-            known = set(await JobRepository(connection).known_staging_keys(keys))
+            # Who holds them first: an upload lets go of its files once their jobs are there, so one that ends between
+            # the two questions is seen by its jobs.
+            known = await StagingLeaseRepository(connection).held(keys)
+            known |= set(await JobRepository(connection).known_staging_keys(keys))
             known |= await ProductChangeRepository(connection).known_staging_keys(keys)
-            known |= await StagingLeaseRepository(connection).held(keys)
         unknown = [key for key in keys if key not in known]
         for key in unknown:
             await self._staging.delete(key)
