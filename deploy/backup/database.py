@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,7 @@ PROGRAM_SECONDS: Final = 6 * 3600.0
 CONNECT_SECONDS: Final = 10.0
 _NOT_OURS_TO_MAKE: Final = (" SCHEMA - ", " EXTENSION - ", " COMMENT - EXTENSION ")
 """Entries of a dump that provisioning has made already, in the installation that is restored into."""
+_OF_EVENT: Final = re.compile(r"events/(?P<number>[1-9][0-9]{0,11})/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,25 @@ async def lead_to_bucket(admin_dsn: str, before: BucketName, now: BucketName) ->
                 before.region,
                 before.name,
                 json.dumps({"s3_endpoint": now.endpoint, "s3_region": now.region, "s3_bucket": now.name}),
+            )
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
+
+
+async def number_events_beyond(admin_dsn: str, keys: Iterable[str]) -> None:
+    """Have no new event get the number of one that has files in the bucket, as these keys tell.
+
+    Events that are newer than the records may have left photos there: a new event would show them as its own.
+    """
+    numbers = [int(match["number"]) for key in keys if (match := _OF_EVENT.match(key))]
+    if not numbers:
+        return
+    connection = await _connect(admin_dsn)
+    try:
+        if await connection.fetchval("SELECT to_regclass('ingest.photo_events')") is not None:
+            sequence = await connection.fetchval("SELECT pg_get_serial_sequence('ingest.photo_events', 'number')")
+            await connection.execute(
+                f"SELECT setval('{sequence}', greatest(last_value, $1)) FROM {sequence}", max(numbers)
             )
     finally:
         await connection.close(timeout=CONNECT_SECONDS)

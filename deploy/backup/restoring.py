@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.backup.contents import Contents
-from deploy.backup.database import lead_to_bucket, require_no_records, restore, tell_again
+from deploy.backup.database import lead_to_bucket, number_events_beyond, require_no_records, restore, tell_again
 from deploy.backup.manifest import FileEntry, read_entries
 from deploy.backup.places import Place, at_once, open_places
 from deploy.backup.site import Site
@@ -39,23 +39,28 @@ async def put_back(site: Site, folder: Path, *, report: Report) -> Restored:
     await require_no_records(site.admin_dsn)
     contents = Contents(folder.parent / CONTENTS) if summary.has_contents else None
     written = kept = absent = 0
+    there: dict[str, set[str]] = {}
     async with open_places(site) as places:
         for name, place in places.items():
             path = folder / f"{name}.jsonl"
-            counts = await _put_files(place, list(read_entries(path)) if path.exists() else [], contents)
+            there[name] = {listed.key for listed in await place.listed()}
+            entries = list(read_entries(path)) if path.exists() else []
+            counts = await _put_files(place, entries, there[name], contents)
             written, kept, absent = written + counts[0], kept + counts[1], absent + counts[2]
     report(f"{written} files written, {kept} were there, {absent} are neither there nor in the backup")
     for one in summary.schemas:
         await restore(site.admin_dsn, one, folder)
     if summary.bucket and site.bucket:
         await lead_to_bucket(site.admin_dsn, summary.bucket, site.bucket.public)
+    await number_events_beyond(site.admin_dsn, there.get("bucket", ()))
     told_again = await tell_again(site.admin_dsn, [one.schema_name for one in summary.schemas])
     report(f"{len(summary.schemas)} schemas as of {summary.records_of.isoformat(timespec='seconds')}")
     return Restored(told_again, written, kept, absent)
 
 
-async def _put_files(place: Place, entries: list[FileEntry], contents: Contents | None) -> tuple[int, int, int]:
-    there = {listed.key for listed in await place.listed()}
+async def _put_files(
+    place: Place, entries: list[FileEntry], there: Set[str], contents: Contents | None
+) -> tuple[int, int, int]:
     missing = [entry for entry in entries if entry.key not in there]
     if contents is None:
         return 0, len(entries) - len(missing), len(missing)

@@ -7,15 +7,18 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from deploy.backup.contents import Contents
+from deploy.backup.database import number_events_beyond
 from deploy.backup.errors import BackupError
 from deploy.backup.manifest import SUMMARY, FileEntry, SchemaDump, Summary, write_entries
 from deploy.backup.stack import restore_stack
 from deploy.backup.taking import CONTENTS, KEYS
 from deploy.local.stack_folder import StackFolder
 from deploy.local.topology import KAFKA, POSTGRES
+from shared.testing.databases import TestDatabase
 
 KEPT = b"a picture of the backup"
 NO_DUMP = b"no dump at all"
@@ -107,3 +110,18 @@ async def test_a_restore_that_fails_leaves_the_records_that_were_there_and_the_n
     secrets = json.loads(stack.secrets.read_text())
     assert (secrets["signing_key"], secrets["postgres_admin_password"]) == ("of the backup", "secret")
     assert stack.secrets.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.stack
+async def test_a_new_event_gets_no_folder_in_which_photos_of_a_newer_one_lie(database: TestDatabase) -> None:
+    connection = await asyncpg.connect(database.dsn("ingest-api"), timeout=10)
+    try:
+        next_number = "SELECT nextval(pg_get_serial_sequence('photo_events', 'number'))"
+        assert await connection.fetchval(next_number) == 1
+        keys = ["events/41/originals/a.jpg", "events/7/originals/b.jpg", "products/99/c.jpg", "events/none/d.jpg"]
+        await number_events_beyond(database.admin_dsn, keys)
+        assert await connection.fetchval(next_number) == 42
+        await number_events_beyond(database.admin_dsn, ["events/3/previews/a.jpg"])
+        assert await connection.fetchval(next_number) == 43
+    finally:
+        await connection.close(timeout=5)
