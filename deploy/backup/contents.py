@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Set
 from pathlib import Path
+from typing import BinaryIO
 
 from deploy.backup.errors import BackupError
 
@@ -72,8 +73,9 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def chunks_of_file(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
+async def chunks_of_file(file: BinaryIO) -> AsyncIterator[bytes]:
+    """What is left of an open file, which is closed then."""
+    with file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
 

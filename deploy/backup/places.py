@@ -59,6 +59,12 @@ async def at_once(count: int, work: Callable[[], Coroutine[Any, Any, None]]) -> 
         raise failures.exceptions[0] from failures
 
 
+def refuse_unreadable(error: OSError) -> None:
+    """Raises BackupError for a folder that can't be looked into, unless it is gone: a backup would lack its files."""
+    if not isinstance(error, FileNotFoundError):
+        raise BackupError(f"{error.filename} can't be read: {error.strerror}") from error
+
+
 class Place(Protocol):
     async def listed(self) -> list[Listed]:
         """Everything that belongs into a backup."""
@@ -89,7 +95,7 @@ class Disk:
 
     def _listed(self) -> list[Listed]:
         found: list[Listed] = []
-        for folder, _, names in os.walk(self._root):
+        for folder, _, names in os.walk(self._root, onerror=refuse_unreadable):
             for name in names:
                 path = Path(folder, name)
                 key = path.relative_to(self._root).as_posix()
@@ -103,8 +109,12 @@ class Disk:
         return sorted(found, key=lambda listed: listed.key)
 
     async def open(self, key: str) -> Opened | None:
-        path = self._root / key
-        return Opened(chunks_of_file(path)) if path.exists() else None
+        try:
+            # Opened here: what goes from now on can be read to its end.
+            file = (self._root / key).open("rb")
+        except FileNotFoundError:
+            return None
+        return Opened(chunks_of_file(file))
 
     async def write(self, entry: FileEntry, source: Path) -> None:
         await asyncio.to_thread(self._write, entry, source)

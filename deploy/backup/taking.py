@@ -39,6 +39,8 @@ async def take(site: Site, backups: Path, *, with_contents: bool, report: Report
 
     Raises BackupError; then nothing of it stays but bytes that the next one finds.
     """
+    if not site.media_root.is_dir():
+        raise BackupError(f"the media root {site.media_root} is no folder: a backup would have none of its files")
     began_at = datetime.now(UTC)
     folder = backups / began_at.strftime("%Y%m%dT%H%M%S.%fZ")
     unfinished = backups / f".tmp-{folder.name}"
