@@ -96,7 +96,7 @@ def prune(backups: Path, keep: int) -> tuple[int, int]:
     No backup may be taken meanwhile: its bytes are not named yet.
     """
     whole = whole_backups(backups)
-    gone = whole[: len(whole) - keep]
+    gone = whole[: max(len(whole) - keep, 0)]
     for folder in gone:
         # Without it the folder is no backup any more, whatever happens to the rest.
         (folder / SUMMARY).unlink()
