@@ -370,6 +370,35 @@ async def test_many_at_once_have_to_be_confirmed_by_their_number(site: IngestSit
     assert await site.rows.fetch("SELECT FROM notices WHERE type = 'media:deleted'") == []
 
 
+async def test_nothing_waits_behind_files_that_can_not_be_removed_now(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest_api.bulk_deletions.MOST_OPEN", 1)
+    first, second, third, trash = [(await stored(site)).media_id for _ in range(4)]
+    await delete(site, trash, hard=False)
+    await delete(site, first, hard=True)
+    jobs = []
+    for path, body in (
+        ("delete", {"mediaIds": [str(second)], "hard": True}),
+        ("delete", {"mediaIds": [str(third)], "hard": False}),
+        ("restore", {"mediaIds": [str(trash)]}),
+    ):
+        answer = await site.api.post(f"{UPLOADS}/{path}", json=body)
+        assert answer.status_code == 202, answer.text
+        jobs.append(answer.json()["jobId"])
+
+    async def worked_off() -> list[str]:
+        while await site.bulk_deletions.work_page():
+            pass
+        return [(await site.job(job_id))["status"] for job_id in jobs]
+
+    assert await worked_off() == ["waiting", "completed", "completed"]
+    assert (await site.api.get(f"{UPLOADS}/{trash}")).status_code == 200
+    [begun] = await told(site, MediaDeletionBegunV1)
+    await deliver(site, [*forgotten(begun), files_gone(begun)])
+    assert await worked_off() == ["active", "completed", "completed"]
+
+
 async def test_what_is_deleted_already_is_selected_by_its_own_word(site: IngestSite) -> None:
     trash, alive = [(await stored(site, entityId="a")).media_id for _ in range(2)]
     await delete(site, trash, hard=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,6 +14,7 @@ from ingest_api.media_deletions import MediaDeletions, conflict_of
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.bulk_deletions import (
     BulkDeletionRepository,
+    BulkKind,
     BulkSelection,
     DoneWithMedium,
     UnplannedDeletion,
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 PAGE_MEDIA: Final = 100
 MOST_OPEN: Final = 1000
 """More deletions for good are not begun at once: others' commands never wait behind a long outbox."""
+WITHOUT_FILES: Final[tuple[BulkKind, ...]] = ("delete", "restore")
 LOOK_EVERY_SECONDS: Final = 1.0
 
 
@@ -163,8 +165,11 @@ class BulkDeletions:
         """Delete or restore one page; False when nothing is left to do, or enough deletions are open already."""
         async with self._unit_of_work.begin() as tx:
             bulk = BulkDeletionRepository(tx.connection)
-            parent = await bulk.lock_unplanned()
-            if parent is None or await self._must_wait(tx, parent):
+            parent = await bulk.lock_unplanned(get_args(BulkKind))
+            if parent is not None and await self._must_wait(tx, parent):
+                # While a store is away that may take long: what removes no files does not wait behind it.
+                parent = await bulk.lock_unplanned(WITHOUT_FILES)
+            if parent is None:
                 return False
             media = await bulk.page(parent, PAGE_MEDIA)
             page = [await self._one(tx, parent, medium) for medium in media]

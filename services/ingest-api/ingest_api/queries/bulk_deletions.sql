@@ -18,7 +18,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, false);
 -- name: lock_unplanned
 -- Of several replicas one works on a parent at a time.
 SELECT id, uploader, kind, media_ids, filter, is_of_deleted, plan_cursor, items FROM bulk_jobs
-WHERE NOT is_planned AND kind IN ('delete', 'hard_delete', 'restore')
+WHERE NOT is_planned AND kind = ANY($1::text[])
 ORDER BY id
 LIMIT 1
 FOR UPDATE SKIP LOCKED;

@@ -82,9 +82,9 @@ class BulkDeletionRepository:
             total,
         )
 
-    async def lock_unplanned(self) -> UnplannedDeletion | None:
-        """The oldest parent that nobody else works on, locked until the transaction ends."""
-        row = await self._connection.fetchrow(QUERIES["lock_unplanned"])
+    async def lock_unplanned(self, kinds: Sequence[BulkKind]) -> UnplannedDeletion | None:
+        """The oldest parent of these kinds that nobody else works on, locked until the transaction ends."""
+        row = await self._connection.fetchrow(QUERIES["lock_unplanned"], list(kinds))
         if row is None:
             return None
         ids = None if row["media_ids"] is None else tuple(row["media_ids"])
