@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +27,6 @@ from s3_syncer.repository import SyncRepository
 from s3_syncer.settings import S3SyncerSettings
 from s3_syncer.superseded_repository import SupersededRepository
 from s3_syncer.transfers import Order, Transfers
-from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
     Envelope,
@@ -56,9 +54,9 @@ from shared.storage.keys import MediaKey, media_prefix, staging_key
 from shared.storage.local_disk import LocalDiskStore
 from shared.storage.object_store import ObjectStore
 from shared.storage.s3 import S3Store
-from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabase
 from shared.testing.waiting import eventually
+from tests.syncer_ground import syncer_ground
 
 pytestmark = pytest.mark.stack
 
@@ -120,22 +118,8 @@ class Site:
 
 @pytest.fixture
 async def site(database: TestDatabase, object_store_server: ObjectStoreServer, tmp_path: Path) -> AsyncIterator[Site]:
-    (tmp_path / "media").mkdir()
-    dsn = database.dsn("s3-syncer")
-    settings = S3Settings(
-        endpoint=object_store_server.endpoint,
-        bucket="mediabus",
-        access_key=object_store_server.access_key,
-        secret_key=object_store_server.secret_key,
-    )
-    async with AsyncExitStack() as stack:
-        pool = Database(dsn, application_name="tests", max_connections=6)
-        stack.push_async_callback(pool.close)
-        disk = await stack.enter_async_context(LocalDiskStore(tmp_path / "media"))
-        bucket = await stack.enter_async_context(S3Store(settings))
-        rows: asyncpg.Connection[Any] = await asyncpg.connect(dsn)
-        stack.push_async_callback(rows.close)
-        yield Site(UnitOfWork(pool, source="/mediabus/s3-syncer", schema="sync"), disk, bucket, rows)
+    async with syncer_ground(database, object_store_server, tmp_path) as ground:
+        yield Site(ground.unit_of_work, ground.disk, ground.bucket, ground.rows)
 
 
 def file(key: str) -> StoredFile:

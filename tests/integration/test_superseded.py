@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 
 from deploy.local.object_store import ObjectStoreServer
 from s3_syncer.superseded import Superseded
-from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import Envelope, MediaRevisionSupersededV1, StoredFile
 from shared.identifiers import new_id
@@ -23,11 +21,9 @@ from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
 from shared.storage.errors import StoreUnavailable
 from shared.storage.keys import MediaKey, media_prefix
-from shared.storage.local_disk import LocalDiskStore
 from shared.storage.object_store import ObjectStore
-from shared.storage.s3 import S3Store
-from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabase
+from tests.syncer_ground import syncer_ground
 
 pytestmark = pytest.mark.stack
 
@@ -70,22 +66,8 @@ class Site:
 
 @pytest.fixture
 async def site(database: TestDatabase, object_store_server: ObjectStoreServer, tmp_path: Path) -> AsyncIterator[Site]:
-    (tmp_path / "media").mkdir()
-    dsn = database.dsn("s3-syncer")
-    settings = S3Settings(
-        endpoint=object_store_server.endpoint,
-        bucket="mediabus",
-        access_key=object_store_server.access_key,
-        secret_key=object_store_server.secret_key,
-    )
-    async with AsyncExitStack() as stack:
-        pool = Database(dsn, application_name="tests", max_connections=4)
-        stack.push_async_callback(pool.close)
-        disk = await stack.enter_async_context(LocalDiskStore(tmp_path / "media"))
-        bucket = await stack.enter_async_context(S3Store(settings))
-        rows: asyncpg.Connection[Any] = await asyncpg.connect(dsn)
-        stack.push_async_callback(rows.close)
-        yield Site(UnitOfWork(pool, source="/mediabus/s3-syncer", schema="sync"), [disk, bucket], rows)
+    async with syncer_ground(database, object_store_server, tmp_path) as ground:
+        yield Site(ground.unit_of_work, [ground.disk, ground.bucket], ground.rows)
 
 
 def file(key: str) -> StoredFile:
