@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -26,7 +26,10 @@ from shared.telemetry import metrics
 log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Event)
+RecordFunction = Callable[[Record], Awaitable[None]]
+
 LONGEST_RECONNECT_SECONDS = 5.0
+RECORD_SECONDS = 30.0
 REBALANCE_MARGIN_SECONDS = 10.0
 
 
@@ -57,6 +60,7 @@ class Consumer:
         self._max_poll_interval_seconds = max_poll_interval_seconds
         self._stuck_margin_seconds = stuck_margin_seconds
         self._handlers: dict[str, Handler] = {}
+        self._record_functions: dict[str, tuple[Sequence[Topic], RecordFunction, int]] = {}
         self._subscriptions: list[Subscription] = []
         self._committers: list[asyncio.Task[None]] = []
         self.connected = False
@@ -89,6 +93,16 @@ class Consumer:
 
         return register
 
+    def on_records(self, name: str, topics: Sequence[Topic], function: RecordFunction, *, concurrency: int = 4) -> None:
+        """Have a function take records as they are, in one group called `name` for all the topics.
+
+        There is no envelope to read, no inbox, no retry and no dead letter: the function is harmless when it is called
+        again with the same record, and raises InfrastructureUnavailable alone.
+        """
+        if name in self._record_functions:
+            raise ValueError(f"{self._service} takes the records of {name} twice")
+        self._record_functions[name] = (topics, function, concurrency)
+
     @property
     def handlers(self) -> Mapping[str, Handler]:
         return self._handlers
@@ -102,21 +116,38 @@ class Consumer:
             topics[own_retries.name] = own_retries
         for topic in topics.values():
             handlers = [h for h in self._handlers.values() if h.topic == topic or topic.kind == "retry"]
-            self._subscribe_one(topic, handlers, dispatcher)
+            self._subscribe_one(
+                [topic],
+                Subscription(
+                    topic,
+                    dispatcher.dispatch,
+                    concurrency=max(handler.concurrency for handler in handlers),
+                    drain_seconds=self._drain_seconds,
+                    stuck_after_seconds=max(h.deadline_seconds for h in handlers) + self._stuck_margin_seconds,
+                ),
+                ", ".join(sorted(handler.event_type.event_type for handler in handlers)),
+            )
+        for name, (of, function, concurrency) in self._record_functions.items():
+            self._subscribe_one(of, self._subscription_of_records(name, function, concurrency), "records as they are")
 
-    def _subscribe_one(self, topic: Topic, handlers: list[Handler], dispatcher: Dispatcher) -> None:
-        longest_seconds = max(handler.deadline_seconds for handler in handlers)
-        subscription = Subscription(
-            topic,
-            dispatcher.dispatch,
-            concurrency=max(handler.concurrency for handler in handlers),
+    def _subscription_of_records(self, name: str, function: RecordFunction, concurrency: int) -> Subscription:
+        async def take(record: Record, topic: Topic) -> None:
+            await function(record)
+
+        return Subscription(
+            Topic(name, "events"),
+            take,
+            concurrency=concurrency,
             drain_seconds=self._drain_seconds,
-            stuck_after_seconds=longest_seconds + self._stuck_margin_seconds,
+            stuck_after_seconds=RECORD_SECONDS + self._stuck_margin_seconds,
         )
+
+    def _subscribe_one(self, topics: Sequence[Topic], subscription: Subscription, what: str) -> None:
+        name = subscription.topic.name
         session_ms = int(self._session_timeout_seconds * 1000)
         subscriber = self._broker.subscriber(
-            topic.name,
-            group_id=f"{self._service}.{topic.name}",
+            *(topic.name for topic in topics),
+            group_id=f"{self._service}.{name}",
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             parser=_leave_unparsed,
@@ -128,15 +159,15 @@ class Consumer:
             # Revoking waits for running work, so the group must wait longer than the drain takes.
             rebalance_timeout_ms=int((self._drain_seconds + REBALANCE_MARGIN_SECONDS) * 1000),
             fetch_max_wait_ms=500,
-            title=topic.name,
-            description=f"{self._service}: " + ", ".join(sorted(h.event_type.event_type for h in handlers)),
+            title=name,
+            description=f"{self._service}: {what}",
         )
 
         # Any: FastStream makes a pydantic model of the signature for its document, and a protocol fits none.
         async def take(record: Any) -> None:
             subscription.take(record)
 
-        take.__name__ = f"take_{topic.name.replace('.', '_').replace('-', '_')}"
+        take.__name__ = f"take_{name.replace('.', '_').replace('-', '_')}"
         subscriber(take)
         self._subscriptions.append(subscription)
         subscription.bind(lambda: subscriber.consumer)

@@ -1,6 +1,6 @@
 """Dead letters for operators: list, show, replay, drop.
 
-A service's dead-letter topic holds what it gave up, each under its own id; a tombstone under the same id takes it away.
+A service's dead-letter topic holds what it gave up, each under its own id; a mark under the same id takes it away.
 `python -m shared.messaging.dead_letters list image-processor` and so on.
 """
 
@@ -9,47 +9,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.messaging import headers as names
 from shared.messaging.broker import LARGEST_REQUEST_BYTES, REQUEST_TIMEOUT_MS
-from shared.messaging.plain_text import read_text
-from shared.messaging.topics import SERVICES, dead_letter_topic, retry_topic
+from shared.messaging.letters import Letter, Settled, Settlement, read_letter, replay_of, settlement_of
+from shared.messaging.topics import SERVICES, dead_letter_topic
+from shared.outbox.outgoing import OutgoingMessage
 
 READ_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One dead letter; `payload` are the original bytes."""
-
-    id: str
-    headers: dict[str, str]
-    payload: bytes
-
-    @property
-    def key(self) -> str:
-        return self.headers.get(names.ORIGIN_KEY, "")
-
-    def summary(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "type": self.headers.get("ce_type"),
-            "key": self.key,
-            "deadLetteredAt": self.headers.get(names.DEAD_LETTERED_AT),
-            "attempts": int(self.headers.get(names.ATTEMPT, "1")),
-            "code": self.headers.get(names.ERROR_CODE),
-            "detail": self.headers.get(names.ERROR_DETAIL),
-            "origin": f"{self.headers.get(names.ORIGIN_TOPIC)}/{self.headers.get(names.ORIGIN_PARTITION)}"
-            f"/{self.headers.get(names.ORIGIN_OFFSET)}",
-            "traceId": self.headers.get(names.TRACE_ID),
-        }
 
 
 class LetterNotFound(Exception):
@@ -79,33 +50,18 @@ class DeadLetters:
         raise LetterNotFound(f"{self._service} has no dead letter {letter_id}; list shows those it has")
 
     async def replay(self, letter_id: str) -> Letter:
-        """Send the original message to the service again, as a first attempt, and take the letter away.
-
-        It goes to the service's own retry topic: other readers of the original topic do not see it twice. The replay
-        has a claim of its own in the inbox, derived from the letter: sent twice, by two people or after a crash that
-        left the letter, it takes effect once.
-        """
+        """Send the original message to the service again, as a first attempt, and take the letter away."""
         letter = await self.get(letter_id)
-        kept = {name: value for name, value in letter.headers.items() if name not in names.KERNEL_HEADERS}
-        origin = {
-            name: letter.headers[name]
-            for name in (names.ORIGIN_TOPIC, names.ORIGIN_PARTITION, names.ORIGIN_OFFSET)
-            if name in letter.headers
-        }
-        headers = {**kept, **origin, names.REPLAY: uuid.uuid5(uuid.NAMESPACE_URL, letter.id).hex}
-        await self._send(
-            (retry_topic(self._service).name, letter.key.encode(), letter.payload, headers),
-            (self._topic, letter.id.encode(), None, {}),
-        )
+        await self._send(replay_of(letter, self._service), settlement_of(letter.id, self._service, Settlement.REPLAYED))
         return letter
 
     async def drop(self, letter_id: str) -> Letter:
         """Take a letter away for good."""
         letter = await self.get(letter_id)
-        await self._send((self._topic, letter.id.encode(), None, {}))
+        await self._send(settlement_of(letter.id, self._service, Settlement.DROPPED))
         return letter
 
-    async def _send(self, *messages: tuple[str, bytes, bytes | None, dict[str, str]]) -> None:
+    async def _send(self, *messages: OutgoingMessage) -> None:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap_servers,
             acks="all",
@@ -114,9 +70,9 @@ class DeadLetters:
         )
         await producer.start()
         try:
-            for topic, key, value, headers in messages:
-                encoded = [(name, text.encode()) for name, text in headers.items()]
-                await producer.send_and_wait(topic, value, key=key, headers=encoded)
+            for message in messages:
+                headers = [(name, text.encode()) for name, text in message.headers.items()]
+                await producer.send_and_wait(message.topic, message.payload, key=message.key.encode(), headers=headers)
         finally:
             await producer.stop()
 
@@ -137,12 +93,11 @@ class DeadLetters:
 
 
 def _apply(letters: dict[str, Letter], record: Any) -> None:
-    letter_id = read_text(record.key)
-    if record.value is None:
-        letters.pop(letter_id, None)
-        return
-    headers = {name: read_text(value) for name, value in record.headers}
-    letters[letter_id] = Letter(letter_id, headers, record.value)
+    found = read_letter(record)
+    if isinstance(found, Settled):
+        letters.pop(found.id, None)
+    else:
+        letters[found.id] = found
 
 
 class DeadLetterSettings(BaseSettings):

@@ -36,5 +36,5 @@ class Delivery:
 
     @property
     def letter_id(self) -> str:
-        """What its dead letter is called: an event is named by source and id together, a letter by one name."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.envelope.source}\n{self.claim}"))
+        """What its dead letter is called: who gave up which event, in one name."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.consumer}\n{self.envelope.source}\n{self.claim}"))

@@ -24,6 +24,14 @@ TRACE_ID = "mb_trace_id"
 REPLAY = "mb_replay"
 """Set when a person sends a dead letter back: a new claim in the inbox, so the replay is not taken for a duplicate."""
 
+REPLAY_OF = "mb_replay_of"
+"""Beside it, the id of the letter that was sent back: what is given up again names the letter it was."""
+
+SETTLED = "mb_settled"
+"""In a dead-letter topic: the record is no letter, it says what a person decided about the one with its key."""
+
+SETTLED_AT = "mb_settled_at"
+
 KERNEL_HEADERS = frozenset(
     {
         ATTEMPT,
@@ -38,6 +46,9 @@ KERNEL_HEADERS = frozenset(
         CONSUMER,
         TRACE_ID,
         REPLAY,
+        REPLAY_OF,
+        SETTLED,
+        SETTLED_AT,
     }
 )
 

@@ -39,7 +39,7 @@ class Topic:
 
     def _cleaning(self) -> dict[str, str]:
         if self.kind == "dead-letter":
-            # Compacted too, so that a tombstone takes away the letter that was replayed or dropped.
+            # Compacted too, so that a letter that was replayed or dropped goes when its mark comes.
             return {"cleanup.policy": "compact,delete", "retention.ms": str(self.retention_ms), **_ROOM_FOR_REASONS}
         if self.kind == "retry":
             return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), **_ROOM_FOR_REASONS}

@@ -9,9 +9,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from shared.events import Envelope, Event
-from shared.messaging.dead_letters import DeadLetters, Letter, LetterNotFound
+from shared.messaging.dead_letters import DeadLetters, LetterNotFound
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import InfrastructureUnavailable, PermanentError, Postponed, TransientError
+from shared.messaging.letters import Letter
 from shared.messaging.retry import DeadLetter, Retry, RetryPolicy
 from shared.messaging.topics import dead_letter_topic
 from shared.testing.waiting import eventually
@@ -79,6 +80,7 @@ async def test_dead_letters_are_listed_replayed_and_dropped(world: World) -> Non
     again = await eventually(lambda: _replaced(letters, found["ann"].id), why="the letter is back under a new id")
 
     shop_open = True
+    assert again.summary()["replayOf"] == found["ann"].id
     await letters.replay(again.id)
     await letters.drop(found["bob"].id)
     await eventually(lambda: _letters(letters, 0), why="no dead letter is left")

@@ -48,6 +48,7 @@ PLACES = {
         "person_id",
         "change_id",
         "report_id",
+        "letter_id",
         "name",
     )
 } | {

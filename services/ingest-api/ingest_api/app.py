@@ -13,6 +13,7 @@ from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
+from ingest_api.dead_letters import DeadLetterDesk
 from ingest_api.direct_upload_sweep import DirectUploadSweep
 from ingest_api.direct_uploads import DirectUploads
 from ingest_api.http import create_app, with_operations
@@ -62,6 +63,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
     service.tell("answers", answers.state)
     register_schedules(service.consumer, unit_of_work)
+    dead_letters = DeadLetterDesk(unit_of_work)
+    dead_letters.register(service.consumer)
     rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
     hub = NewsHub(database.session_dsn, application_name=service.name)
     sweep = StagingSweep(
@@ -129,6 +132,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
         photo_desk=photo_desk,
         scheduling=Scheduling(answers, unit_of_work),
+        dead_letters=dead_letters,
     )
     http_app = with_operations(app, service.operations())
     _spare_collector()

@@ -12,6 +12,7 @@ from ingest_api.application import Application
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
+from ingest_api.controllers.dead_letters import DeadLetterController
 from ingest_api.controllers.deletions import DeletionController
 from ingest_api.controllers.direct_uploads import DirectUploadController
 from ingest_api.controllers.erasure_requests import ErasureRequestController, EventErasureRequestsController
@@ -34,6 +35,7 @@ from ingest_api.controllers.uploads import UploadDesk
 from ingest_api.controllers.watermark import WatermarkController
 from ingest_api.controllers.webhooks import WebhookController
 from ingest_api.controllers.websocket import SocketPlaces, WebSocketController
+from ingest_api.dead_letters import DeadLetterDesk
 from ingest_api.direct_uploads import DirectUploads
 from ingest_api.job_retry import JobRetry
 from ingest_api.media_deletions import MediaDeletions
@@ -83,6 +85,7 @@ def create_app(
     reconciling: Reconciling,
     photo_desk: PhotoDesk,
     scheduling: Scheduling,
+    dead_letters: DeadLetterDesk,
 ) -> Litestar:
     """Everything below /api, /admin, /docs, /media and the pages."""
     parts: dict[str, Any] = {
@@ -105,6 +108,7 @@ def create_app(
         "reconciling": reconciling,
         "photo_desk": photo_desk,
         "scheduling": scheduling,
+        "dead_letters": dead_letters,
         "places": SocketPlaces(settings.sockets),
     }
     return Application(
@@ -118,6 +122,7 @@ def create_app(
             ProductSyncController,
             ReconcileController,
             ScheduleController,
+            DeadLetterController,
             SettingsController,
             ProductController,
             ProductImageAddressController,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
+from ingest_api.repositories.dead_letters import DeadLetterRepository
 from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import FaceSearchRepository
 from ingest_api.repositories.face_syncs import FaceSyncRepository
@@ -91,6 +92,12 @@ class Retention:
                 BATCH_ROWS,
                 lambda connection: ScheduleRepository(connection).remove_ended_runs(
                     settings.schedule_runs_kept_seconds, BATCH_ROWS
+                ),
+            ),
+            "dead_letters": await self._all(
+                BATCH_ROWS,
+                lambda connection: DeadLetterRepository(connection).remove_old(
+                    settings.dead_letters_kept_seconds, settings.dead_letters_kept, BATCH_ROWS
                 ),
             ),
         }

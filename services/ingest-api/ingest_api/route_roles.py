@@ -119,6 +119,15 @@ SCHEDULE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     }
 )
 
+OPERATION_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        ("GET", "/api/admin/ops/dead-letters"): Role.SUPERADMIN,
+        ("GET", "/api/admin/ops/dead-letters/{letter_id}"): Role.SUPERADMIN,
+        ("POST", "/api/admin/ops/dead-letters/{letter_id}/replay"): Role.SUPERADMIN,
+        ("POST", "/api/admin/ops/dead-letters/{letter_id}/drop"): Role.SUPERADMIN,
+    }
+)
+
 PRODUCT_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
         ("GET", "/admin/products"): Role.ADMIN,
@@ -194,6 +203,7 @@ ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         **MEDIA_ROUTES,
         **RECONCILE_ROUTES,
         **SCHEDULE_ROUTES,
+        **OPERATION_ROUTES,
         **PRODUCT_ROUTES,
         **EVENT_PHOTO_ROUTES,
     }

@@ -84,6 +84,10 @@ class IngestSettings(ServiceSettings):
     notices_kept_seconds: float = Field(default=7 * DAY_SECONDS, gt=0)
     idempotency_keys_kept_seconds: float = Field(default=DAY_SECONDS, gt=0)
     schedule_runs_kept_seconds: float = Field(default=90 * DAY_SECONDS, gt=0)
+    dead_letters_kept_seconds: float = Field(
+        default=30 * DAY_SECONDS, gt=0, description="no longer than their topics keep them"
+    )
+    dead_letters_kept: int = Field(default=100_000, ge=1, description="the newest; their topics keep the others")
     staging_orphans_kept_seconds: float = Field(
         default=HOUR_SECONDS, gt=0, description="staged files that no job knows are removed at this age"
     )
