@@ -136,7 +136,7 @@ async def test_every_page_asks_for_the_role_in_the_table(site: Site) -> None:
 async def test_who_is_not_signed_in_is_led_to_the_form_and_back(site: Site) -> None:
     await site.add_account(Role.ADMIN)
     client = site.client()
-    assert (await client.get("/")).headers["location"] == "/pictures"
+    assert (await client.get("/")).headers["location"] == "/login"
     led = await client.get("/pictures?cursor=abc")
     assert (led.status_code, led.headers["location"]) == (303, "/login?next=%2Fpictures%3Fcursor%3Dabc")
     form = await client.get(led.headers["location"])
@@ -159,7 +159,7 @@ async def test_a_refused_sign_in_is_told_on_the_form(site: Site) -> None:
     assert answer.status_code == 401
     assert 'role="alert"' in answer.text
     assert 'value="a&#34;b@example.org"' in answer.text
-    assert 'name="next" value="/pictures"' in answer.text
+    assert 'name="next" value="/"' in answer.text
     assert "wrong-secret" not in answer.text
     for _ in range(9):
         await client.post("/login", data=wrong)
@@ -241,24 +241,61 @@ async def test_older_pictures_are_a_page_further(site: Site) -> None:
     assert (await client.get("/pictures?cursor=nonsense")).status_code == 400
 
 
-async def test_pages_load_nothing_from_elsewhere_and_run_no_script(site: Site) -> None:
+async def test_pages_load_nothing_from_elsewhere_and_run_no_script_but_ours(site: Site) -> None:
     uploader = await site.add_account(Role.ADMIN)
     await site.add_picture(uploader, **completed())
     client = await site.signed_in(Role.ADMIN)
     pages = [await client.get("/pictures"), await site.client().get("/login"), await client.get("/pictures?cursor=no")]
     for page in pages:
         policy = page.headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'; style-src 'self'; img-src 'self' data:")
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:")
         assert "frame-ancestors 'none'" in policy
         assert page.headers["x-content-type-options"] == "nosniff"
         assert page.headers["cache-control"] == "no-store"
-        assert not re.search(r"<script|<style| style=| on[a-z]+=|https?://", page.text)
-    assert f"img-src 'self' data: {BUCKET};" in pages[0].headers["content-security-policy"]
-    stylesheet = re.search(r'href="(/static/pages\.css\?v=[0-9a-f]+)"', pages[0].text)
-    assert stylesheet is not None
-    css = await client.get(stylesheet[1])
-    assert css.headers["content-type"] == "text/css; charset=utf-8"
-    assert "immutable" in css.headers["cache-control"]
+        assert "unsafe" not in policy
+        assert not re.search(
+            r"<script(?! type=\"module\" src=\"/static/)|<style| style=| on[a-z]+=|https?://", page.text
+        )
+    assert f"img-src 'self' data: blob: {BUCKET};" in pages[0].headers["content-security-policy"]
+
+
+async def test_what_a_page_loads_is_there_packed_and_kept_for_ever(site: Site) -> None:
+    client = site.client()
+    addresses = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', (await client.get("/login")).text))
+    assert {address.rpartition("/")[2] for address in addresses} >= {"pages.css", "start.js", "en.js"}
+    for address in addresses:
+        asset = await client.get(address)
+        assert asset.status_code == 200
+        assert "immutable" in asset.headers["cache-control"]
+        assert asset.headers["content-encoding"] == "gzip"
+        plain = await client.get(address, headers={"Accept-Encoding": "identity"})
+        assert (plain.content, "content-encoding" in plain.headers) == (asset.content, False)
+    version = next(iter(addresses)).split("/")[2]
+    assert (await client.get(f"/static/{version}/css/absent.css")).status_code == 404
+    assert (await client.get("/static/0123456789ab/css/pages.css")).status_code == 404
+    assert (await client.get(f"/static/{version}/..%2f..%2fapp.py")).status_code == 404
+
+
+async def test_pages_speak_the_language_of_the_visitor(site: Site) -> None:
+    client = site.client(**{"Accept-Language": "ru-RU,ru;q=0.9,en;q=0.5"})
+    page = (await client.get("/login")).text
+    assert '<html lang="ru">' in page
+    assert "Войти" in page
+    back = await client.post("/language", data={"language": "en"}, headers={"Referer": f"{BASE}/login?next=/account"})
+    assert (back.status_code, back.headers["location"]) == (303, "/login?next=/account")
+    assert "Sign in" in (await client.get("/login")).text
+    elsewhere = await client.post("/language", data={"language": "xx"}, headers={"Referer": "https://evil.test//evil"})
+    assert (elsewhere.headers["location"], "set-cookie" in elsewhere.headers) == ("/", False)
+
+
+async def test_signing_out_everywhere_ends_all_sessions(site: Site) -> None:
+    await site.add_account(Role.ADMIN)
+    one, other = await site.signed_in(Role.ADMIN), await site.signed_in(Role.ADMIN)
+    assert "admin@example.org" in (await one.get("/account")).text
+    assert (await one.post("/logout/everywhere", headers={"Origin": "https://evil.test"})).status_code == 403
+    ended = await one.post("/logout/everywhere")
+    assert (ended.status_code, ended.headers["location"]) == (303, "/login")
+    assert (await other.get("/account")).status_code == 303
 
 
 async def test_without_the_database_a_page_says_so(site: Site, database: TestDatabase) -> None:

@@ -12,8 +12,9 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from ingest_api.pages.page import render_page
+from ingest_api.pages.policy import PAGE_HEADERS
 from ingest_api.problem_details import CODES, MEDIA_TYPE
-from ingest_api.rendering import PAGE_HEADERS, render_page
 
 DESCRIPTION = (
     "Mediabus takes in pictures, makes their variants and keeps them. Errors are problem details (RFC 9457); times are "
@@ -119,8 +120,7 @@ class OperationsPage(OpenAPIRenderPlugin):
         groups: dict[str, list[Operation]] = {}
         for tag, operation in operations(openapi_schema):
             groups.setdefault(tag, []).append(operation)
-        page = render_page("docs.html", groups=groups, codes=CODES, info=openapi_schema["info"])
-        return page.encode()
+        return render_page(request, "docs.html", groups=groups, codes=CODES, info=openapi_schema["info"]).encode()
 
 
 def operations(openapi_schema: Mapping[str, Any]) -> Iterator[tuple[str, Operation]]:

@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterable
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.plugins import InitPlugin
+from litestar.types import ControllerRouterHandler
 
 from ingest_api.catalogue import Records
-from ingest_api.controllers.pages import Pages, PagesController
-from ingest_api.rendering import page_headers
+from ingest_api.controllers.pages.assets import AssetController
+from ingest_api.controllers.pages.entrance import EntranceController
+from ingest_api.controllers.pages.pictures import PicturesController
+from ingest_api.pages.page import Pages
+from ingest_api.pages.policy import page_headers
+
+PAGES: tuple[ControllerRouterHandler, ...] = (AssetController, EntranceController, PicturesController)
 
 
 class PagesPlugin(InitPlugin):
@@ -25,7 +31,7 @@ class PagesPlugin(InitPlugin):
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         pages = self._pages
-        app_config.route_handlers.append(PagesController)
+        app_config.route_handlers.extend(PAGES)
         app_config.dependencies["pages"] = Provide(lambda: pages, sync_to_thread=False)
         app_config.signature_types.append(Pages)
         return app_config

@@ -16,6 +16,7 @@ SIGN_IN_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
         ("POST", "/api/auth/login"): None,
         ("POST", "/api/auth/logout"): None,
+        ("POST", "/api/auth/logout-everywhere"): Role.GUEST,
         ("GET", "/api/auth/me"): Role.GUEST,
         ("POST", "/api/auth/ticket"): Role.PHOTOGRAPHER,
         ("POST", "/api/admin/users"): Role.SUPERADMIN,
@@ -39,7 +40,10 @@ PAGE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/login"): None,
         ("POST", "/login"): None,
         ("POST", "/logout"): None,
-        ("GET", "/static/pages.css"): None,
+        ("POST", "/logout/everywhere"): Role.GUEST,
+        ("GET", "/account"): Role.GUEST,
+        ("POST", "/language"): None,
+        ("GET", "/static/{version}/{asset}"): None,
         ("GET", "/pictures"): Role.PHOTOGRAPHER,
     }
 )

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -156,6 +157,12 @@ class SignIn:
         """End the session of the token, if there is one."""
         async with self.database.connection() as connection:
             await AccountRepository(connection).end_session(token)
+        self.forget()
+
+    async def log_out_everywhere(self, user_id: UUID) -> None:
+        """End all sessions of the account; its API keys stay."""
+        async with self.database.connection() as connection:
+            await AccountRepository(connection).end_sessions_of(user_id)
         self.forget()
 
     async def by_session(self, token: str) -> Principal | None:

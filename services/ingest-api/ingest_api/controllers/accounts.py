@@ -170,6 +170,12 @@ class SignInController(Controller):
             await sign_in.log_out(request.auth)
         return Response(None, status_code=204, cookies=[sign_in.cookie.cleared()])
 
+    @post("/logout-everywhere", summary="Sign out everywhere", status_code=204, guards=[require(Role.GUEST)])
+    async def log_out_everywhere(self, request: SignedInRequest, sign_in: NamedDependency[SignIn]) -> Response[None]:
+        """End every session of the account, this one included; its API keys stay."""
+        await sign_in.log_out_everywhere(request.user.user_id)
+        return Response(None, status_code=204, cookies=[sign_in.cookie.cleared()])
+
     @get("/me", summary="Who is signed in", guards=[require(Role.GUEST)])
     async def me(self, request: SignedInRequest) -> Response[SignedInAnswer]:
         """The account, with the role that this session or key has."""

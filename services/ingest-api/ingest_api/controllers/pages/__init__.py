@@ -1,0 +1,1 @@
+"""The pages for people, a controller for each part of the menu."""

@@ -1,0 +1,134 @@
+// Forms that call the API: <form data-api="PATCH" action="/api/…" data-refresh="jobs" data-toast="…">.
+//
+// Fields become JSON by their names ("a.b" is nested), as data-type says: number, boolean, json, list (by commas); what is
+// empty is left out, or null with data-empty="null". With enctype="multipart/form-data" the form is sent as it is.
+//   data-confirm="text" (data-danger, data-action="word")  asks first
+//   data-refresh="id id"   parts that are rendered anew afterwards; "drawer" is what the drawer shows
+//   data-toast="text"      is told when done      data-go="address"  leads on      data-closes  closes the dialog
+//   data-reset             empties the form afterwards
+// The form gets the events "done" {answer} and "refused" {problem}. Problems are told in its .problem, and beside fields.
+
+import { ApiProblem, call } from "./api.js";
+import { confirmed, refreshDrawer } from "./dialogs.js";
+import { element } from "./dom.js";
+import { refresh } from "./fragments.js";
+import { t } from "./texts.js";
+import { toast } from "./toasts.js";
+
+export function startActions() {
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || form.dataset.api === undefined) return;
+    event.preventDefault();
+    submit(form, event.submitter);
+  });
+}
+
+async function submit(form, submitter) {
+  if (form.getAttribute("aria-busy") === "true") return;
+  const question = submitter?.dataset.confirm ?? form.dataset.confirm;
+  const danger = form.dataset.danger !== undefined || submitter?.classList.contains("danger");
+  if (question && !(await confirmed(question, { action: form.dataset.action, danger }))) return;
+  clearProblems(form);
+  form.setAttribute("aria-busy", "true");
+  submitter?.setAttribute("aria-busy", "true");
+  try {
+    const method = submitter?.dataset.method ?? form.dataset.api;
+    const address = submitter?.formAction && submitter.hasAttribute("formaction") ? submitter.formAction : form.action;
+    const answer = await call(method, address, bodyOf(form, submitter, method), { seconds: Number(form.dataset.seconds || 60) });
+    await succeed(form, submitter, answer);
+  } catch (error) {
+    refuse(form, error);
+  } finally {
+    form.removeAttribute("aria-busy");
+    submitter?.removeAttribute("aria-busy");
+  }
+}
+
+async function succeed(form, submitter, answer) {
+  form.dispatchEvent(new CustomEvent("done", { bubbles: true, detail: { answer } }));
+  const said = submitter?.dataset.toast ?? form.dataset.toast;
+  if (said) toast(said);
+  const lead = submitter?.dataset.go ?? form.dataset.go;
+  if (lead) {
+    location.assign(lead);
+    return;
+  }
+  if (form.dataset.closes !== undefined) form.closest("dialog")?.close();
+  if (form.dataset.reset !== undefined) form.reset();
+  const parts = (form.dataset.refresh || "").split(/\s+/).filter(Boolean);
+  await Promise.all(parts.map((part) => (part === "drawer" ? refreshDrawer() : refresh(part))));
+}
+
+/** Tell an error of a call at the form, or in the corner where the form has no place for it. */
+export function refuse(form, error) {
+  form.dispatchEvent(new CustomEvent("refused", { bubbles: true, detail: { problem: error } }));
+  let isTold = false;
+  if (error instanceof ApiProblem) {
+    for (const { field, message } of error.errors) isTold = tellField(form, field, message) || isTold;
+  }
+  const place = form.querySelector(".problem");
+  const text = error.message || t("common.failed");
+  if (place) {
+    place.replaceChildren(element("p", { class: "notice bad", role: "alert" }, text));
+  } else if (!isTold) {
+    toast(text, { bad: true });
+  }
+  form.querySelector('[aria-invalid="true"]')?.focus();
+}
+
+function tellField(form, field, message) {
+  const input = form.elements.namedItem(field);
+  if (!(input instanceof Element)) return false;
+  const id = `${input.id || field}-fault`;
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-errormessage", id);
+  input.after(element("p", { class: "fault", id }, message));
+  return true;
+}
+
+function clearProblems(form) {
+  for (const fault of form.querySelectorAll(".fault")) fault.remove();
+  for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
+  form.querySelector(".problem")?.replaceChildren();
+}
+
+/** What the form says, as the API takes it; undefined where it has no fields. */
+export function bodyOf(form, submitter, method) {
+  if (form.enctype === "multipart/form-data") return new FormData(form, submitter);
+  if (method === "GET" || method === "DELETE") return undefined;
+  const body = {};
+  let hasFields = false;
+  const inputs = [...form.elements].filter((input) => input.name && !input.disabled);
+  for (const input of inputs) {
+    if (input instanceof HTMLButtonElement && input !== submitter) continue;
+    if (input.type === "radio" && !input.checked) continue;
+    if (input.type === "checkbox" && input.dataset.type !== "boolean" && !input.checked) continue;
+    const value = valueOf(input);
+    if (value === undefined) continue;
+    hasFields = true;
+    put(body, input.name.split("."), value, input.dataset.type === "list" || input.dataset.many !== undefined);
+  }
+  return hasFields || form.dataset.body !== undefined ? body : undefined;
+}
+
+function valueOf(input) {
+  if (input.dataset.type === "boolean") return input.type === "checkbox" ? input.checked : input.value === "true";
+  const text = input.value;
+  if (text === "") return input.dataset.empty === "null" ? null : input.dataset.empty === "text" ? "" : undefined;
+  if (input.dataset.type === "number") return Number(text);
+  if (input.dataset.type === "json") return JSON.parse(text);
+  if (input.dataset.type === "list") return text.split(",").map((part) => part.trim()).filter(Boolean);
+  return text;
+}
+
+function put(body, [name, ...rest], value, isList) {
+  if (rest.length) {
+    body[name] ??= {};
+    put(body[name], rest, value, isList);
+  } else if (isList && !Array.isArray(value)) {
+    (body[name] ??= []).push(value);
+  } else {
+    body[name] = value;
+  }
+}

@@ -1,0 +1,98 @@
+"""The texts of the pages: the same keys in every language, plural forms, and which language a visitor gets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ingest_api.pages import rendering
+from ingest_api.pages.assets import Assets
+from ingest_api.pages.rendering import TEXTS, render
+from ingest_api.pages.texts import LANGUAGES, Texts, UnknownText, load_texts, preferred_language
+
+
+def test_every_language_says_everything() -> None:
+    assert TEXTS.keys() == LANGUAGES.keys()
+    assert TEXTS["en"]("common.save") == "Save"
+    assert TEXTS["ru"]("common.save") == "Сохранить"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 файлов"), (1, "1 файл"), (3, "3 файла"), (11, "11 файлов"), (22, "22 файла"), (101, "101 файл")],
+)
+def test_numbers_take_their_plural_form(count: int, said: str) -> None:
+    texts = Texts("ru", {"a.files": {"one": "{count} файл", "few": "{count} файла", "many": "{count} файлов"}})
+    assert texts("a.files", count=count) == said
+
+
+def test_what_is_not_said_is_told_by_its_key() -> None:
+    with pytest.raises(UnknownText, match=r"common\.absent"):
+        TEXTS["en"]("common.absent")
+    texts = Texts("en", {"a.hello": "Hello {name}"})
+    with pytest.raises(UnknownText, match="name"):
+        texts("a.hello")
+
+
+def test_a_language_that_lacks_a_text_or_a_plural_form_is_refused(tmp_path: Path) -> None:
+    for language, text in (("en", 'one = "1"\ntwo = "2"\n'), ("ru", 'one = "1"\n')):
+        (tmp_path / language).mkdir()
+        (tmp_path / language / "a.toml").write_text(text)
+    with pytest.raises(LookupError, match=r"a\.two"):
+        load_texts(tmp_path)
+    (tmp_path / "en" / "a.toml").write_text('files = { one = "{count} file", other = "{count} files" }\n')
+    (tmp_path / "ru" / "a.toml").write_text('files = { one = "{count} файл", other = "{count} файлов" }\n')
+    with pytest.raises(LookupError, match="few, many"):
+        load_texts(tmp_path)
+
+
+def test_scripts_get_their_own_texts_alone() -> None:
+    module = TEXTS["en"].script_module().decode()
+    assert module.startswith("export default {")
+    assert '"common.cancel": "Cancel"' in module
+    assert "common.skip" not in module
+
+
+@pytest.mark.parametrize(
+    ("chosen", "accepted", "language"),
+    [
+        ("ru", "en", "ru"),
+        ("xx", None, "en"),
+        (None, "de, ru;q=0.8, en;q=0.9", "en"),
+        (None, "ru-RU", "ru"),
+        (None, "en;q=nonsense, ru;q=0.1", "ru"),
+        (None, ";;,,=", "en"),
+    ],
+)
+def test_the_visitor_gets_the_best_language_that_there_is(
+    chosen: str | None, accepted: str | None, language: str
+) -> None:
+    assert preferred_language(chosen, accepted) == language
+
+
+def test_one_changed_file_changes_the_version_of_all() -> None:
+    one, other = Assets({"a.css": b"a", "b.js": b"b"}), Assets({"a.css": b"a", "b.js": b"c"})
+    assert one.version != other.version
+    assert one.find(one.version, "a.css") is not None
+    assert one.find(other.version, "a.css") is None
+    with pytest.raises(KeyError, match="no asset"):
+        one.address("absent.js")
+
+
+def test_scripts_import_only_what_there_is() -> None:
+    folder = Path(rendering.__file__).parent.parent / "static"
+    scripts = sorted(folder.rglob("*.js"))
+    assert scripts
+    for script in scripts:
+        for imported in re.findall(r'(?:from|import) "(\.[^"]+)"', script.read_text()):
+            assert (script.parent / imported).is_file(), f"{script} imports {imported}"
+
+
+def test_a_block_can_be_rendered_alone_and_only_if_it_is_a_part() -> None:
+    context = {"title": "x", "problem": type("P", (), {"detail": "<b>"})(), "trace_id": None}
+    part = render("en", "problem.html", "problem", context)
+    assert part is not None
+    assert part.strip() == '<p role="alert">&lt;b&gt;</p>'
+    assert render("en", "problem.html", "body", context) is None
