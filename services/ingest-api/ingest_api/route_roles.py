@@ -16,7 +16,6 @@ SIGN_IN_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
         ("POST", "/api/auth/login"): None,
         ("POST", "/api/auth/logout"): None,
-        ("POST", "/api/auth/logout-everywhere"): Role.GUEST,
         ("GET", "/api/auth/me"): Role.GUEST,
         ("POST", "/api/auth/ticket"): Role.PHOTOGRAPHER,
         ("POST", "/api/admin/users"): Role.SUPERADMIN,
@@ -27,6 +26,7 @@ SIGN_IN_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/admin/api-keys"): Role.ADMIN,
         ("GET", "/api/admin/api-keys"): Role.ADMIN,
         ("DELETE", "/api/admin/api-keys/{key_id}"): Role.ADMIN,
+        ("POST", "/api/auth/logout-everywhere"): Role.GUEST,
         ("GET", "/docs"): None,
         ("GET", "/docs/openapi.json"): None,
         ("GET", "/docs/{path}"): None,
