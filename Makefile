@@ -25,6 +25,7 @@ setup: ## build .venv from the lock files, if it is not current
 	@if $(RUN) -c '' 2>/dev/null && sha256sum --check --status $(INSTALLED) 2>/dev/null; then exit 0; fi; \
 	$(MAKE) --no-print-directory install
 	@$(RUN) -m deploy.local.face_models >/dev/null || echo "going on without faces: face-embedder and its tests need them" >&2
+	@$(RUN) -m tests.browser.axe_core >/dev/null || echo "going on without axe-core: tests of pages look with it" >&2
 
 .PHONY: install bootstrap
 install: bootstrap

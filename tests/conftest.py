@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from shared.telemetry.tracing import start_tracing
 from shared.testing.databases import TestDatabase, TestDatabases
 from shared.testing.topics import start_anew
 from tests.bucket_contents import BUCKET, empty_bucket
+from tests.distribution import FilesAndFolder
 
 # Nothing of these databases outlives the server, so it need not reach the disk: tests of crashes start their own. Nor
 # does anybody guess passwords, and hashing them is half of logging in.
@@ -29,6 +31,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndFolder | None:
+    return FilesAndFolder(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:

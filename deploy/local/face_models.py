@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -15,12 +13,11 @@ from pathlib import Path
 
 from deploy.local.cache import cache_folder, exclusive
 from deploy.local.errors import StackError
-from deploy.local.processes import run_to_end
+from deploy.local.npm_package import fetch_package
 
 PACKAGE = "faceplugin-face-recognition-js@0.0.1"
 SUMS = Path(__file__).parents[2] / "services/face-embedder/face_embedder/engine/packs/lite.sha256"
 _PACK = "lite"
-_FETCH_TIMEOUT_SECONDS = 300.0
 _LARGEST_FILE_BYTES = 16 * 2**20
 
 
@@ -38,28 +35,13 @@ def ensure_lite(models: Path) -> Path:
             with tempfile.TemporaryDirectory(dir=models, prefix="fetch-") as temporary:
                 fetched = Path(temporary) / _PACK
                 fetched.mkdir()
-                _unpack(_fetch(Path(temporary)), fetched, sums)
+                package = fetch_package(PACKAGE, Path(temporary), purpose="the face pack lite")
+                _unpack(package, fetched, sums)
                 _verify(fetched, sums)
                 # The rename makes the folder appear whole and checked.
                 fetched.rename(target)
         _verify(target, sums)
     return target
-
-
-def _fetch(folder: Path) -> Path:
-    """The package as it lies in the registry that npm is set to; nothing of it is run."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise StackError(
-            "npm is missing, which fetches the face pack lite: install it, for example with `sudo apt-get install npm`"
-        )
-    # npm's own settings and proxies come from the environment.
-    command = [npm, "pack", PACKAGE, "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
-    run_to_end(command, name="npm", environment=os.environ, timeout_seconds=_FETCH_TIMEOUT_SECONDS)
-    found = list(folder.glob("*.tgz"))
-    if len(found) != 1:
-        raise StackError(f"npm pack {PACKAGE} left {len(found)} packages instead of one")
-    return found[0]
 
 
 def _unpack(package: Path, folder: Path, sums: dict[str, str]) -> None:
