@@ -2,51 +2,90 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeAlias
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.cli.terminal_text import shown, shown_json, shown_on_one_line
+
 PIPE_COLUMNS: Final = 160
 """How wide tables are where no terminal says."""
+Shown: TypeAlias = Table | str
 
 
-def print_tables(tables: Iterable[Table]) -> None:
-    console = _console(is_error=False)
-    for table in tables:
-        console.print(table)
+def print_shown(parts: Iterable[Shown]) -> None:
+    console = console_on(is_error=False)
+    for part in parts:
+        if isinstance(part, Table):
+            console.print(part)
+        else:
+            console.print(shown_on_one_line(part), soft_wrap=True)
+
+
+def print_json_text(text: str) -> None:
+    """The API's answer as it came; of one without a body `null`."""
+    typer.echo(shown_json(text) or "null")
+
+
+def print_json_line(value: Any) -> None:
+    """At once, for whoever reads along."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 def print_problem(summary: str, *further: str) -> None:
-    console = _console(is_error=True)
-    console.print(f"error: {summary}", soft_wrap=True)
-    for line in further:
-        console.print(line, soft_wrap=True)
+    console = console_on(is_error=True)
+    for line in (f"error: {summary}", *further):
+        console.print(shown_on_one_line(line), soft_wrap=True)
 
 
-def facts_table(title: str, facts: Mapping[str, str]) -> Table:
-    """One thing, a line for each fact."""
-    table = Table(title=title, title_justify="left", show_header=False)
+def print_note(line: str) -> None:
+    """On stderr: what is no answer and no problem."""
+    console_on(is_error=True).print(shown_on_one_line(line), soft_wrap=True)
+
+
+def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
+    """One thing, a line for each fact; facts that say nothing are left out."""
+    table = Table(title=shown_on_one_line(title), title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, value)
+        if (text := cell(value)) != "":
+            table.add_row(shown_on_one_line(name), text)
     return table
 
 
-def rows_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def rows_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Many of a kind. Nothing is cut off, and the first column is in one piece: an id is there to be copied."""
-    listed = list(rows)
-    needs_lines = any("\n" in cell for row in listed for cell in row)
-    table = Table(title=title, title_justify="left", show_lines=needs_lines)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
+    listed = [[cell(value) for value in row] for row in rows]
+    needs_lines = any("\n" in text for row in listed for text in row)
+    table = Table(title=shown_on_one_line(title), title_justify="left", show_lines=needs_lines)
+    for position, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in listed:
         table.add_row(*row)
     return table
+
+
+def cell(value: Any) -> str:
+    """A value of the API as people read it."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case str():
+            return shown(value)
+        case _:
+            return shown(json.dumps(value, ensure_ascii=False))
 
 
 def moment(text: str | None) -> str:
@@ -59,7 +98,18 @@ def counts(told: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in told.items() if count) or ("nothing" if told else "")
 
 
-def _console(*, is_error: bool) -> Console:
+def seconds(told: float | None) -> str:
+    """A span of time such as 2 h 5 min."""
+    if told is None:
+        return ""
+    minutes, rest = divmod(round(told), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def console_on(*, is_error: bool) -> Console:
     """What the API says is text: no sign of it is markup, an emoji or a colour."""
     stream = sys.stderr if is_error else sys.stdout
     width = None if stream.isatty() else PIPE_COLUMNS

@@ -1,4 +1,4 @@
-"""What the tests of the kernel share."""
+"""What the tests of the kernel share, and those of the command line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from deploy.local.kafka_server import KafkaServer
 from shared.identifiers import new_id
 from shared.messaging.topics import dead_letter_topic, ensure_topics, retry_topic
-from shared.testing.databases import TestDatabase
+from shared.testing.databases import TestDatabase, TestDatabases
 from shared.testing.topics import remove_topics
+from tests.ingest_site import IngestSite, running_site
 from tests.integration.kernel_world import FACTS, ORDERS, World
 
 
@@ -29,3 +30,12 @@ async def world(database: TestDatabase, kafka_server: KafkaServer) -> AsyncItera
     await connection.close()
     yield made
     await asyncio.gather(*(process.stop() for process in made.processes))
+
+
+@pytest.fixture(scope="module")
+async def cli_site(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[IngestSite]:
+    """What a module's commands ask."""
+    database = await databases.create()
+    async with running_site(database, tmp_path_factory.mktemp("site") / "media") as made:
+        yield made
+    await databases.drop(database)

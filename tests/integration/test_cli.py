@@ -7,73 +7,40 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from deploy.cli.app import app
 from deploy.cli.schedules import moment_option
 from deploy.local.ports import free_port
 from ingest_api.accounts import Role
 from ingest_api.controllers.schedules import DueMediaAnswer, DueMediumAnswer
 from shared.events import DeletionReason, ScheduleRunStatus, WorkAnswer
 from shared.identifiers import new_id
-from shared.testing.databases import TestDatabases
-from tests.ingest_site import IngestSite, running_site
+from tests.cli_world import Environment, Run, answering, as_superadmin, mediabus
+from tests.ingest_site import IngestSite
 from tests.integration.scheduled_site import NEXT, tell_run, with_one_schedule
 
 pytestmark = pytest.mark.stack
 
 PATH = "/api/admin/schedules"
-NOBODY = {"MEDIABUS_URL": None, "MEDIABUS_API_KEY": None}
-Run: TypeAlias = Callable[..., Awaitable[Result]]
-
-
-@pytest.fixture(scope="module")
-async def running(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[IngestSite]:
-    database = await databases.create()
-    async with running_site(database, tmp_path_factory.mktemp("site") / "media") as made:
-        yield made
-    await databases.drop(database)
 
 
 @pytest.fixture
-async def site(running: IngestSite) -> IngestSite:
-    return await with_one_schedule(running)
-
-
-async def mediabus(*arguments: str, env: dict[str, str | None]) -> Result:
-    """The site answers meanwhile: it serves in this very loop."""
-    return await asyncio.to_thread(CliRunner().invoke, app, arguments, env={**NOBODY, **env}, catch_exceptions=False)
+async def site(cli_site: IngestSite) -> IngestSite:
+    return await with_one_schedule(cli_site)
 
 
 @pytest.fixture
 def run(site: IngestSite) -> Run:
-    async def as_superadmin(*arguments: str) -> Result:
-        return await mediabus(*arguments, env={"MEDIABUS_URL": site.base_url, "MEDIABUS_API_KEY": site.key})
+    async def run(*arguments: str) -> Result:
+        return await mediabus(*arguments, env=as_superadmin(site))
 
-    return as_superadmin
-
-
-@asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[tuple[dict[str, str | None], list[str]]]:
-    """Something at the address that answers everything so, and the first lines of what it was asked."""
-    asked_for: list[str] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked_for.append((await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[0])
-        writer.write(answer)
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        yield {"MEDIABUS_URL": f"http://127.0.0.1:{port}", "MEDIABUS_API_KEY": "key"}, asked_for
+    return run
 
 
 async def asked(run: Run, *arguments: str) -> Any:
@@ -191,12 +158,12 @@ async def test_an_admins_key_is_refused(site: IngestSite) -> None:
 )
 async def test_wrong_use_asks_nothing(arguments: tuple[str, ...]) -> None:
     """Nobody listens: what asked would end with 3."""
-    env: dict[str, str | None] = {"MEDIABUS_URL": f"http://127.0.0.1:{free_port()}", "MEDIABUS_API_KEY": "key"}
+    env: Environment = {"MEDIABUS_URL": f"http://127.0.0.1:{free_port()}", "MEDIABUS_API_KEY": "key"}
     assert (await mediabus(*arguments, env=env)).exit_code == 2
 
 
 async def test_without_variables_it_is_the_embedded_stack(site: IngestSite, tmp_path: Path) -> None:
-    env: dict[str, str | None] = {"MEDIABUS_STACK_DIR": str(tmp_path)}
+    env: Environment = {"MEDIABUS_STACK_DIR": str(tmp_path)}
     before = await mediabus("schedules", "list", env=env)
     assert before.exit_code == 3
     assert "make stack-start" in before.stderr
