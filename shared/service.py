@@ -17,6 +17,7 @@ from shared.db.migrations import wait_until_migrated
 from shared.db.pool import Database
 from shared.db.schemas import SCHEMAS
 from shared.db.unit_of_work import UnitOfWork
+from shared.heartbeat import Heartbeat
 from shared.http_server import BoundedHttp
 from shared.messaging.asyncapi import document, page
 from shared.messaging.broker import kafka_broker
@@ -88,6 +89,16 @@ class Service:
             stuck=[self.consumer.stuck],
             checks={"postgresql": self.database.ping, "kafka": self._ping_kafka},
             details=self._details,
+        )
+        self._heartbeat = Heartbeat(
+            name,
+            settings.instance,
+            every_seconds=settings.heartbeat_seconds,
+            database=self.database,
+            publisher=self.publisher,
+            consumer=self.consumer,
+            relay=self.relay,
+            health=self.health,
         )
         self._states: dict[str, Callable[[], Any]] = {}
         self._backgrounds: list[tuple[str, Background]] = []
@@ -163,6 +174,7 @@ class Service:
             for name, task in [
                 ("loop watch", self.health.watch_loop),
                 ("relay", self._relay_when_connected),
+                ("heartbeat", self._heartbeat.run),
                 *self._backgrounds,
             ]
         ]
@@ -211,6 +223,7 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(consuming, *tasks, return_exceptions=True)
+        await self._heartbeat.farewell()
 
     async def _close(self) -> None:
         try:

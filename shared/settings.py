@@ -72,6 +72,7 @@ class ServiceSettings(PostgresSettings):
     instance: str = Field(default_factory=_default_instance, description="names this process in logs, traces, Kafka")
     drain_seconds: float = Field(default=20.0, gt=0, description="at SIGTERM: how long running work may go on")
     kafka_session_timeout_seconds: float = Field(default=6.0, gt=0)
+    heartbeat_seconds: float = Field(default=10.0, gt=0, description="how often a process tells how it fares")
     outbox_kept_seconds: float = Field(default=24 * 3600, gt=0, description="how long sent outbox rows are kept")
     inbox_kept_seconds: float = Field(
         default=14 * 24 * 3600, ge=SHORTEST_INBOX_SECONDS, description="how long duplicates are known"

@@ -34,6 +34,7 @@ from ingest_api.job_retry import JobRetry
 from ingest_api.media_deletions import MediaDeletions
 from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
+from ingest_api.operations_handlers import register as register_operations
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Argon2Parameters, Passwords
 from ingest_api.photo_desk import PhotoDesk
@@ -229,6 +230,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         bucket_handlers.register(registered, stores.bucket, direct_uploads, repairs)  # type: ignore[arg-type]
         answers = Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")
         register_schedules(registered, unit_of_work)  # type: ignore[arg-type]
+        register_operations(registered, pool)  # type: ignore[arg-type]
         photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in, hub)
         face_handlers.register(registered, photo_desk.syncs, photo_desk.erasures, pool)  # type: ignore[arg-type]
         app = create_app(

@@ -154,7 +154,9 @@ def _service(service: str) -> Environment:
 
 
 def _ingest_api(site: Site) -> dict[str, str]:
+    traces = {"MEDIABUS_JAEGER_URL": site.url(JAEGER)} if JAEGER in site.ports else {}
     return {
+        **traces,
         **_service("ingest-api")(site),
         "MEDIABUS_SIGNING_KEY": site.secrets.signing_key,
         "MEDIABUS_SELFIE_KEY": site.secrets.selfie_key,

@@ -77,6 +77,7 @@ from shared.events.media import (
     MediaUploadedV1,
     StorageStrategy,
 )
+from shared.events.operations import HeartbeatV1
 from shared.events.reconcile import (
     AnswerV1,
     CheckConsistencyV1,
@@ -169,6 +170,7 @@ __all__ = [
     "FileStep",
     "FileStepResult",
     "FileTaskEndedV1",
+    "HeartbeatV1",
     "ImageDiscardedV1",
     "ImageFailedV1",
     "ImageMediaForgottenV1",

@@ -84,6 +84,8 @@ SCHEDULE_EVENTS = Topic("schedule.events", "events", partitions=1)
 SCHEDULE_COMMANDS = Topic("schedule.commands", "commands", partitions=1)
 ANSWERS = Topic("answers", "events", partitions=3, retention_ms=10 * 60 * 1000)
 
+OPS_EVENTS = Topic("ops.events", "events", partitions=1, retention_ms=60 * 60 * 1000)
+
 
 def retry_topic(service: str) -> Topic:
     """Where the service's own relay puts a failed message when its next attempt is due."""
@@ -116,6 +118,7 @@ TOPICS: tuple[Topic, ...] = (
     SCHEDULE_EVENTS,
     SCHEDULE_COMMANDS,
     ANSWERS,
+    OPS_EVENTS,
     *(retry_topic(service) for service in SERVICES),
     *(dead_letter_topic(service) for service in SERVICES),
 )

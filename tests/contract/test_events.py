@@ -353,6 +353,19 @@ SAMPLES: tuple[Event, ...] = (
         error="the disk is away",
         ended_at=TIME,
     ),
+    events.HeartbeatV1(
+        service="ingest-api",
+        instance="ingest-1-42",
+        version="0.1.0",
+        started_at=TIME,
+        told_at=TIME,
+        every_seconds=10.0,
+        is_ready=False,
+        problems={"postgresql": "ConnectionError: refused"},
+        lag_messages={"image.events": 3},
+        outbox_waiting=7,
+        is_stopping=False,
+    ),
     events.ScheduleChangedV1(
         name="media.purge",
         version=3,
@@ -555,6 +568,7 @@ SAMPLES: tuple[Event, ...] = (
 )
 
 KEYS = {
+    "ingest-1-42",
     str(MEDIA),
     str(JOB),
     str(PRODUCT),

@@ -21,6 +21,7 @@ from ingest_api.job_retry import JobRetry
 from ingest_api.media_deletions import MediaDeletions
 from ingest_api.media_urls import MediaUrls
 from ingest_api.notifications import NewsHub
+from ingest_api.operations_handlers import register as register_operations
 from ingest_api.outcome_wait import OutcomeWait
 from ingest_api.passwords import Passwords
 from ingest_api.photo_desk import PhotoDesk
@@ -63,6 +64,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     answers = Answers(settings.kafka_bootstrap, service.publisher, unit_of_work.source)
     service.tell("answers", answers.state)
     register_schedules(service.consumer, unit_of_work)
+    register_operations(service.consumer, database)
     dead_letters = DeadLetterDesk(unit_of_work)
     dead_letters.register(service.consumer)
     rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)

@@ -24,6 +24,7 @@ from ingest_api.controllers.gallery import GalleryController
 from ingest_api.controllers.jobs import JobController
 from ingest_api.controllers.media import MediaController
 from ingest_api.controllers.media_bytes import MediaBytesController
+from ingest_api.controllers.operations import OperationsController
 from ingest_api.controllers.people import PeopleController, PhotoFacesController
 from ingest_api.controllers.photo_events import PhotoEventController
 from ingest_api.controllers.products import ProductController, ProductDesk, ProductImageAddressController
@@ -122,6 +123,7 @@ def create_app(
             ProductSyncController,
             ReconcileController,
             ScheduleController,
+            OperationsController,
             DeadLetterController,
             SettingsController,
             ProductController,

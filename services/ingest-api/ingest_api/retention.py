@@ -14,9 +14,10 @@ from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.media_deletions import MediaDeletionRepository
 from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.people import PeopleRepository
+from ingest_api.repositories.replicas import ReplicaRepository
 from ingest_api.repositories.schedules import ScheduleRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
-from ingest_api.settings import IngestSettings
+from ingest_api.settings import HOUR_SECONDS, IngestSettings
 from shared.db.pool import Database, PooledConnection
 from shared.storage.staging import Staging
 
@@ -105,6 +106,7 @@ class Retention:
             await FaceSearchRepository(connection).remove_results(settings.face_search_results_kept_seconds)
             await FaceErasureRepository(connection).remove_unconfirmed()
             await JobRepository(connection).remove_old_idempotency_keys(settings.idempotency_keys_kept_seconds)
+            await ReplicaRepository(connection).remove_silent(HOUR_SECONDS)
             await NoticeRepository(connection).prune(settings.notices_kept_seconds)
         return removed
 

@@ -125,6 +125,8 @@ SCHEDULE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
 
 OPERATION_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
+        ("GET", "/api/admin/ops/services"): Role.SUPERADMIN,
+        ("GET", "/api/admin/ops/links"): Role.SUPERADMIN,
         ("GET", "/api/admin/ops/dead-letters"): Role.SUPERADMIN,
         ("GET", "/api/admin/ops/dead-letters/{letter_id}"): Role.SUPERADMIN,
         ("POST", "/api/admin/ops/dead-letters/{letter_id}/replay"): Role.SUPERADMIN,

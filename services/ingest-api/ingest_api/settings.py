@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 MEBIBYTE = 1024 * 1024
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
+WEB_ADDRESS = r"^https?://"
 
 
 def _one_word(token: SecretStr) -> SecretStr:
@@ -152,6 +153,10 @@ class IngestSettings(ServiceSettings):
         default=None, min_length=32, description="signs addresses of private media; the same in every replica"
     )
     signed_url_seconds: float = Field(default=HOUR_SECONDS, gt=0)
+
+    # where people see more
+    jaeger_url: str | None = Field(default=None, pattern=WEB_ADDRESS, description="Jaeger, as browsers reach it")
+    grafana_url: str | None = Field(default=None, pattern=WEB_ADDRESS, description="Grafana, as browsers reach it")
 
     # bucket notifications
     webhook_token: Annotated[SecretStr, Field(min_length=16), AfterValidator(_one_word)] | None = Field(
