@@ -85,6 +85,7 @@ class Service:
             RelaySettings(),
             application_name=name,
         )
+        self.unit_of_work.relay = self.relay
         self.health = Health(
             stuck=[self.consumer.stuck],
             checks={"postgresql": self.database.ping, "kafka": self._ping_kafka},

@@ -220,7 +220,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         deletions = MediaDeletions(unit_of_work, feed.current)
         bulk_deletions = BulkDeletions(unit_of_work, deletions, confirm_above=settings.mass_delete_confirm_above)
         handlers.register(registered, unit_of_work, deletions)  # type: ignore[arg-type]
-        deletion_handlers.register(registered, deletions)  # type: ignore[arg-type]
+        deletion_handlers.register(registered, deletions, unit_of_work)  # type: ignore[arg-type]
         rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
         uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
         products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)

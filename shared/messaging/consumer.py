@@ -15,6 +15,7 @@ from faststream.kafka.message import FAKE_CONSUMER
 
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import Event
+from shared.messaging.batching import MOST_MESSAGES
 from shared.messaging.delivery import Delivery
 from shared.messaging.dispatcher import Dispatcher, FailureEvents, Handler, HandlerFunction
 from shared.messaging.incoming import Record
@@ -74,11 +75,13 @@ class Consumer:
         observe_failure: Callable[[E, Decision], None] | None = None,
         concurrency: int = 8,
         deadline_seconds: float = 30.0,
+        batched: bool = False,
     ) -> Callable[[Callable[[E, Delivery], Awaitable[None]]], Callable[[E, Delivery], Awaitable[None]]]:
         """Register the decorated function for one type of message.
 
         `concurrency` bounds how many messages of the topic run at once (the largest of its handlers counts); messages
-        of one key never run at once. After `deadline_seconds` an attempt is cancelled and counts as failed.
+        of one key never run at once. After `deadline_seconds` an attempt is cancelled and counts as failed. A `batched`
+        handler hands its message to a `Batching` and waits there with others, beyond `concurrency`.
         """
 
         def register(function: Callable[[E, Delivery], Awaitable[None]]) -> Callable[[E, Delivery], Awaitable[None]]:
@@ -87,7 +90,14 @@ class Consumer:
                 raise ValueError(f"{self._service} handles {name} twice; one type has one handler")
             handler_function: HandlerFunction = function
             self._handlers[name] = Handler(
-                event_type, handler_function, retry, on_failure, observe_failure, concurrency, deadline_seconds
+                event_type,
+                handler_function,
+                retry,
+                on_failure,
+                observe_failure,
+                concurrency,
+                deadline_seconds,
+                batched,
             )
             return function
 
@@ -124,6 +134,8 @@ class Consumer:
                     concurrency=max(handler.concurrency for handler in handlers),
                     drain_seconds=self._drain_seconds,
                     stuck_after_seconds=max(h.deadline_seconds for h in handlers) + self._stuck_margin_seconds,
+                    is_batched=dispatcher.is_batched,
+                    most_batched=MOST_MESSAGES if any(handler.batched for handler in handlers) else 0,
                 ),
                 ", ".join(sorted(handler.event_type.event_type for handler in handlers)),
             )

@@ -24,6 +24,7 @@ from shared.messaging.errors import (
 )
 from shared.messaging.failures import claim_suffix, follow_up
 from shared.messaging.incoming import UNKNOWN_TYPE, Record, read_deliveries, read_event
+from shared.messaging.plain_text import read_text
 from shared.messaging.retry import DeadLetter, Decision, Postpone, Retry, RetryPolicy, next_attempt
 from shared.messaging.topics import Topic
 from shared.outbox.outgoing import OutgoingMessage, append
@@ -53,6 +54,7 @@ class Handler:
     observe_failure: Callable[[Any, Decision], None] | None
     concurrency: int
     deadline_seconds: float
+    batched: bool = False
 
     @property
     def topic(self) -> Topic:
@@ -69,6 +71,12 @@ class Dispatcher:
         self._service = service
         self._unit_of_work = unit_of_work
         self._handlers = handlers
+
+    def is_batched(self, record: Record) -> bool:
+        """Whether the record's handler takes it with others that wait; anything strange is not."""
+        named = next((value for name, value in record.headers if name == "ce_type"), None)
+        handler = self._handlers.get(read_text(named))
+        return handler is not None and handler.batched
 
     async def dispatch(self, record: Record, topic: Topic) -> list[Outcome]:
         """What became of each message of the record.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import nullcontext
 
 Work = Callable[[], Awaitable[None]]
 
@@ -12,35 +13,35 @@ Work = Callable[[], Awaitable[None]]
 class KeyedLanes:
     """Runs work of different keys side by side and work of one key in the order it came.
 
-    At most `parallel` run at once. `add` never waits: the caller watches `pending` and stops taking more. Work must not
-    raise; an exception ends up in `on_crash`, and the lane goes on.
+    At most `parallel` run at once, beside those that need no slot. `add` never waits: the caller watches `pending` and
+    stops taking more. Work must not raise; an exception ends up in `on_crash`, and the lane goes on.
     """
 
     def __init__(self, parallel: int, on_crash: Callable[[BaseException], None]) -> None:
         self._slots = asyncio.Semaphore(parallel)
         self._on_crash = on_crash
-        self._lanes: dict[Hashable, deque[Work]] = {}
+        self._lanes: dict[Hashable, deque[tuple[Work, bool]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.pending = 0
 
-    def add(self, key: Hashable, work: Work) -> None:
+    def add(self, key: Hashable, work: Work, *, needs_slot: bool = True) -> None:
         self.pending += 1
         lane = self._lanes.get(key)
         if lane is not None:
-            lane.append(work)
+            lane.append((work, needs_slot))
             return
-        lane = self._lanes[key] = deque([work])
+        lane = self._lanes[key] = deque([(work, needs_slot)])
         task = asyncio.create_task(self._run(key, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # A task that is cancelled before its first step never reaches its own clean-up.
         task.add_done_callback(lambda _: self._end(key, lane))
 
-    async def _run(self, key: Hashable, lane: deque[Work]) -> None:
+    async def _run(self, key: Hashable, lane: deque[tuple[Work, bool]]) -> None:
         try:
             while lane:
-                async with self._slots:
-                    work = lane.popleft()
+                async with self._slots if lane[0][1] else nullcontext():
+                    work, _ = lane.popleft()
                     try:
                         await work()
                     except Exception as error:
@@ -51,7 +52,7 @@ class KeyedLanes:
             # In the same step as finding the lane empty: what `add` put into an ended lane would never run.
             self._end(key, lane)
 
-    def _end(self, key: Hashable, lane: deque[Work]) -> None:
+    def _end(self, key: Hashable, lane: deque[tuple[Work, bool]]) -> None:
         self.pending -= len(lane)
         lane.clear()
         if self._lanes.get(key) is lane:

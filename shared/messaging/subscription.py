@@ -47,11 +47,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         concurrency: int,
         drain_seconds: float,
         stuck_after_seconds: float,
+        is_batched: Callable[[Record], bool] = lambda _: False,
+        most_batched: int = 0,
     ) -> None:
+        """`most_batched` more messages are taken where some are batched: those wait for a batch, beside what runs."""
         self.topic = topic
         self._handle = handle
-        self._concurrency = concurrency
-        self._most_pending = concurrency * (1 + QUEUED_PER_SLOT)
+        self._is_batched = is_batched
+        self._most_pending = concurrency * (1 + QUEUED_PER_SLOT) + most_batched
+        self._few_pending = concurrency + 1 + most_batched // 2
         self._drain_seconds = drain_seconds
         self._stuck_after_seconds = stuck_after_seconds
         self._find_consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
@@ -96,7 +100,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         key = record.key if record.key is not None else (record.partition, record.offset)
         if self._lanes.pending == 0:
             self._progress_at = time.monotonic()
-        self._lanes.add(key, lambda: self._work(record, ledger, generation))
+        # What waits for a batch to begin keeps nobody from running.
+        self._lanes.add(key, lambda: self._work(record, ledger, generation), needs_slot=not self._is_batched(record))
         metrics.messages_in_flight.labels(self.topic.name).set(self._lanes.pending)
         if self._lanes.pending >= self._most_pending:
             self._pause()
@@ -120,7 +125,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._progress_at = time.monotonic()
                 self._to_commit.set()
                 break
-        if self._lanes.pending <= self._concurrency + 1:
+        if self._lanes.pending <= self._few_pending:
             self._resume()
         metrics.messages_in_flight.labels(self.topic.name).set(self._lanes.pending - 1)
 

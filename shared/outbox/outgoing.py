@@ -46,9 +46,10 @@ class OutgoingMessage:
     delay_seconds: float | None = None
 
     @classmethod
-    def of(cls, event: Event, source: str) -> OutgoingMessage:
+    def of(cls, event: Event, source: str, trace: Mapping[str, str] | None = None) -> OutgoingMessage:
         """Raises EventTooLarge, so that the event is refused where it is made and not by the broker."""
-        message = cls(event.topic.name, event.key(), Envelope.new(event, source).headers(), event.payload())
+        headers = Envelope.new(event, source).headers() | dict(trace or {})
+        message = cls(event.topic.name, event.key(), headers, event.payload())
         if (size_bytes := message.size_bytes) > LARGEST_EVENT_BYTES:
             raise EventTooLarge(event.event_type, size_bytes)
         return message
@@ -63,8 +64,13 @@ def channel_of(schema: str) -> str:
     return f"{CHANNEL}_{schema}"
 
 
-async def append(connection: PooledConnection[Any], messages: Sequence[OutgoingMessage], schema: str) -> None:
-    """Write messages into the outbox of the open transaction, in order, and wake the relay when it commits."""
+async def append(
+    connection: PooledConnection[Any], messages: Sequence[OutgoingMessage], schema: str, *, notifies: bool = True
+) -> None:
+    """Write messages into the outbox of the open transaction, in order, and wake the relay when it commits.
+
+    Without `notifies` the caller wakes it.
+    """
     traceparent, tracestate = current_traceparent(), current_tracestate()
     await connection.execute(
         QUERIES["append"],
@@ -75,5 +81,5 @@ async def append(connection: PooledConnection[Any], messages: Sequence[OutgoingM
         [message.headers.get("traceparent", traceparent) for message in messages],
         [message.headers.get("tracestate", tracestate) for message in messages],
         [message.delay_seconds for message in messages],
-        channel_of(schema),
+        channel_of(schema) if notifies else None,
     )

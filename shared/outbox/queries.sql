@@ -3,6 +3,14 @@ INSERT INTO inbox (consumer, source, claim) VALUES ($1, $2, $3)
 ON CONFLICT DO NOTHING
 RETURNING true;
 
+-- name: claim_many
+-- In one order, so that transactions that claim several never wait in a circle.
+INSERT INTO inbox (consumer, source, claim)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (consumer, source, claim)
+ORDER BY consumer, source, claim
+ON CONFLICT DO NOTHING
+RETURNING consumer, source, claim;
+
 -- name: is_claimed
 SELECT true FROM inbox WHERE consumer = $1 AND source = $2 AND claim = $3;
 
@@ -16,7 +24,7 @@ WITH written AS (
         WITH ORDINALITY AS rows (topic, key, headers, payload, traceparent, tracestate, delay_seconds, position)
     ORDER BY position
 )
-SELECT pg_notify($8, '');
+SELECT pg_notify($8, '') WHERE $8::text IS NOT NULL;
 
 -- name: turn
 -- Everything a relay asks between two batches in one round trip: it marks what Kafka has, reads the next of what Kafka

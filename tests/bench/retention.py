@@ -1,7 +1,7 @@
 """Lists, retention and purge over a million media and their jobs, with readers and writers beside them.
 
 What other services would answer to a deletion is answered here at once, so files cost nothing: what is measured is what
-ingest-api's database does.
+ingest-api and its database do, from the command to the receipt.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,46 +24,49 @@ import httpx
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.ports import free_port
 from deploy.local.postgres import PostgresServer
+from ingest_api import deletion_handlers
 from ingest_api.cursors import encode_cursor
-from ingest_api.media_deletion import IMAGE_PROCESSOR, RECONCILER, S3_SYNCER
 from ingest_api.media_deletions import MediaDeletions
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.retention import BATCH_ROWS
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import Envelope, Event, ImageProgressV1, MediaSettings, PurgeMediaV1
-from shared.events.schedule import MediumToPurge
+from shared.events import (
+    MAX_PURGED_AT_ONCE,
+    ImageMediaForgottenV1,
+    ImageProgressV1,
+    MediaFilesRemovedV1,
+    MediaSettings,
+    MediumToPurge,
+    PurgeMediaV1,
+    ReconcileMediaForgottenV1,
+)
 from shared.identifiers import new_id
-from shared.messaging.delivery import Delivery
 from shared.messaging.topics import ensure_topics
 from shared.testing.databases import TestDatabases
 from tests.api_client import UPLOADS, signed_in
 from tests.bench.figures import Figure, Goal
 from tests.bench.site import say
-from tests.generated_rows import fill
+from tests.generated_rows import FILL_SECONDS, fill
+from tests.ingest_site import Handlers
 from tests.system import System, running_system
 
 DAY_SECONDS: Final = 24 * 3600.0
 NEWEST_KEPT: Final = 1000
 REQUESTS: Final = 60
-PURGED_AT_ONCE: Final = 100
 HANDLERS: Final = 8
 SAMPLE_SECONDS: Final = 0.05
 STEP_SECONDS: Final = 0.02
+FORGOTTEN: Final = (ImageMediaForgottenV1, ReconcileMediaForgottenV1)
 # The service beside the measurement must not remove what is to be measured.
 KEEPS_ALL: Final = {
     f"MEDIABUS_{name}_KEPT_SECONDS": "1e9" for name in ("COMPLETED_JOBS", "FAILED_JOBS", "NOTICES", "IDEMPOTENCY_KEYS")
-}
-ANSWERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    IMAGE_PROCESSOR: {"records": 1},
-    RECONCILER: {"records": 4},
-    S3_SYNCER: {"removed": [], "removed_files": 4, "removed_bytes": 400_000, "kept_files": 0, "kept_bytes": 0},
 }
 
 
 async def measure_retention(folder: Path, media: int, purged: int) -> list[Figure]:
     """Fill the tables, list, remove old jobs, purge, vacuum and list again."""
-    async with _site(folder, media) as (system, pool, http):
+    async with _site(folder, media, purged) as (system, pool, http):
         watched = _Watched(system, pool, http)
         figures = await _lists(http, pool, "", Goal("<=", 15, f"{media} media"))
         figures += await _jobs(watched, purged)
@@ -73,7 +76,7 @@ async def measure_retention(folder: Path, media: int, purged: int) -> list[Figur
 
 
 @asynccontextmanager
-async def _site(folder: Path, media: int) -> AsyncIterator[tuple[System, Database, httpx.AsyncClient]]:
+async def _site(folder: Path, media: int, purged: int) -> AsyncIterator[tuple[System, Database, httpx.AsyncClient]]:
     async with AsyncExitStack() as stack:
         postgres = PostgresServer(folder / "postgres", free_port(), settings={"max_wal_size": "4GB"})
         kafka = KafkaServer(folder / "kafka", free_port())
@@ -85,6 +88,7 @@ async def _site(folder: Path, media: int) -> AsyncIterator[tuple[System, Databas
         connection = await asyncpg.connect(database.dsn("ingest-api"))
         say(f"{media} media and jobs are made")
         await fill(connection, ("ingest_media", "ingest_jobs"), media)
+        await _delete_softly(connection, purged)
         await connection.close()
         system = System(database, kafka.bootstrap, folder / "media", folder, dict(KEEPS_ALL))
         await stack.enter_async_context(running_system(system))
@@ -94,6 +98,17 @@ async def _site(folder: Path, media: int) -> AsyncIterator[tuple[System, Databas
         stack.push_async_callback(pool.close)
         api = await stack.enter_async_context(signed_in(system, ingest.base_url))
         yield system, pool, api.http
+
+
+async def _delete_softly(connection: asyncpg.Connection[Any], wanted: int) -> None:
+    """Have so many media be deleted, if there are as many, as they are spread by their age."""
+    sql = """
+        UPDATE media SET deleted_at = now() - interval '40 days'
+        WHERE id IN (SELECT id FROM media WHERE deleted_at IS NULL AND status = 'completed' ORDER BY id
+                     LIMIT greatest($1 - (SELECT count(*) FROM media WHERE deleted_at IS NOT NULL), 0))
+    """
+    await connection.execute(sql, wanted, timeout=FILL_SECONDS)
+    await connection.execute("VACUUM (ANALYZE) media", timeout=FILL_SECONDS)
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -145,11 +160,12 @@ class _Beside:
     writes_millis: list[float] = field(default_factory=list)
     samples: int = 0
     lock_waits: int = 0
+    """Samples in which somebody waited."""
     seconds: float = 0.0
 
     def figures(self, title: str) -> list[Figure]:
         return [
-            Figure(f"{title}: sessions waiting for a lock, of all samples", 100 * self.lock_waits / self.samples, "%"),
+            Figure(f"{title}: samples in which a session waits for a lock", 100 * self.lock_waits / self.samples, "%"),
             Figure(f"{title}: list beside it, p95", statistics.quantiles(self.reads_millis, n=20)[-1], "ms"),
             Figure(
                 f"{title}: progress of a job beside it, p95", statistics.quantiles(self.writes_millis, n=20)[-1], "ms"
@@ -210,7 +226,7 @@ class _Watched:
                     self.system.database.name,
                 )
                 seen.samples += 1
-                seen.lock_waits += waits
+                seen.lock_waits += waits > 0
                 await asyncio.sleep(SAMPLE_SECONDS)
         finally:
             await admin.close()
@@ -246,13 +262,19 @@ async def _purge(watched: _Watched, most: int) -> list[Figure]:
         due = [
             MediumToPurge(media_id=row["id"], deleted_at=row["deleted_at"]) for row in await connection.fetch(sql, most)
         ]
-    deletions = MediaDeletions(UnitOfWork(watched.pool, source="/mediabus/ingest-api", schema="ingest"), MediaSettings)
-    batches = iter([due[start : start + PURGED_AT_ONCE] for start in range(0, len(due), PURGED_AT_ONCE)])
+    unit_of_work = UnitOfWork(watched.pool, source="/mediabus/ingest-api", schema="ingest")
+    handlers = Handlers()
+    deletion_handlers.register(
+        handlers,  # type: ignore[arg-type]
+        MediaDeletions(unit_of_work, MediaSettings),
+        unit_of_work,
+    )
+    commands = iter([due[start : start + MAX_PURGED_AT_ONCE] for start in range(0, len(due), MAX_PURGED_AT_ONCE)])
 
     async def purge() -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(HANDLERS):
-                group.create_task(_purge_batches(deletions, watched.pool, batches))
+                group.create_task(_purge_some(handlers, watched.pool, commands))
 
     seen = await watched.run(purge)
     async with watched.pool.connection() as connection:
@@ -267,26 +289,32 @@ async def _purge(watched: _Watched, most: int) -> list[Figure]:
     ]
 
 
-async def _purge_batches(deletions: MediaDeletions, pool: Database, batches: Any) -> None:
-    for batch in batches:
-        purge = PurgeMediaV1(purge_id=new_id(), run_id=new_id(), media=tuple(batch), requested_at=datetime.now(UTC))
-        await deletions.purge(purge, _delivery(purge))
+async def _purge_some(handlers: Handlers, pool: Database, commands: Iterator[Sequence[MediumToPurge]]) -> None:
+    """Command purges one after the other, and answer as the other services would."""
+    for media in commands:
+        purge = PurgeMediaV1(purge_id=new_id(), run_id=new_id(), media=tuple(media), requested_at=datetime.now(UTC))
+        await handlers.deliver(purge)
         async with pool.connection() as connection:
-            rows = await connection.fetch("SELECT id FROM media_deletions WHERE purge_id = $1", purge.purge_id)
-        for service, facts in ANSWERS.items():
-            await _answer_all(deletions, purge, [row["id"] for row in rows], service, facts)
+            sql = "SELECT id AS deletion_id, media_id FROM media_deletions WHERE purge_id = $1"
+            begun = [dict(row) for row in await connection.fetch(sql, purge.purge_id)]
+        now = datetime.now(UTC)
+        forgotten = [fact(**one, records=1, forgotten_at=now) for one in begun for fact in FORGOTTEN]
+        await asyncio.gather(*(handlers.deliver(fact) for fact in forgotten))
+        await asyncio.gather(*(handlers.deliver(_files_removed(one, now)) for one in begun))
 
 
-async def _answer_all(
-    deletions: MediaDeletions, purge: Event, ids: Sequence[UUID], service: str, facts: Mapping[str, Any]
-) -> None:
-    for deletion_id in ids:
-        await deletions.answered(deletion_id, service, facts, _delivery(purge))
-
-
-def _delivery(event: Event) -> Delivery:
-    envelope = Envelope.new(event, "/bench")
-    return Delivery("ingest-api", envelope, event.topic.name, 0, 0, event.key().encode(), {}, event.payload(), 1)
+def _files_removed(begun: Mapping[str, UUID], now: datetime) -> MediaFilesRemovedV1:
+    return MediaFilesRemovedV1(
+        **begun,
+        removed=(),
+        removed_files=4,
+        removed_bytes=400_000,
+        kept=(),
+        kept_files=0,
+        kept_bytes=0,
+        records=1,
+        removed_at=now,
+    )
 
 
 async def _vacuumed(system: System) -> list[Figure]:

@@ -265,6 +265,32 @@ async def test_files_are_removed_once_the_last_rendering_has_ended(site: IngestS
     assert (await read_deletion(site, deletion_id))["status"] == "completed"
 
 
+async def test_answers_to_many_deletions_at_once_end_each_of_them_once(site: IngestSite) -> None:
+    for _ in range(6):
+        await delete(site, (await stored(site)).media_id, hard=True)
+    waiting = await uploaded(site)
+    await delete(site, waiting.media_id, hard=True)
+    begun = await told(site, MediaDeletionBegunV1)
+    answers = [answer for one in begun for answer in forgotten(one)]
+    await asyncio.gather(*(site.handlers.deliver(answer) for answer in [*answers, *answers]))
+    removals = await told(site, RemoveMediaFilesV1)
+    assert {one.media_id for one in removals} == {one.media_id for one in begun} - {waiting.media_id}
+    assert len(removals) == 6
+    assert all(len(one.keys) == 3 for one in removals), "each with its own files"
+    gone = [files_gone(one, FileOfMedium(place=FilePlace.DISK, key=str(one.media_id), size_bytes=7)) for one in begun]
+    await asyncio.gather(*(site.handlers.deliver(answer) for answer in gone[:6] for _ in range(2)))
+    completed = await told(site, MediaDeletionCompletedV1)
+    assert sorted(one.deletion_id for one in completed) == sorted(one.deletion_id for one in begun[:6])
+    assert (await site.count("media"), await site.count("jobs")) == (1, 1)
+    assert await site.rows.fetchval("SELECT count(DISTINCT job_id) FROM notices WHERE type = 'media:deleted'") == 6
+    for one in begun[:6]:
+        record = await read_deletion(site, one.deletion_id)
+        assert (record["status"], record["receipt"]["removed"]["files"]) == ("completed", 1)
+        assert record["receipt"]["removed"]["list"][0]["key"] == str(one.media_id)
+        # medium and job, beside the notice of its rendering
+        assert record["receipt"]["records"] == {"image-processor": 1, "ingest-api": 3, "reconciler": 1, "s3-syncer": 2}
+
+
 async def test_who_does_not_answer_is_asked_again(site: IngestSite) -> None:
     command = await stored(site)
     await delete(site, command.media_id, hard=True)

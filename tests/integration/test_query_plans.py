@@ -52,6 +52,8 @@ FACE = "services/face-embedder/face_embedder/queries"
 CLEANUP = "services/cleanup-scheduler/cleanup_scheduler/queries"
 OUTBOX = "shared/outbox/queries.sql"
 MEDIUM = "'{medium}'"
+MEDIA = f"ARRAY[{MEDIUM}::uuid]"
+BEGIN = f"{MEDIA}, {MEDIA}, true, 'requested', NULL, NULL, false, '{{{{}}}}'"
 SELFIE = "'[' || repeat('0.1,', 511) || '0.1]'"
 FACES_OF_EVENT = frozenset({"faces_event"})
 NO_FILTER = "NULL, NULL, NULL, NULL"
@@ -130,7 +132,10 @@ HOT = [
         "NULL, '{stranger}', 51",
         frozenset({"media_of_uploader"}),
     ),
-    Hot("ingest-api", f"{INGEST}/media_deletions.sql", "complete", f"{MEDIUM}, {MEDIUM}", frozenset({"media_pkey"})),
+    Hot("ingest-api", f"{INGEST}/media_deletions.sql", "complete", f"'[]', {MEDIA}", frozenset({"media_pkey"})),
+    Hot("ingest-api", f"{INGEST}/media_deletions.sql", "stored_keys", MEDIA, frozenset({"media_pkey"})),
+    Hot("ingest-api", f"{INGEST}/media_deletions.sql", "renderings", MEDIA, frozenset({"jobs_of_medium"})),
+    Hot("ingest-api", f"{INGEST}/media_deletions.sql", "begin", BEGIN, frozenset({"media_pkey"})),
     Hot("ingest-api", OUTBOX, "turn", "500, '{{}}', '{{}}'", frozenset({"outbox_unsent"}), walks=True, generic=True),
     Hot("ingest-api", OUTBOX, "prune_outbox", "1e9, 5000", frozenset({"outbox_sent"})),
     Hot(

@@ -96,7 +96,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     service.background(deletions.run, "open deletions")
     service.background(bulk_deletions.run, "deletions of selections")
     handlers.register(service.consumer, unit_of_work, deletions)
-    deletion_handlers.register(service.consumer, deletions)
+    deletion_handlers.register(service.consumer, deletions, unit_of_work)
     product_handlers.register(service.consumer, products.changes, repairs)
     direct_uploads = DirectUploads(unit_of_work, stores.staging, stores.bucket, sweep, uploads.intake, settings)
     service.background(DirectUploadSweep(direct_uploads, database, settings).run)

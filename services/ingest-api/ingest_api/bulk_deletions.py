@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, get_args
 from uuid import UUID
@@ -172,7 +173,7 @@ class BulkDeletions:
             if parent is None:
                 return False
             media = await bulk.page(parent, PAGE_MEDIA)
-            page = [await self._one(tx, parent, medium) for medium in media]
+            page = await self._done(tx, parent, media)
             if page:
                 await bulk.add_page(parent, page)
             if len(page) < PAGE_MEDIA:
@@ -184,17 +185,20 @@ class BulkDeletions:
             return False
         return (await MediaDeletionRepository(tx.connection).count_open()).count >= MOST_OPEN
 
+    async def _done(
+        self, tx: Transaction, parent: UnplannedDeletion, page: Sequence[LockedMedium]
+    ) -> list[DoneWithMedium]:
+        if parent.selection.kind == "hard_delete":
+            begun = await self._deletions.begin_many(tx, page, parent.requested_by)
+            return [DoneWithMedium(one.media.id, one.media.filename, begun[one.media.id], None) for one in page]
+        return [await self._one(tx, parent, medium) for medium in page]
+
     async def _one(self, tx: Transaction, parent: UnplannedDeletion, locked: LockedMedium) -> DoneWithMedium:
-        medium, deletion_id, refusal = locked.media, None, None
-        match parent.selection.kind:
-            case "hard_delete":
-                begun = await self._deletions.begin(tx, locked, parent.requested_by, is_told=False)
-                deletion_id = begun.deletion_id
-            case "delete":
-                await self._deletions.hide(tx, locked, parent.requested_by)
-            case "restore":
-                if (conflict := conflict_of(locked)) is not None:
-                    refusal = EntryRefusal(conflict.code, conflict.detail)
-                else:
-                    await self._deletions.bring_back(tx, locked, parent.requested_by)
-        return DoneWithMedium(medium.id, medium.filename, deletion_id, refusal)
+        medium, refusal = locked.media, None
+        if parent.selection.kind == "delete":
+            await self._deletions.hide(tx, locked, parent.requested_by)
+        elif (conflict := conflict_of(locked)) is not None:
+            refusal = EntryRefusal(conflict.code, conflict.detail)
+        else:
+            await self._deletions.bring_back(tx, locked, parent.requested_by)
+        return DoneWithMedium(medium.id, medium.filename, None, refusal)

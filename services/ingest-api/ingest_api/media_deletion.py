@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -17,6 +17,16 @@ S3_SYNCER: Final = "s3-syncer"
 RECONCILER: Final = "reconciler"
 ANSWERING: Final = (IMAGE_PROCESSOR, RECONCILER, S3_SYNCER)
 """Who holds something of a medium; face-embedder knows photos of events alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one service told of one deletion; `trace` are the W3C headers of the message that told it."""
+
+    deletion_id: UUID
+    service: str
+    facts: Mapping[str, Any]
+    trace: Mapping[str, str]
 
 
 class Step(StrEnum):
@@ -48,6 +58,17 @@ class Deletion:
     trouble: Mapping[str, Any] | None
     begun_at: datetime
     completed_at: datetime | None
+
+    def answered(self, service: str, facts: Mapping[str, Any]) -> Deletion:
+        """With what a service told.
+
+        Of what is told twice: of rows the first answer counts, for the second one found none left; of files the last
+        one, which has those of the first.
+        """
+        is_last_word = service == S3_SYNCER
+        slices = {**self.slices, service: facts} if is_last_word else {service: facts, **self.slices}
+        trouble = None if is_last_word else self.trouble
+        return replace(self, owing=self.owing - {service}, slices=slices, trouble=trouble)
 
     def files(self, which: Literal["removed", "kept"]) -> tuple[int, int]:
         """How many files were removed or kept, and their bytes."""

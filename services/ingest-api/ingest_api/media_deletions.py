@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 from ingest_api.catalogue import ChangedJob, Media
 from ingest_api.media_deletion import (
     S3_SYNCER,
+    Answer,
     Deletion,
     Step,
     next_step,
@@ -125,40 +126,45 @@ class MediaDeletions:
         )
         return back.media
 
-    async def begin(
+    async def begin(self, tx: Transaction, locked: LockedMedium, requested_by: UUID, *, is_told: bool) -> Begun:
+        begun = await self.begin_many(tx, [locked], requested_by, is_told=is_told)
+        return Begun(begun[locked.media.id], is_new=locked.deletion_id is None)
+
+    async def begin_many(
         self,
         tx: Transaction,
-        locked: LockedMedium,
+        locked: Sequence[LockedMedium],
         requested_by: UUID | None,
         *,
-        is_told: bool,
+        is_told: bool = False,
         purge_id: UUID | None = None,
-    ) -> Begun:
-        if locked.deletion_id is not None:
-            return Begun(locked.deletion_id, is_new=False)
-        deletion = await MediaDeletionRepository(tx.connection).begin(
-            locked.media.id,
-            new_id(),
-            keeps_bucket=not self._settings().s3_delete_with_local,
-            reason=DeletionReason.RETENTION if purge_id else DeletionReason.REQUESTED,
-            purge_id=purge_id,
-            requested_by=requested_by,
-            is_told=is_told,
-        )
-        tx.publish(_begun(deletion))
-        return Begun(deletion.id, is_new=True)
+    ) -> dict[UUID, UUID]:
+        """The deletions by medium, those included that had begun before."""
+        wanted = {one.media.id: new_id() for one in locked if one.deletion_id is None}
+        if wanted:
+            deletions = await MediaDeletionRepository(tx.connection).begin(
+                wanted,
+                keeps_bucket=not self._settings().s3_delete_with_local,
+                reason=DeletionReason.RETENTION if purge_id else DeletionReason.REQUESTED,
+                purge_id=purge_id,
+                requested_by=requested_by,
+                is_told=is_told,
+            )
+            tx.publish(*(_begun(deletion) for deletion in deletions))
+        return {one.media.id: one.deletion_id or wanted[one.media.id] for one in locked}
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    async def answered(self, deletion_id: UUID, service: str, facts: Mapping[str, Any], delivery: Delivery) -> None:
-        """Record what a service told, and go on if that was waited for."""
-        async with self._unit_of_work.begin(delivery) as tx:
-            deletions = MediaDeletionRepository(tx.connection)
-            if await deletions.lock_deletion(deletion_id) is None:
-                return
-            deletion = await deletions.answer(deletion_id, service, facts, replaces=service == S3_SYNCER)
-            if deletion is not None:
-                await self._advance(tx, deletion)
+    async def answered(self, tx: Transaction, answers: Sequence[Answer]) -> None:
+        """Record what services told, and go on where that was waited for."""
+        deletions = MediaDeletionRepository(tx.connection)
+        known = {one.id: one for one in await deletions.lock_deletions({answer.deletion_id for answer in answers})}
+        traces: dict[UUID, Mapping[str, str]] = {}
+        for answer in answers:
+            if (deletion := known.get(answer.deletion_id)) is not None:
+                known[deletion.id] = deletion.answered(answer.service, answer.facts)
+                traces[deletion.id] = answer.trace
+        await self._advance(tx, list(known.values()), traces)
 
     async def delayed(self, deletion_id: UUID, trouble: Mapping[str, Any], delivery: Delivery) -> None:
         async with self._unit_of_work.begin(delivery) as tx:
@@ -166,33 +172,26 @@ class MediaDeletions:
 
     async def rendering_ended(self, tx: Transaction, deletion_id: UUID) -> None:
         """Go on with a deletion that may have waited for a rendering, in the transaction that has recorded its end."""
-        deletion = await MediaDeletionRepository(tx.connection).lock_deletion(deletion_id)
-        if deletion is not None:
-            await self._advance(tx, deletion)
+        await self._advance(tx, await MediaDeletionRepository(tx.connection).lock_deletions([deletion_id]))
 
     async def purge(self, command: PurgeMediaV1, delivery: Delivery) -> None:
         """Begin the end of those that are deleted since just the moment that is named.
 
         **What was restored meanwhile, or deleted anew, lives on**: the moments are compared under the medium's lock.
         """
-        begun: list[UUID] = []
-        passed_over: list[UUID] = []
+        deleted_at = {one.media_id: one.deleted_at for one in command.media}
         async with self._unit_of_work.begin(delivery) as tx:
-            deletions = MediaDeletionRepository(tx.connection)
-            # In one order, so that transactions that lock several media never wait in a circle.
-            for one in sorted(command.media, key=lambda medium: medium.media_id):
-                locked = await deletions.lock(one.media_id)
-                if locked is None or locked.deletion_id is not None or locked.media.deleted_at != one.deleted_at:
-                    passed_over.append(one.media_id)
-                    continue
-                await self.begin(tx, locked, None, is_told=False, purge_id=command.purge_id)
-                begun.append(one.media_id)
+            locked = await MediaDeletionRepository(tx.connection).lock_many(list(deleted_at))
+            going = [
+                one for one in locked if one.deletion_id is None and one.media.deleted_at == deleted_at[one.media.id]
+            ]
+            begun = await self.begin_many(tx, going, None, purge_id=command.purge_id)
             tx.publish(
                 MediaPurgeTakenV1(
                     purge_id=command.purge_id,
                     run_id=command.run_id,
-                    begun=tuple(begun),
-                    passed_over=tuple(passed_over),
+                    begun=tuple(sorted(begun)),
+                    passed_over=tuple(sorted(deleted_at.keys() - begun.keys())),
                     taken_at=datetime.now(UTC),
                 )
             )
@@ -216,57 +215,68 @@ class MediaDeletions:
         """Tell once more of deletions that somebody still owes an answer to; every answer may be given twice."""
         async with self._unit_of_work.begin() as tx:
             deletions = MediaDeletionRepository(tx.connection)
-            for deletion in await deletions.take_silent(ASKED_AT_ONCE):
-                await deletions.ask_later(deletion.id)
-                if deletion.stage == "removing" and S3_SYNCER in deletion.owing:
-                    tx.publish(await self._removal(deletions, deletion))
-                if deletion.owing - {S3_SYNCER}:
-                    tx.publish(_begun(deletion))
-                await self._advance(tx, deletion)
-
-    async def _advance(self, tx: Transaction, deletion: Deletion) -> None:
-        deletions = MediaDeletionRepository(tx.connection)
-        match next_step(deletion, await deletions.renderings(deletion.media_id)):
-            case Step.WAIT:
-                return
-            case Step.REMOVE_FILES:
-                await deletions.begin_removing(deletion.id)
-                tx.publish(await self._removal(deletions, deletion))
-            case Step.COMPLETE:
-                await self._complete(tx, deletions, deletion)
-
-    async def _removal(self, deletions: MediaDeletionRepository, deletion: Deletion) -> RemoveMediaFilesV1:
-        return RemoveMediaFilesV1(
-            deletion_id=deletion.id,
-            media_id=deletion.media_id,
-            keys=await deletions.stored_keys(deletion.media_id),
-            staging_keys=await deletions.staging_keys(deletion.media_id),
-            keeps_bucket=deletion.keeps_bucket,
-            requested_at=datetime.now(UTC),
-        )
-
-    async def _complete(self, tx: Transaction, deletions: MediaDeletionRepository, deletion: Deletion) -> None:
-        completed = await deletions.complete(deletion)
-        assert completed.completed_at is not None, "the statement has set it"
-        removed_files, removed_bytes = completed.files("removed")
-        kept_files, kept_bytes = completed.files("kept")
-        tx.publish(
-            MediaDeletionCompletedV1(
-                deletion_id=completed.id,
-                media_id=completed.media_id,
-                version=completed.version,
-                removed_files=removed_files,
-                removed_bytes=removed_bytes,
-                kept_files=kept_files,
-                kept_bytes=kept_bytes,
-                purge_id=completed.purge_id,
-                completed_at=completed.completed_at,
+            silent = await deletions.take_silent(ASKED_AT_ONCE)
+            await deletions.ask_later([deletion.id for deletion in silent])
+            await self._have_removed(
+                tx, [one for one in silent if one.stage == "removing" and S3_SYNCER in one.owing], {}
             )
-        )
-        if completed.is_told and completed.requested_by is not None:
-            told = ChangedJob(completed.id, None, completed.requested_by)
-            body = {"mediaId": str(completed.media_id), "removedFiles": removed_files, "keptFiles": kept_files}
-            await NoticeRepository(tx.connection).add("media:deleted", told, body)
+            tx.publish(*(_begun(deletion) for deletion in silent if deletion.owing - {S3_SYNCER}))
+            await self._advance(tx, silent)
+
+    async def _advance(
+        self, tx: Transaction, deletions: Sequence[Deletion], traces: Mapping[UUID, Mapping[str, str]] | None = None
+    ) -> None:
+        """Record how deletions stand and take the next step of each; what follows is told under their `traces`."""
+        repository = MediaDeletionRepository(tx.connection)
+        media_ids = [one.media_id for one in deletions if one.stage == "forgetting"]
+        renderings = await repository.renderings(media_ids) if media_ids else {}
+        of_step: dict[Step, list[Deletion]] = {step: [] for step in Step}
+        for one in deletions:
+            of_step[next_step(one, renderings.get(one.media_id, 0))].append(one)
+        removing = [replace(one, stage="removing") for one in of_step[Step.REMOVE_FILES]]
+        if open_ones := [*of_step[Step.WAIT], *removing]:
+            await repository.save(open_ones)
+        await self._have_removed(tx, removing, traces or {})
+        await self._complete(tx, of_step[Step.COMPLETE], traces or {})
+
+    async def _have_removed(
+        self, tx: Transaction, deletions: Sequence[Deletion], traces: Mapping[UUID, Mapping[str, str]]
+    ) -> None:
+        if not deletions:
+            return
+        repository = MediaDeletionRepository(tx.connection)
+        media_ids = [deletion.media_id for deletion in deletions]
+        keys, staging_keys = await repository.stored_keys(media_ids), await repository.staging_keys(media_ids)
+        for deletion in deletions:
+            command = RemoveMediaFilesV1(
+                deletion_id=deletion.id,
+                media_id=deletion.media_id,
+                keys=keys.get(deletion.media_id, ()),
+                staging_keys=staging_keys.get(deletion.media_id, ()),
+                keeps_bucket=deletion.keeps_bucket,
+                requested_at=datetime.now(UTC),
+            )
+            tx.publish(command, trace=traces.get(deletion.id))
+
+    async def _complete(
+        self, tx: Transaction, deletions: Sequence[Deletion], traces: Mapping[UUID, Mapping[str, str]]
+    ) -> None:
+        if not deletions:
+            return
+        completed = await MediaDeletionRepository(tx.connection).complete(deletions)
+        for deletion in completed:
+            tx.publish(_completed(deletion), trace=traces.get(deletion.id))
+        # At the end, and in one order: other notices of a person wait for this one's commit.
+        told = [(one.requested_by, one) for one in completed if one.is_told and one.requested_by is not None]
+        for requested_by, deletion in sorted(told, key=lambda pair: pair[0]):
+            body = {
+                "mediaId": str(deletion.media_id),
+                "removedFiles": deletion.files("removed")[0],
+                "keptFiles": deletion.files("kept")[0],
+            }
+            changed = ChangedJob(deletion.id, None, requested_by)
+            traceparent = traces.get(deletion.id, {}).get("traceparent")
+            await NoticeRepository(tx.connection).add("media:deleted", changed, body, traceparent=traceparent)
 
 
 GOES_FOR_GOOD: Final = "The medium goes for good; that is not taken back."
@@ -302,4 +312,21 @@ def _begun(deletion: Deletion) -> MediaDeletionBegunV1:
         purge_id=deletion.purge_id,
         begun_by=deletion.requested_by,
         begun_at=deletion.begun_at,
+    )
+
+
+def _completed(deletion: Deletion) -> MediaDeletionCompletedV1:
+    assert deletion.completed_at is not None, "the statement has set it"
+    removed_files, removed_bytes = deletion.files("removed")
+    kept_files, kept_bytes = deletion.files("kept")
+    return MediaDeletionCompletedV1(
+        deletion_id=deletion.id,
+        media_id=deletion.media_id,
+        version=deletion.version,
+        removed_files=removed_files,
+        removed_bytes=removed_bytes,
+        kept_files=kept_files,
+        kept_bytes=kept_bytes,
+        purge_id=deletion.purge_id,
+        completed_at=deletion.completed_at,
     )

@@ -139,7 +139,7 @@ class DeletionController(Controller):
             deletions = MediaDeletionRepository(connection)
             found = await deletions.newest(id_of(cursor), is_open, limit + 1)
             page = found[:limit]
-            renderings = await deletions.renderings_of([deletion.media_id for deletion in page])
+            renderings = await deletions.renderings([deletion.media_id for deletion in page])
         next_cursor = encode_cursor(str(page[-1].id)) if len(found) > limit else None
         return DeletionList(
             [deletion_record(deletion, renderings.get(deletion.media_id, 0)) for deletion in page], next_cursor
@@ -155,7 +155,8 @@ class DeletionController(Controller):
                 raise Problem(
                     404, "not_found", "There is no deletion with this id; receipts are removed after their time."
                 )
-            return deletion_record(deletion, await deletions.renderings(deletion.media_id))
+            renderings = await deletions.renderings([deletion.media_id])
+            return deletion_record(deletion, renderings.get(deletion.media_id, 0))
 
 
 def _accepted(parent_id: UUID, total: int, how: str) -> Response[BulkDeletionAnswer]:

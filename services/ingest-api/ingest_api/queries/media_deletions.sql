@@ -1,6 +1,7 @@
 -- name: lock
 -- Deletion, restoration and purge of one medium run one after the other: each decides on what the one before it left.
-SELECT * FROM media WHERE id = $1 FOR UPDATE;
+-- In one order, so that transactions that lock several media never wait in a circle.
+SELECT * FROM media WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: delete_softly
 WITH hidden AS (
@@ -43,22 +44,25 @@ SELECT * FROM entries ORDER BY happened_at DESC LIMIT $2;
 -- name: begin
 WITH given_up AS (
     UPDATE media
-    SET deleted_at = coalesce(deleted_at, clock_timestamp()), deleted_by = coalesce(deleted_by, $7), deletion_id = $2,
-        deletion_version = deletion_version + 1, updated_at = clock_timestamp()
-    WHERE id = $1
-    RETURNING id, deletion_version, revision, entity_type, entity_id
+    SET deleted_at = coalesce(deleted_at, clock_timestamp()), deleted_by = coalesce(deleted_by, $6),
+        deletion_id = wanted.deletion_id, deletion_version = deletion_version + 1, updated_at = clock_timestamp()
+    FROM unnest($1::uuid[], $2::uuid[]) AS wanted (media_id, deletion_id)
+    WHERE media.id = wanted.media_id
+    RETURNING media.id, media.deletion_id, deletion_version, revision, entity_type, entity_id
 )
 INSERT INTO media_deletions (id, media_id, version, revision, entity_type, entity_id, keeps_bucket, reason, purge_id,
                              requested_by, is_told, owing)
-SELECT $2, id, deletion_version, revision, entity_type, entity_id, $3, $4, $5, $7, $6, $8 FROM given_up
+SELECT deletion_id, id, deletion_version, revision, entity_type, entity_id, $3, $4, $5, $6, $7, $8 FROM given_up
+ORDER BY id
 RETURNING *;
 
 -- name: deletion
 SELECT * FROM media_deletions WHERE id = $1;
 
--- name: lock_deletion
--- Answers to one deletion are recorded one after the other: the last of them finds that nobody owes one.
-SELECT * FROM media_deletions WHERE id = $1 FOR UPDATE;
+-- name: lock_deletions
+-- Answers to one deletion are recorded one after the other: the last of them finds that nobody owes one. In one order,
+-- so that transactions with several never wait in a circle.
+SELECT * FROM media_deletions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: newest
 SELECT * FROM media_deletions
@@ -66,74 +70,71 @@ WHERE ($1::uuid IS NULL OR id < $1) AND ($2::boolean IS NULL OR (completed_at IS
 ORDER BY id DESC
 LIMIT $3;
 
--- name: answer
--- What is told twice: of rows the first answer counts, for the second one found none left; of files the last one, which
--- has those of the first.
-UPDATE media_deletions
-SET owing = array_remove(owing, $2),
-    slices = CASE WHEN $4 THEN slices || jsonb_build_object($2::text, $3::jsonb)
-                  ELSE jsonb_build_object($2::text, $3::jsonb) || slices END,
-    trouble = CASE WHEN $4 THEN NULL ELSE trouble END
-WHERE id = $1
-RETURNING *;
+-- name: save
+-- Whoever begins to remove files gets his time for it.
+UPDATE media_deletions AS deletion
+SET owing = ARRAY(SELECT jsonb_array_elements_text(state.owing)), slices = state.slices, trouble = state.trouble,
+    stage = state.stage,
+    asked = CASE WHEN state.stage = deletion.stage THEN asked ELSE 1 END,
+    ask_at = CASE WHEN state.stage = deletion.stage THEN ask_at ELSE clock_timestamp() + interval '1 minute' END
+FROM jsonb_to_recordset($1::jsonb) AS state (id uuid, owing jsonb, slices jsonb, trouble jsonb, stage text)
+WHERE deletion.id = state.id;
 
 -- name: note_trouble
 UPDATE media_deletions SET trouble = $2 WHERE id = $1 AND completed_at IS NULL;
 
 -- name: renderings
-SELECT count(*) FROM jobs WHERE media_id = $1 AND status IN ('waiting', 'active');
-
--- name: renderings_of_many
 SELECT media_id, count(*) AS renderings FROM jobs
 WHERE media_id = ANY($1::uuid[]) AND status IN ('waiting', 'active')
 GROUP BY media_id;
 
 -- name: stored_keys
--- Every key that the record names.
-SELECT file ->> 'key' AS key
+-- Every key that the records name.
+SELECT media.id AS media_id, file ->> 'key' AS key
 FROM media, jsonb_array_elements(variants || coalesce(jsonb_build_array(original) - 'null', '[]')) AS file
-WHERE id = $1 AND jsonb_typeof(file) = 'object';
+WHERE id = ANY($1::uuid[]) AND jsonb_typeof(file) = 'object';
 
 -- name: staging_keys
-SELECT staging_key FROM jobs WHERE media_id = $1 AND staging_key IS NOT NULL;
-
--- name: begin_removing
-UPDATE media_deletions SET stage = 'removing', ask_at = clock_timestamp() + interval '1 minute', asked = 1
-WHERE id = $1 AND stage = 'forgetting'
-RETURNING *;
+SELECT media_id, staging_key AS key FROM jobs WHERE media_id = ANY($1::uuid[]) AND staging_key IS NOT NULL;
 
 -- name: complete
--- The record goes with everything that names it; what a bulk upload counts stays, without names.
-WITH ended AS (
+-- The records go with everything that names them; what a bulk upload counts stays, without names.
+WITH going AS (
+    SELECT id, media_id, slices FROM jsonb_to_recordset($1::jsonb) AS state (id uuid, media_id uuid, slices jsonb)
+),
+ended AS (
     UPDATE bulk_items
     SET ended_as = CASE WHEN jobs.status = 'completed' THEN 'completed' ELSE 'failed' END,
         error_code = coalesce(jobs.error_code, bulk_items.error_code), error_detail = NULL
     FROM jobs
-    WHERE bulk_items.media_id = $2 AND jobs.media_id = $2 AND jobs.id = bulk_items.job_id
-    RETURNING bulk_items.bulk_id, bulk_items.position
+    WHERE bulk_items.media_id = jobs.media_id AND jobs.media_id = ANY($2::uuid[]) AND jobs.id = bulk_items.job_id
 ),
-gone_notices AS (DELETE FROM notices WHERE media_id = $2 RETURNING 1),
-gone_keys AS (DELETE FROM idempotency_keys WHERE media_id = $2 RETURNING 1),
-gone_results AS (DELETE FROM sync_results WHERE media_id = $2 RETURNING 1),
-gone_jobs AS (DELETE FROM jobs WHERE media_id = $2 RETURNING 1),
-gone_media AS (DELETE FROM media WHERE id = $2 RETURNING deletion_version),
+gone_notices AS (DELETE FROM notices WHERE media_id = ANY($2::uuid[]) RETURNING media_id),
+gone_keys AS (DELETE FROM idempotency_keys WHERE media_id = ANY($2::uuid[]) RETURNING media_id),
+gone_results AS (DELETE FROM sync_results WHERE media_id = ANY($2::uuid[]) RETURNING media_id),
+gone_jobs AS (DELETE FROM jobs WHERE media_id = ANY($2::uuid[]) RETURNING media_id),
+gone_media AS (DELETE FROM media WHERE id = ANY($2::uuid[]) RETURNING id),
 nameless_uploads AS (
-    UPDATE direct_uploads SET filename = '', entity_id = NULL, alt = NULL, title = NULL WHERE media_id = $2
+    UPDATE direct_uploads SET filename = '', entity_id = NULL, alt = NULL, title = NULL WHERE media_id = ANY($2::uuid[])
 ),
 counted AS (
-    SELECT (SELECT count(*) FROM gone_notices) + (SELECT count(*) FROM gone_keys) + (SELECT count(*) FROM gone_results)
-         + (SELECT count(*) FROM gone_jobs) + (SELECT count(*) FROM gone_media) AS records
+    SELECT media_id, count(*) AS records
+    FROM (SELECT media_id FROM gone_notices UNION ALL SELECT media_id FROM gone_keys
+          UNION ALL SELECT media_id FROM gone_results UNION ALL SELECT media_id FROM gone_jobs
+          UNION ALL SELECT id FROM gone_media) AS gone
+    GROUP BY media_id
 )
-UPDATE media_deletions
-SET stage = 'completed', completed_at = clock_timestamp(), trouble = NULL, version = version + 1,
-    slices = slices || jsonb_build_object('ingest-api', jsonb_build_object('records', counted.records))
-FROM counted
-WHERE id = $1
-RETURNING media_deletions.*;
+UPDATE media_deletions AS deletion
+SET stage = 'completed', completed_at = clock_timestamp(), owing = '{}', trouble = NULL, version = version + 1,
+    slices = going.slices || jsonb_build_object('ingest-api', jsonb_build_object('records', coalesce(counted.records, 0)))
+FROM going LEFT JOIN counted USING (media_id)
+WHERE deletion.id = going.id
+RETURNING deletion.*;
 
 -- name: forget_names
 -- Behind the statement above: a row is changed once per statement.
-UPDATE bulk_items SET filename = '', media_id = CASE WHEN job_id = $1 THEN media_id END WHERE media_id = $2;
+UPDATE bulk_items SET filename = '', media_id = CASE WHEN job_id = ANY($1::uuid[]) THEN media_id END
+WHERE media_id = ANY($2::uuid[]);
 
 -- name: take_silent
 SELECT * FROM media_deletions
@@ -145,7 +146,7 @@ FOR UPDATE SKIP LOCKED;
 -- name: ask_later
 UPDATE media_deletions
 SET asked = asked + 1, ask_at = clock_timestamp() + make_interval(secs => least(60 * 2 ^ least(asked, 6), 3600))
-WHERE id = $1;
+WHERE id = ANY($1::uuid[]);
 
 -- name: count_open
 SELECT count(*) AS open,

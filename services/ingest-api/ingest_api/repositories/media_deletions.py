@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -56,8 +56,11 @@ class MediaDeletionRepository:
         self._connection = connection
 
     async def lock(self, media_id: UUID) -> LockedMedium | None:
-        row = await self._connection.fetchrow(QUERIES["lock"], media_id)
-        return None if row is None else locked_medium(row)
+        return next(iter(await self.lock_many([media_id])), None)
+
+    async def lock_many(self, media_ids: Sequence[UUID]) -> list[LockedMedium]:
+        """Those that there are, in the order of their ids."""
+        return [locked_medium(row) for row in await self._connection.fetch(QUERIES["lock"], list(media_ids))]
 
     async def delete_softly(self, media_id: UUID, deleted_by: UUID | None) -> LockedMedium:
         return locked_medium(await self._connection.fetchrow(QUERIES["delete_softly"], media_id, deleted_by))
@@ -71,87 +74,73 @@ class MediaDeletionRepository:
 
     async def begin(
         self,
-        media_id: UUID,
-        deletion_id: UUID,
+        deletion_ids: Mapping[UUID, UUID],
         *,
         keeps_bucket: bool,
         reason: DeletionReason,
         purge_id: UUID | None,
         requested_by: UUID | None,
         is_told: bool,
-    ) -> Deletion:
-        """Hide a medium for ever and note who has to answer."""
-        return _deletion(
-            await self._connection.fetchrow(
-                QUERIES["begin"],
-                media_id,
-                deletion_id,
-                keeps_bucket,
-                reason.value,
-                purge_id,
-                is_told,
-                requested_by,
-                list(ANSWERING),
-            )
+    ) -> list[Deletion]:
+        """Hide media for ever and note who has to answer; `deletion_ids` by medium, whose rows are locked."""
+        rows = await self._connection.fetch(
+            QUERIES["begin"],
+            list(deletion_ids),
+            list(deletion_ids.values()),
+            keeps_bucket,
+            reason.value,
+            purge_id,
+            requested_by,
+            is_told,
+            list(ANSWERING),
         )
+        return [_deletion(row) for row in rows]
 
     async def get(self, deletion_id: UUID) -> Deletion | None:
         row = await self._connection.fetchrow(QUERIES["deletion"], deletion_id)
         return None if row is None else _deletion(row)
 
-    async def lock_deletion(self, deletion_id: UUID) -> Deletion | None:
-        row = await self._connection.fetchrow(QUERIES["lock_deletion"], deletion_id)
-        return None if row is None else _deletion(row)
+    async def lock_deletions(self, deletion_ids: Iterable[UUID]) -> list[Deletion]:
+        """Those that are known, in the order of their ids."""
+        return [_deletion(row) for row in await self._connection.fetch(QUERIES["lock_deletions"], list(deletion_ids))]
 
     async def newest(self, after: UUID | None, is_open: bool | None, limit: int) -> list[Deletion]:
         """Newest first."""
         return [_deletion(row) for row in await self._connection.fetch(QUERIES["newest"], after, is_open, limit)]
 
-    async def answer(
-        self, deletion_id: UUID, service: str, facts: Mapping[str, Any], *, replaces: bool
-    ) -> Deletion | None:
-        """Record what a service told; None for a deletion that nobody knows any more.
-
-        With `replaces` it takes the place of what the service told before, else the first word counts.
-        """
-        row = await self._connection.fetchrow(QUERIES["answer"], deletion_id, service, dict(facts), replaces)
-        return None if row is None else _deletion(row)
+    async def save(self, deletions: Sequence[Deletion]) -> None:
+        """Record how open deletions stand, whose rows are locked."""
+        await self._connection.execute(QUERIES["save"], [_state(deletion) for deletion in deletions])
 
     async def note_trouble(self, deletion_id: UUID, trouble: Mapping[str, Any]) -> None:
         await self._connection.execute(QUERIES["note_trouble"], deletion_id, dict(trouble))
 
-    async def renderings(self, media_id: UUID) -> int:
-        """How many renderings of the medium have no end yet."""
-        return int(await self._connection.fetchval(QUERIES["renderings"], media_id))
-
-    async def renderings_of(self, media_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """The same of several media; those without any are left out."""
-        rows = await self._connection.fetch(QUERIES["renderings_of_many"], list(media_ids))
+    async def renderings(self, media_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """How many renderings of media have no end yet; media without any are left out."""
+        rows = await self._connection.fetch(QUERIES["renderings"], list(media_ids))
         return {row["media_id"]: row["renderings"] for row in rows}
 
-    async def stored_keys(self, media_id: UUID) -> tuple[str, ...]:
-        rows = await self._connection.fetch(QUERIES["stored_keys"], media_id)
-        return tuple(sorted({row["key"] for row in rows}))
+    async def stored_keys(self, media_ids: Sequence[UUID]) -> dict[UUID, tuple[str, ...]]:
+        """By medium; media without any are left out."""
+        return _keys(await self._connection.fetch(QUERIES["stored_keys"], list(media_ids)))
 
-    async def staging_keys(self, media_id: UUID) -> tuple[str, ...]:
-        rows = await self._connection.fetch(QUERIES["staging_keys"], media_id)
-        return tuple(sorted({row["staging_key"] for row in rows}))
+    async def staging_keys(self, media_ids: Sequence[UUID]) -> dict[UUID, tuple[str, ...]]:
+        """By medium; media without any are left out."""
+        return _keys(await self._connection.fetch(QUERIES["staging_keys"], list(media_ids)))
 
-    async def begin_removing(self, deletion_id: UUID) -> None:
-        await self._connection.execute(QUERIES["begin_removing"], deletion_id)
-
-    async def complete(self, deletion: Deletion) -> Deletion:
-        """Remove the record and everything that names it."""
-        completed = _deletion(await self._connection.fetchrow(QUERIES["complete"], deletion.id, deletion.media_id))
-        await self._connection.execute(QUERIES["forget_names"], deletion.id, deletion.media_id)
-        return completed
+    async def complete(self, deletions: Sequence[Deletion]) -> list[Deletion]:
+        """Remove the records and everything that names them."""
+        media_ids = [deletion.media_id for deletion in deletions]
+        rows = await self._connection.fetch(QUERIES["complete"], [_state(one) for one in deletions], media_ids)
+        await self._connection.execute(QUERIES["forget_names"], [deletion.id for deletion in deletions], media_ids)
+        return [_deletion(row) for row in rows]
 
     async def take_silent(self, limit: int) -> list[Deletion]:
         """Open deletions of which nothing was heard for long, locked until the transaction ends."""
         return [_deletion(row) for row in await self._connection.fetch(QUERIES["take_silent"], limit)]
 
-    async def ask_later(self, deletion_id: UUID) -> None:
-        await self._connection.execute(QUERIES["ask_later"], deletion_id)
+    async def ask_later(self, deletion_ids: Sequence[UUID]) -> None:
+        await self._connection.execute(QUERIES["ask_later"], list(deletion_ids))
 
     async def count_open(self) -> OpenDeletions:
         row = await self._connection.fetchrow(QUERIES["count_open"])
@@ -178,3 +167,21 @@ def _deletion(row: asyncpg.Record | None) -> Deletion:
     known = {field.name for field in fields(Deletion)}
     stored = {name: value for name, value in row.items() if name in known}
     return Deletion(**stored | {"owing": frozenset(stored["owing"]), "reason": DeletionReason(stored["reason"])})
+
+
+def _state(deletion: Deletion) -> dict[str, Any]:
+    return {
+        "id": str(deletion.id),
+        "media_id": str(deletion.media_id),
+        "owing": sorted(deletion.owing),
+        "slices": deletion.slices,
+        "trouble": deletion.trouble,
+        "stage": deletion.stage,
+    }
+
+
+def _keys(rows: Iterable[asyncpg.Record]) -> dict[UUID, tuple[str, ...]]:
+    keys: dict[UUID, set[str]] = {}
+    for row in rows:
+        keys.setdefault(row["media_id"], set()).add(row["key"])
+    return {media_id: tuple(sorted(of_medium)) for media_id, of_medium in keys.items()}

@@ -41,13 +41,16 @@ class NoticeRepository:
     def __init__(self, connection: PooledConnection[Any] | asyncpg.Connection[Any]) -> None:
         self._connection = connection
 
-    async def add(self, notice_type: NoticeType, job: ChangedJob, body: Mapping[str, Any]) -> None:
-        """Add a notice and wake whoever listens once it is committed.
+    async def add(
+        self, notice_type: NoticeType, job: ChangedJob, body: Mapping[str, Any], *, traceparent: str | None = None
+    ) -> None:
+        """Add a notice and wake whoever listens once it is committed; without a `traceparent`, under the current one.
 
         Belongs at the end of a transaction: other notices of the uploader wait for its commit.
         """
+        traceparent = traceparent or current_traceparent()
         await self._connection.execute(
-            QUERIES["add"], job.uploader, notice_type, job.id, job.media_id, body, current_traceparent()
+            QUERIES["add"], job.uploader, notice_type, job.id, job.media_id, body, traceparent
         )
 
     async def after(self, uploader: UUID, notice_id: int, limit: int) -> list[Notice]:

@@ -1,0 +1,116 @@
+"""Messages that wait at the same time take effect in one transaction, each of them once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from shared.db.unit_of_work import Transaction, UnitOfWork
+from shared.events import Event
+from shared.messaging.delivery import Delivery
+from shared.messaging.errors import AlreadyHandled, InfrastructureUnavailable, TransientError, decisive
+from shared.telemetry.tracing import trace_headers
+
+E = TypeVar("E", bound=Event)
+
+MOST_MESSAGES = 200
+"""In one transaction. A topic with batched handlers takes so many more before it is paused."""
+BATCH_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(Generic[E]):
+    """One message of a batch, with the W3C headers of its handling: what follows from it is published with them."""
+
+    event: E
+    delivery: Delivery
+    trace: Mapping[str, str]
+
+
+class Batching(Generic[E]):
+    """Hands messages that wait at the same time to one function, in a transaction that has claimed them all.
+
+    The handlers that call `join` are registered with `batched=True`: they wait without keeping others from running.
+    While a batch is under way the next one gathers, so batches are as large as it takes to keep up, and a message that
+    comes alone does not wait. One runs at a time: messages whose effects touch the same rows do not wait for each
+    other's locks, as long as one `Batching` takes them all.
+
+    **A message has the same fate as alone**: one that was handled before is left out; where the function fails the
+    batch is tried again in halves, until the message that can't be handled fails by itself.
+    """
+
+    def __init__(
+        self, unit_of_work: UnitOfWork, handle: Callable[[Transaction, Sequence[Joined[E]]], Awaitable[None]]
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._handle = handle
+        self._waiting: deque[tuple[Joined[E], asyncio.Future[bool]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def join(self, event: E, delivery: Delivery) -> None:
+        """Return when the message's effect is committed.
+
+        Raises AlreadyHandled, or what handling it raised. Who stops waiting does not stop a batch that has begun.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Joined(event, delivery, trace_headers()), done))
+        if self._running is None:
+            # With a context of its own: the trace of the first message is not that of the others.
+            self._running = asyncio.create_task(self._run(), context=Context())
+        if not await done:
+            raise AlreadyHandled
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                # Those that came in the same turn of the loop are in.
+                await asyncio.sleep(0)
+                taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_MESSAGES))]
+                if batch := [one for one in taken if not one[1].done()]:
+                    await self._attempt(batch)
+        finally:
+            self._running = None
+            while self._waiting:
+                self._waiting.popleft()[1].cancel()
+
+    async def _attempt(self, batch: Sequence[tuple[Joined[E], asyncio.Future[bool]]]) -> None:
+        try:
+            is_new = await self._commit([joined for joined, _ in batch])
+        except Exception as error:
+            reason = decisive(error)
+            if len(batch) == 1 or isinstance(reason, InfrastructureUnavailable | TimeoutError):
+                _fail(batch, error)
+                return
+            half = len(batch) // 2
+            await self._attempt(batch[:half])
+            await self._attempt(batch[half:])
+        except asyncio.CancelledError:
+            for _, done in batch:
+                done.cancel()
+            raise
+        else:
+            for (_, done), new in zip(batch, is_new, strict=True):
+                if not done.done():
+                    done.set_result(new)
+
+    async def _commit(self, batch: Sequence[Joined[E]]) -> list[bool]:
+        """Which of them took effect now; the others had before."""
+        deliveries = [joined.delivery for joined in batch]
+        async with asyncio.timeout(BATCH_SECONDS), self._unit_of_work.begin_many(deliveries) as (transaction, is_new):
+            if new := [joined for joined, is_one in zip(batch, is_new, strict=True) if is_one]:
+                await self._handle(transaction, new)
+        return is_new
+
+
+def _fail(batch: Sequence[tuple[Joined[E], asyncio.Future[bool]]], error: Exception) -> None:
+    for _, done in batch:
+        if done.done():
+            continue
+        if isinstance(error, TimeoutError):
+            done.set_exception(TransientError("batch_deadline", f"not done within {BATCH_SECONDS:g} seconds"))
+        else:
+            done.set_exception(error)
