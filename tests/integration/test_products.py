@@ -61,6 +61,19 @@ async def make_product(site: IngestSite, *weights: str) -> tuple[str, list[str]]
     return url, variants
 
 
+async def test_products_are_found_by_a_part_of_their_name(site: IngestSite) -> None:
+    for name in ("Äthiopien 100%", "Kenya_AA", "Kenya AB"):
+        await site.api.post(PRODUCTS, json={"name": name})
+
+    async def found(part: str) -> list[str]:
+        answer = await site.api.get(PRODUCTS, params={"q": part})
+        return [product["name"] for product in answer.json()["products"]]
+
+    assert await found("kenya") == ["Kenya AB", "Kenya_AA"]
+    assert (await found("a_a"), await found("%"), await found("äTH")) == (["Kenya_AA"],) + (["Äthiopien 100%"],) * 2
+    assert (await site.api.get(PRODUCTS, params={"q": ""})).status_code == 422
+
+
 async def send(site: IngestSite, url: str, variant_id: str) -> httpx.Response:
     data = {"variantId": variant_id, "imageType": "info-card"}
     return await site.api.post(f"{url}/images", data=data, files={"file": ("a.jpg", PICTURE)})

@@ -271,12 +271,18 @@ async def test_a_large_removal_is_409_with_its_plan_then_read_approved_and_undon
         ("remove", "orphaned_in_bucket", "planned")
     }
     assert (first["run"]["counts"]["removals"], first["run"]["counts"]["removalBytes"]) == (21, 21 * 9)
-    assert rest["next"] is None
+    assert (rest["next"], rest["summary"]) == (None, None)
+    group = {"action": "remove", "why": "orphaned_in_bucket", "place": "bucket", "items": 21, "sizeBytes": 21 * 9}
+    files = {"why": "orphaned_in_bucket", "becomesSynced": False, "files": 21}
+    expected = {"groups": [{**group, "status": "planned"}], "files": [{**files, "done": 0}], "isExpired": False}
+    assert first["summary"] == expected
 
     assert (await world.http.post(f"{plan}/undo")).status_code == 409
     approved = await ended(world, await world.http.post(f"{plan}/approve"))
     assert (approved["status"], approved["result"]["orphanedFiles"]) == ("completed", [])
     assert (await world.http.post(f"{plan}/approve")).status_code == 409
+    done = (await world.http.get(plan, params={"limit": 1})).json()["summary"]
+    assert (done["groups"], done["files"]) == ([{**group, "status": "done"}], [{**files, "done": 21}])
 
     undone = await ended(world, await world.http.post(f"{plan}/undo"))
     assert (undone["status"], undone["result"]["orphanedFiles"]) == ("undone", orphans)

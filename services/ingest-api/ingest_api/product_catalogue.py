@@ -29,10 +29,13 @@ class ProductCatalogue:
             product = _seen(await products.get(product_id))
             return product, await products.images([product_id])
 
-    async def newest(self, after: UUID | None, limit: int) -> list[tuple[Product, list[ProductImage]]]:
+    async def newest(
+        self, after: UUID | None, limit: int, name_part: str | None = None
+    ) -> list[tuple[Product, list[ProductImage]]]:
+        """With their images; those whose name has the part in it, whatever its case."""
         async with self._unit_of_work.database.connection() as connection:
             products = ProductRepository(connection)
-            page = await products.newest(after, limit)
+            page = await products.newest(after, limit, name_part)
             return _with_images(page, await products.images([product.id for product in page]))
 
     async def add(self, name: str) -> Product:

@@ -76,9 +76,12 @@ class Reconciling:
         question = partial(DescribeReportV1, report_id=report_id, part=part)
         return body_of(await self._answers.ask(question, CHECK_SECONDS))
 
-    async def plan_items(self, plan_id: UUID, after: int, limit: int) -> dict[str, Any]:
+    async def plan_items(
+        self, plan_id: UUID, after: int, limit: int, *, within_seconds: float = CHECK_SECONDS
+    ) -> dict[str, Any]:
+        """Items behind a position, and before the first one the summary of all."""
         question = partial(DescribePlanV1, plan_id=plan_id, after=after, limit=limit)
-        return body_of(await self._answers.ask(question, CHECK_SECONDS))
+        return body_of(await self._answers.ask(question, within_seconds))
 
     async def run(self, run_id: UUID) -> ReconcileRun:
         async with self._unit_of_work.database.connection() as connection:

@@ -67,9 +67,11 @@ class Checks:
             runs = Runs(transaction.connection)
             run = await runs.get(question.plan_id)
             items = await runs.items_page(question.plan_id, question.after, question.limit + 1)
+            summary = await _summary(runs, question.plan_id) if question.after < 0 else None
         if run is None:
             return AnswerV1(question_id=question.question_id, problem=errors.UNKNOWN_PLAN)
-        return AnswerV1(question_id=question.question_id, body=plan_body(items, question.limit))
+        body = plan_body(items, question.limit) | {"summary": summary}
+        return AnswerV1(question_id=question.question_id, body=body)
 
     async def _part(self, question: DescribeReportV1) -> AnswerV1:
         async with self._unit_of_work.begin() as transaction:
@@ -118,6 +120,29 @@ def report_of(report: ProductsReport | MediaReport, scope: ReconcileScope) -> Re
     if isinstance(report, MediaReport):
         return report.report()
     return report.of_product(scope.product_id) if scope.product_id else report.of_all()
+
+
+async def _summary(runs: Runs, plan_id: UUID) -> dict[str, Any]:
+    """What the whole plan comes to, counted; `isExpired` where quarantine has ended for something of it."""
+    groups, files = await runs.plan_groups(plan_id), await runs.plan_files(plan_id)
+    return {
+        "groups": [
+            {
+                "action": row["action"],
+                "why": row["why"],
+                "place": row["place"],
+                "status": row["status"],
+                "items": row["items"],
+                "sizeBytes": row["size_bytes"],
+            }
+            for row in groups
+        ],
+        "files": [
+            {"why": row["why"], "becomesSynced": row["becomes_synced"], "files": row["files"], "done": row["done"]}
+            for row in files
+        ],
+        "isExpired": await runs.has_expired_items(plan_id),
+    }
 
 
 def plan_body(items: Sequence[KeptItem], limit: int) -> dict[str, Any]:

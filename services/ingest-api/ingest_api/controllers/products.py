@@ -196,9 +196,13 @@ class ProductController(Controller):
         products: NamedDependency[ProductDesk],
         limit: Limit = DEFAULT_LIMIT,
         cursor: FromQuery[str | None] = None,
+        q: Annotated[str | None, QueryParameter(min_length=1, max_length=200)] = None,
     ) -> ProductList:
-        """Newest first, each with its variants and images; `nextCursor` is null on the last page."""
-        found = await products.catalogue.newest(id_of(cursor), limit + 1)
+        """Newest first, each with its variants and images; `nextCursor` is null on the last page.
+
+        `q` is in the names, whatever their case.
+        """
+        found = await products.catalogue.newest(id_of(cursor), limit + 1, q)
         page = found[:limit]
         next_cursor = encode_cursor(str(page[-1][0].id)) if len(found) > limit else None
         return ProductList([products.product(product, images) for product, images in page], next_cursor)

@@ -140,10 +140,41 @@ class PlanItemAnswer(msgspec.Struct, rename="camel"):
     detail: str | None
 
 
+class PlanGroupAnswer(msgspec.Struct, rename="camel"):
+    """Items of a plan that are alike, counted."""
+
+    action: str
+    why: str
+    place: str
+    status: str
+    items: int
+    size_bytes: int
+
+
+class PlanFilesAnswer(msgspec.Struct, rename="camel"):
+    """Files of which a plan wants something; `done` of them have come to it. Others than synced ones are gone then."""
+
+    why: str
+    becomes_synced: bool
+    files: int
+    done: int
+
+
+class PlanSummaryAnswer(msgspec.Struct, rename="camel"):
+    """What a whole plan comes to. `isExpired`: quarantine has ended for something of it, and with it undo."""
+
+    groups: list[PlanGroupAnswer]
+    files: list[PlanFilesAnswer]
+    is_expired: bool
+
+
 class PlanAnswer(msgspec.Struct, rename="camel"):
+    """`summary` is there without `after` alone."""
+
     run: RunAnswer
     items: list[PlanItemAnswer]
     next: int | None
+    summary: PlanSummaryAnswer | None = None
 
 
 class ProductSyncController(Controller):

@@ -4,6 +4,9 @@ SELECT id, email, role, created_at, updated_at, password_hash FROM users WHERE e
 -- name: user
 SELECT id, email, role, created_at, updated_at FROM users WHERE id = $1;
 
+-- name: emails
+SELECT id, email FROM users WHERE id = ANY($1::uuid[]);
+
 -- name: list_users
 SELECT id, email, role, created_at, updated_at FROM users
 WHERE $1::uuid IS NULL OR id < $1

@@ -12,9 +12,12 @@ ORDER BY id;
 
 -- name: newest
 SELECT id, name, version, is_hidden, created_at, updated_at FROM products
-WHERE NOT is_hidden AND ($1::uuid IS NULL OR id < $1)
+WHERE NOT is_hidden AND ($1::uuid IS NULL OR id < $1) AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0)
 ORDER BY id DESC
 LIMIT $2;
+
+-- name: names
+SELECT id, name FROM products WHERE id = ANY($1::uuid[]) AND NOT is_hidden;
 
 -- name: add_product
 INSERT INTO products (id, name) VALUES ($1, $2);

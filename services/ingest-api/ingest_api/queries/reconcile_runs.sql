@@ -34,6 +34,9 @@ UPDATE reconcile_runs SET status = $2, changed_at = $3 WHERE id = $1;
 -- name: newest
 SELECT * FROM reconcile_runs WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2;
 
+-- name: waiting
+SELECT * FROM reconcile_runs WHERE status = 'awaiting_approval' ORDER BY id DESC LIMIT $1;
+
 -- name: note_decision
 INSERT INTO reconcile_decisions (id, run_id, decision, decided_by, decided_at) VALUES ($1, $2, $3, $4, $5);
 

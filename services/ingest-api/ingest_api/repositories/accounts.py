@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +54,11 @@ class AccountRepository:
     async def user(self, user_id: UUID) -> User | None:
         row = await self._connection.fetchrow(QUERIES["user"], user_id)
         return None if row is None else _user(row)
+
+    async def emails(self, user_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The addresses of those that there are."""
+        rows = await self._connection.fetch(QUERIES["emails"], list(user_ids))
+        return {row["id"]: row["email"] for row in rows}
 
     async def users(self, after: UUID | None, limit: int) -> list[User]:
         """Newest first."""

@@ -33,8 +33,14 @@ class ProductRepository:
         products = await self._with_variants(rows)
         return products[0] if products else None
 
-    async def newest(self, after: UUID | None, limit: int) -> list[Product]:
-        return await self._with_variants(await self._connection.fetch(QUERIES["newest"], after, limit))
+    async def newest(self, after: UUID | None, limit: int, name_part: str | None = None) -> list[Product]:
+        """Those whose name has the part in it, whatever its case; None: all."""
+        return await self._with_variants(await self._connection.fetch(QUERIES["newest"], after, limit, name_part))
+
+    async def names(self, product_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """The names of those that there are."""
+        rows = await self._connection.fetch(QUERIES["names"], list(product_ids))
+        return {row["id"]: row["name"] for row in rows}
 
     async def add(self, product_id: UUID, name: str) -> None:
         await self._connection.execute(QUERIES["add_product"], product_id, name)

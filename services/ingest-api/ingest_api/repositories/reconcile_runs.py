@@ -101,6 +101,10 @@ class ReconcileRunRepository:
     async def newest(self, after: UUID | None, limit: int) -> list[ReconcileRun]:
         return [_run(row) for row in await self._connection.fetch(QUERIES["newest"], after, limit)]
 
+    async def waiting(self, limit: int) -> list[ReconcileRun]:
+        """Those whose plan waits for a person, newest first."""
+        return [_run(row) for row in await self._connection.fetch(QUERIES["waiting"], limit)]
+
     async def note_decision(self, run_id: UUID, decision: str, decided_by: UUID | None, at: datetime) -> None:
         await self._connection.execute(QUERIES["note_decision"], new_id(), run_id, decision, decided_by, at)
 

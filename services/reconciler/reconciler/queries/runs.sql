@@ -151,6 +151,22 @@ ORDER BY position;
 -- name: items_page
 SELECT * FROM plan_items WHERE plan_id = $1 AND position > $2 ORDER BY position LIMIT $3;
 
+-- name: plan_groups
+SELECT action, why, place, status, count(*) AS items, sum(size_bytes)::bigint AS size_bytes FROM plan_items
+WHERE plan_id = $1
+GROUP BY action, why, place, status
+ORDER BY action, why, place, status;
+
+-- A file may have several items, of which all have to be done.
+-- name: plan_files
+SELECT why, becomes_synced, count(*) AS files, count(*) FILTER (WHERE is_done) AS done
+FROM (SELECT why, bool_or(action IN ('copy', 'make_record', 'refresh_record')) AS becomes_synced,
+             bool_and(status = 'done') AS is_done
+      FROM plan_items WHERE plan_id = $1
+      GROUP BY why, object_key) AS files
+GROUP BY why, becomes_synced
+ORDER BY why, becomes_synced;
+
 -- name: has_items
 SELECT EXISTS (SELECT 1 FROM plan_items WHERE plan_id = $1);
 

@@ -202,6 +202,14 @@ class Runs:
     async def items_page(self, plan_id: UUID, after: int, limit: int) -> list[KeptItem]:
         return [kept_item(row) for row in await self._connection.fetch(QUERIES["items_page"], plan_id, after, limit)]
 
+    async def plan_groups(self, plan_id: UUID) -> list[Mapping[str, Any]]:
+        """The items counted by action, why, place and status."""
+        return list(await self._connection.fetch(QUERIES["plan_groups"], plan_id))
+
+    async def plan_files(self, plan_id: UUID) -> list[Mapping[str, Any]]:
+        """The files counted by why, and by whether they are in sync afterwards; `done` of them have come to that."""
+        return list(await self._connection.fetch(QUERIES["plan_files"], plan_id))
+
     async def has_items(self, plan_id: UUID) -> bool:
         return bool(await self._connection.fetchval(QUERIES["has_items"], plan_id))
 
