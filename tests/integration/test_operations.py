@@ -11,11 +11,13 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from shared.events import HeartbeatV1
+from shared.identifiers import new_id
 from shared.messaging.topics import OPS_EVENTS, SERVICES, ensure_topics
 from shared.testing.databases import TestDatabases
 from shared.testing.waiting import eventually
 from tests.bus import Bus
 from tests.ingest_site import IngestSite, running_site
+from tests.integration.scheduled_site import with_one_schedule
 from tests.system import system_of_its_own
 
 pytestmark = pytest.mark.stack
@@ -91,6 +93,37 @@ async def test_the_newest_word_counts_and_says_why_a_replica_is_not_ready(site: 
     syncer = await shown(site)
     assert syncer["status"] == "not_ready"
     assert syncer["replicas"][0]["problems"] == {"kafka": "no answer"}
+
+
+async def test_who_did_what_is_one_list_newest_first(site: IngestSite) -> None:
+    await with_one_schedule(site)
+    medium = (await site.uploaded())["mediaId"]
+    await site.api.patch("/api/admin/media/settings", json={"softDeleteRetentionDays": 9})
+    await site.api.post("/api/admin/schedules/media.purge/run")
+    await site.api.delete(f"/api/admin/media/{medium}", params={"hard": "true"})
+    await site.api.post("/api/admin/media/delete", json={"mediaIds": [medium]})
+
+    async def page(**query: Any) -> tuple[list[dict[str, Any]], str | None]:
+        answer = await site.api.get(f"{PATH}/audit", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["entries"], answer.json()["nextCursor"]
+
+    entries, end = await page()
+    assert [(one["area"], one["action"]) for one in entries] == [
+        ("selections", "delete"),
+        ("deletions", "delete_for_good"),
+        ("schedules", "run"),
+        ("settings", "changed"),
+    ]
+    assert end is None
+    assert {one["doneBy"] for one in entries} == {str(site.user_id)}
+    assert {one["email"] for one in entries} == {f"{site.user_id}@example.test"}
+    assert [one["subject"] for one in entries[1:]] == [medium, "media.purge", "media"]
+    assert entries[3]["detail"]["after"] == {"softDeleteRetentionDays": 9}
+    first, cursor = await page(limit=3)
+    rest, end = await page(limit=3, cursor=cursor)
+    assert (first + rest, end) == (entries, None)
+    assert (await page(area="schedules"))[0] == [entries[2]]
 
 
 async def test_links_lead_to_where_people_see_more(site: IngestSite) -> None:

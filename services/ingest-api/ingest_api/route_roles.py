@@ -126,6 +126,7 @@ SCHEDULE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
 OPERATION_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
     {
         ("GET", "/api/admin/ops/services"): Role.SUPERADMIN,
+        ("GET", "/api/admin/ops/audit"): Role.SUPERADMIN,
         ("GET", "/api/admin/ops/links"): Role.SUPERADMIN,
         ("GET", "/api/admin/ops/dead-letters"): Role.SUPERADMIN,
         ("GET", "/api/admin/ops/dead-letters/{letter_id}"): Role.SUPERADMIN,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import require
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.repositories.audit import AuditArea, AuditRepository
 from ingest_api.repositories.dead_letters import DeadLetterRepository
 from ingest_api.repositories.replicas import Replica, ReplicaRepository
 from ingest_api.service_overview import ServiceOverview, overview, replica_status
@@ -60,6 +65,24 @@ class LinksAnswer(msgspec.Struct, rename="camel"):
     trace: str | None
 
 
+class AuditEntryAnswer(msgspec.Struct, rename="camel"):
+    """What somebody did. `subject` is an id or a name, by `area`; `email` is null once the account is gone."""
+
+    id: UUID
+    area: AuditArea
+    action: str
+    subject: str
+    done_at: datetime
+    done_by: UUID
+    email: str | None
+    detail: Mapping[str, Any]
+
+
+class AuditList(msgspec.Struct, rename="camel"):
+    entries: list[AuditEntryAnswer]
+    next_cursor: str | None
+
+
 class OperationsController(Controller):
     """How the system fares."""
 
@@ -75,6 +98,27 @@ class OperationsController(Controller):
             letters = await DeadLetterRepository(connection).open_by_service()
         now = datetime.now(UTC)
         return ServiceList([_service_answer(one, now) for one in overview(SERVICES, replicas, letters, now)])
+
+    @get("/audit", summary="Who did what")
+    async def audit(
+        self,
+        database: NamedDependency[Database],
+        area: FromQuery[AuditArea | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
+        cursor: FromQuery[str | None] = None,
+    ) -> AuditList:
+        """Newest first. `nextCursor` is null on the last page.
+
+        Changes of settings, decisions about repairs, schedules and dead letters, media deleted for good, and selections
+        that were deleted, restored or rendered anew.
+        """
+        async with database.connection() as connection:
+            entries = await AuditRepository(connection).newest(area, id_of(cursor), limit + 1)
+        page = entries[:limit]
+        return AuditList(
+            [AuditEntryAnswer(**asdict(entry)) for entry in page],
+            encode_cursor(str(page[-1].id)) if len(entries) > limit else None,
+        )
 
     @get("/links", summary="Where traces and dashboards are")
     async def links(self, settings: NamedDependency[IngestSettings]) -> LinksAnswer:
