@@ -6,9 +6,19 @@ from typing import Final
 
 import typer
 
+from deploy.cli.accounts import keys, users
+from deploy.cli.consistency import check, fix, plans, runs
+from deploy.cli.dead_letters import dead_letters
 from deploy.cli.deletions import deletions
+from deploy.cli.events import events
+from deploy.cli.faces import faces
+from deploy.cli.jobs import jobs
 from deploy.cli.login import login, logout, whoami
+from deploy.cli.media import media
 from deploy.cli.schedules import schedules
+from deploy.cli.settings import settings
+from deploy.cli.stack import stack
+from deploy.cli.sync import sync
 from deploy.cli.upload import upload
 
 NAME: Final = "mediabus"
@@ -21,13 +31,30 @@ EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 refused by the API, which says why on stderr; 2 wrong use; 3 not reached or not signed in; "
     "4 done, but something failed or differs, which the output names; 130 interrupted."
 )
+COMMANDS: Final = (login, logout, whoami, upload, check, fix)
+GROUPS: Final = {
+    "media": media,
+    "jobs": jobs,
+    "sync": sync,
+    "runs": runs,
+    "plans": plans,
+    "events": events,
+    "faces": faces,
+    "schedules": schedules,
+    "deletions": deletions,
+    "dead-letters": dead_letters,
+    "settings": settings,
+    "users": users,
+    "keys": keys,
+    "stack": stack,
+}
 
 # Tracebacks never show local variables: among them is the key.
 app = typer.Typer(name=NAME, help=ABOUT, epilog=EXIT_CODES, no_args_is_help=True, pretty_exceptions_show_locals=False)
-for command in (login, logout, whoami, upload):
+for command in COMMANDS:
     app.command(epilog=EXIT_CODES)(command)
-app.add_typer(schedules, name="schedules", epilog=EXIT_CODES)
-app.add_typer(deletions, name="deletions", epilog=EXIT_CODES)
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name, epilog=EXIT_CODES)
 
 
 def main() -> None:
