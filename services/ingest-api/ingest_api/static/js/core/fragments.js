@@ -7,7 +7,7 @@
 import { onMessage, isLive } from "./live.js";
 
 const BUNDLE_MILLISECONDS = 250;
-const DEADLINE_MILLISECONDS = 20_000;
+const DEADLINE_SECONDS = 20;
 const policy = window.trustedTypes
   ? window.trustedTypes.createPolicy("mediabus-fragments", { createHTML: (text) => text })
   : { createHTML: (text) => text };
@@ -28,11 +28,11 @@ export function fragmentAddress(name, source = location.href) {
 }
 
 /** The HTML of a part; throws where the server refuses or is not reached. */
-export async function fetchFragment(address) {
+export async function fetchFragment(address, seconds = DEADLINE_SECONDS) {
   const response = await fetch(address, {
     headers: { Accept: "text/html" },
     credentials: "same-origin",
-    signal: AbortSignal.timeout(DEADLINE_MILLISECONDS),
+    signal: AbortSignal.timeout(seconds * 1000),
   });
   const html = await response.text();
   if (response.status === 401) location.reload();
