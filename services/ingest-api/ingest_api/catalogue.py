@@ -178,11 +178,7 @@ class Records:
         self._urls = urls
 
     def media(self, media: Media) -> dict[str, Any]:
-        main = media.main_file
-        files = [*([media.original] if media.original else []), *media.variants]
-        urls = self.urls(media.id, media.revision, [file.name for file in files], private=media.private)
-        if media.deleted_at is not None:
-            urls = {name: f"{url}&deleted=true" for name, url in urls.items()}
+        main, urls = media.main_file, self.urls_of(media)
         return {
             "id": media.id,
             "filename": media.filename,
@@ -245,6 +241,12 @@ class Records:
                 {**file, "url": urls[str(file["name"])]} for file in outcome.files if file["name"] != ORIGINAL
             ],
         }
+
+    def urls_of(self, media: Media) -> dict[str, str]:
+        """Where each file of a medium is read, by its name; those of a deleted one are for admins."""
+        files = [*([media.original] if media.original else []), *media.variants]
+        urls = self.urls(media.id, media.revision, [file.name for file in files], private=media.private)
+        return {name: f"{url}&deleted=true" for name, url in urls.items()} if media.deleted_at is not None else urls
 
     def urls(self, media_id: UUID, revision: int, names: Sequence[str], *, private: bool) -> dict[str, str]:
         now = time.time()

@@ -54,7 +54,7 @@ export async function openDrawer(address) {
     behind = location.href;
     drawer.showModal();
   }
-  history.replaceState(null, "", address);
+  history.replaceState(history.state, "", address);
   drawer.scrollTop = 0;
   content.dispatchEvent(new CustomEvent("drawer-opened", { bubbles: true, detail: { address } }));
 }
@@ -87,7 +87,7 @@ export function startDialogs() {
     if (event.target instanceof HTMLDialogElement && event.target.classList.contains("drawer")) event.target.close();
   });
   drawer?.addEventListener("close", () => {
-    if (behind) history.replaceState(null, "", behind);
+    if (behind) history.replaceState(history.state, "", behind);
     behind = null;
     content.replaceChildren();
   });

@@ -36,7 +36,9 @@ function startCopying() {
     const button = event.target instanceof Element ? event.target.closest("[data-copy]") : null;
     if (!button) return;
     try {
-      await navigator.clipboard.writeText(button.dataset.copy);
+      // What is an address here is copied as one that works elsewhere.
+      const isAddress = button.dataset.address !== undefined;
+      await navigator.clipboard.writeText(isAddress ? new URL(button.dataset.copy, location.href).href : button.dataset.copy);
       toast(t("common.copied"));
     } catch {
       toast(t("common.failed"), { bad: true });
