@@ -14,7 +14,7 @@ PROJECTS := pyproject.toml $(wildcard services/*/pyproject.toml)
 INSTALLED := $(VENV)/installed.sha256
 SOURCES := deploy services shared tests
 
-.PHONY: help setup lock demo test lint types unit chaos bench stack-start stack-stop stack-status stack-logs stack-psql \
+.PHONY: help setup lock demo test lint types unit screenshots chaos bench stack-start stack-stop stack-status stack-logs stack-psql \
 	stack-wipe backup restore up down logs psql compose-check
 
 help: ## list every target
@@ -77,6 +77,9 @@ types: setup ## check types
 
 unit: setup ## run the tests that need no server
 	$(RUN) -m pytest tests/unit tests/contract
+
+screenshots: setup ## take a picture of every page, light, dark and on a phone, into screenshots/ or TO=
+	@$(RUN) -m tests.browser.screenshots $(or $(TO),screenshots)
 
 # A system for each seed, so that none pays for what others left.
 chaos: setup ## change files at random while the system works: 20 rounds of 300 products, or FIRST_SEED=, SEEDS=, PRODUCTS=

@@ -100,9 +100,10 @@ async def running_site(
         "MEDIABUS_FACE_WORKERS": "1",
     }
     async with system_of_its_own(databases, kafka, folder, environment) as system:
+        await system.make_superadmin()
         ingest = system.service("ingest-api")
         ingest.start()
         site = Site(system, store, ingest.base_url)
-        await asyncio.gather(system.make_superadmin(), ingest.wait_until_ready(), site.start("image-processor"))
+        await asyncio.gather(ingest.wait_until_ready(), site.start("image-processor"))
         await site.add_accounts()
         yield site

@@ -1,0 +1,81 @@
+"""What stands on the pages of screenshots: photographs, a product, an event with faces and a gallery for its guests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from shared.testing import pictures
+from shared.testing.waiting import eventually
+from tests.api_client import Api
+from tests.browser.site import Site
+from tests.bucket_contents import BUCKET
+from tests.face_world import group, nobody, portrait
+
+Exhibits = dict[str, str]
+"""What paths of pages name, by name."""
+
+PHOTOS = 10
+WITHIN_SECONDS = 300.0
+WORKERS = ("s3-syncer", "reconciler", "face-embedder", "cleanup-scheduler")
+
+
+async def set_up(site: Site) -> Exhibits:
+    """Returns once everything is processed, in half a minute. All services of the site are at work then."""
+    await site.start(*WORKERS)
+    async with site.api() as api:
+        photographs, product, event = await asyncio.gather(_photographs(api), _product(api), _event(site, api))
+    return photographs | product | event
+
+
+async def _photographs(api: Api) -> Exhibits:
+    photos = pictures.real_photos()[:PHOTOS]
+    uploads = [await api.upload(path.read_bytes(), path.name, title=path.stem.capitalize()) for path in photos]
+    refused = await api.upload(pictures.truncated_jpeg(), "cut-off.jpg")
+    await asyncio.gather(*(api.ended(upload["jobId"], WITHIN_SECONDS) for upload in [*uploads, refused]))
+    ids = [upload["mediaId"] for upload in uploads]
+    job = await api.http.post("/api/admin/media/sync", json={"operation": "upload_to_s3", "mediaIds": ids[:6]})
+    assert job.status_code == 202, job.text
+    return {"media": ids[0], "sync_job": job.json()["jobId"]}
+
+
+async def _product(api: Api) -> Exhibits:
+    product: str = (await _made(api, "/admin/products", {"name": "House blend"}))["id"]
+    url = f"/admin/products/{product}"
+    for weight in ("250g", "1kg"):
+        variant = await _made(api, f"{url}/variants", {"weight": weight})
+        answer = await api.http.post(
+            f"{url}/images",
+            data={"variantId": variant["id"], "imageType": "hero-card"},
+            files={"file": ("coffee.jpg", pictures.photo_jpeg(900, 600))},
+        )
+        assert answer.status_code == 201, answer.text
+    return {"product": product}
+
+
+async def _event(site: Site, api: Api) -> Exhibits:
+    event = await _made(
+        api, "/api/v1/events", {"name": "Summer wedding", "consent_text": "I agree to be searched for."}
+    )
+    previews: str = event["s3_prefix"]
+    photos = {f"portrait-{person}": portrait(person) for person in range(4)} | {"group": group(), "table": nobody()}
+    async with site.store.client() as bucket:
+        for name, content in photos.items():
+            await bucket.put_object(Bucket=BUCKET, Key=f"{previews}{name}.jpg", Body=content)
+    started = await api.http.post("/api/v1/faces/sync-s3", json={"event_uuid": event["uuid"], "s3_prefix": previews})
+    assert started.status_code == 200, started.text
+
+    async def is_synced() -> bool:
+        task = (await api.http.get(f"/api/v1/faces/tasks/{started.json()['task_id']}")).json()
+        return bool(task["status"] == "completed")
+
+    await eventually(is_synced, within_seconds=WITHIN_SECONDS, every_seconds=0.2, why="the photos are synced")
+    link = await _made(api, f"/api/v1/events/{event['uuid']}/galleries", {"name": "Guests"})
+    return {"event": event["uuid"], "gallery": link["path"].rpartition("/")[2]}
+
+
+async def _made(api: Api, url: str, fields: dict[str, Any]) -> dict[str, Any]:
+    answer = await api.http.post(url, json=fields)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
