@@ -1,11 +1,12 @@
 // Forms that call the API: <form data-api="PATCH" action="/api/…" data-refresh="jobs" data-toast="…">.
 //
 // Fields become JSON by their names ("a.b" is nested), as data-type says: number, boolean, json, list (by commas); what is
-// empty is left out, or null with data-empty="null". With enctype="multipart/form-data" the form is sent as it is.
+// empty is left out, or null with data-empty="null"; data-local keeps a field here. With enctype="multipart/form-data" the form is sent as it is.
 //   data-confirm="text" (data-danger, data-action="word")  asks first
 //   data-refresh="id id"   parts that are rendered anew afterwards; "drawer" is what the drawer shows
 //   data-toast="text"      is told when done      data-go="address"  leads on      data-closes  closes the dialog
 //   data-reset             empties the form afterwards
+//   data-version="3"       is refused if somebody else changed it since (If-Match)
 // The form gets the events "done" {answer} and "refused" {problem}. Problems are told in its .problem, and beside fields.
 
 import { ApiProblem, call } from "./api.js";
@@ -35,7 +36,10 @@ async function submit(form, submitter) {
   try {
     const method = submitter?.dataset.method ?? form.dataset.api;
     const address = submitter?.formAction && submitter.hasAttribute("formaction") ? submitter.formAction : form.action;
-    const answer = await call(method, address, bodyOf(form, submitter, method), { seconds: Number(form.dataset.seconds || 60) });
+    const answer = await call(method, address, bodyOf(form, submitter, method), {
+      seconds: Number(form.dataset.seconds || 60),
+      headers: form.dataset.version ? { "If-Match": `"${form.dataset.version}"` } : {},
+    });
     await succeed(form, submitter, answer);
   } catch (error) {
     refuse(form, error);
@@ -99,7 +103,7 @@ export function bodyOf(form, submitter, method) {
   if (method === "GET" || method === "DELETE") return undefined;
   const body = {};
   let hasFields = false;
-  const inputs = [...form.elements].filter((input) => input.name && !input.disabled);
+  const inputs = [...form.elements].filter((input) => input.name && !input.matches(":disabled") && input.dataset.local === undefined);
   for (const input of inputs) {
     if (input instanceof HTMLButtonElement && input !== submitter) continue;
     if (input.type === "radio" && !input.checked) continue;

@@ -1,5 +1,6 @@
 // Dialogs, and the drawer in which a detail page is shown beside its list.
 
+import { comeBack, standIn } from "./address.js";
 import { element } from "./dom.js";
 import { fetchFragment, fragmentAddress, parsed, watchFragments } from "./fragments.js";
 import { t } from "./texts.js";
@@ -33,7 +34,6 @@ export function confirmed(text, { action = t("common.confirm"), danger = false }
 
 const drawer = document.getElementById("drawer");
 const content = document.getElementById("drawer-content");
-let behind = null;
 
 /** Show the part "drawer" of a detail page; its address becomes the page's, so that it can be shared. */
 export async function openDrawer(address) {
@@ -50,11 +50,8 @@ export async function openDrawer(address) {
   content.replaceChildren(...parsed(html).childNodes);
   content.dataset.address = address;
   watchFragments(content);
-  if (!drawer.open) {
-    behind = location.href;
-    drawer.showModal();
-  }
-  history.replaceState(history.state, "", address);
+  standIn(address);
+  if (!drawer.open) drawer.showModal();
   drawer.scrollTop = 0;
   content.dispatchEvent(new CustomEvent("drawer-opened", { bubbles: true, detail: { address } }));
 }
@@ -72,7 +69,7 @@ export function startDialogs() {
       document.getElementById(opener.dataset.opens).showModal();
       return;
     }
-    const closer = event.target.closest("[data-closes]");
+    const closer = event.target.closest("button[data-closes]");
     if (closer) {
       closer.closest("dialog").close();
       return;
@@ -87,8 +84,7 @@ export function startDialogs() {
     if (event.target instanceof HTMLDialogElement && event.target.classList.contains("drawer")) event.target.close();
   });
   drawer?.addEventListener("close", () => {
-    if (behind) history.replaceState(history.state, "", behind);
-    behind = null;
+    comeBack();
     content.replaceChildren();
   });
 }

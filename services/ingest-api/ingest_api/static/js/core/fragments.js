@@ -4,7 +4,8 @@
 // a message of a type in data-on arrives, every data-poll seconds while no messages can arrive, and every data-every
 // seconds. What did not change keeps its elements, so that focus, selection and scrolling stay.
 
-import { onMessage, isLive } from "./live.js";
+import { pageAddress } from "./address.js";
+import { isLive, onMessage } from "./live.js";
 
 const BUNDLE_MILLISECONDS = 250;
 const DEADLINE_SECONDS = 20;
@@ -20,7 +21,7 @@ export function parsed(html) {
   return page.body;
 }
 
-export function fragmentAddress(name, source = location.href) {
+export function fragmentAddress(name, source = pageAddress()) {
   const address = new URL(source, location.href);
   address.searchParams.set("fragment", name);
   address.hash = "";
@@ -52,7 +53,7 @@ export async function refresh(id) {
   }
   state.running = (async () => {
     try {
-      const html = await fetchFragment(fragmentAddress(id, part.dataset.source || location.href));
+      const html = await fetchFragment(fragmentAddress(id, part.dataset.source || pageAddress()));
       morphChildren(part, parsed(html));
       part.dispatchEvent(new CustomEvent("refreshed", { bubbles: true }));
     } catch {
