@@ -263,6 +263,7 @@ async def _purge(watched: _Watched, most: int) -> list[Figure]:
             MediumToPurge(media_id=row["id"], deleted_at=row["deleted_at"]) for row in await connection.fetch(sql, most)
         ]
     unit_of_work = UnitOfWork(watched.pool, source="/mediabus/ingest-api", schema="ingest")
+    unit_of_work.relay = _LeadingRelay()
     handlers = Handlers()
     deletion_handlers.register(
         handlers,  # type: ignore[arg-type]
@@ -287,6 +288,15 @@ async def _purge(watched: _Watched, most: int) -> list[Figure]:
         Figure("purge, with every service's answer", completed / seen.seconds, "media/s"),
         *seen.figures("purge"),
     ]
+
+
+class _LeadingRelay:
+    """As in the process whose relay leads: no NOTIFY is sent. That of the service beside finds the rows by itself."""
+
+    leads = True
+
+    def wake(self) -> None:
+        return None
 
 
 async def _purge_some(handlers: Handlers, pool: Database, commands: Iterator[Sequence[MediumToPurge]]) -> None:

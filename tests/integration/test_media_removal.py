@@ -331,12 +331,15 @@ async def test_a_copy_whose_hold_had_run_out_has_the_places_emptied_again(site: 
         await sync.know_files(Medium(media_id, 1, (content,), on_disk=True, in_bucket=False))
         await sync.want_copy(media_id, 1, datetime.now(UTC))
 
+    written_again = asyncio.Event()
+
     async def deleted_and_written_again() -> None:
         await site.command(await site.begin(media_id))
         assert not await site.deletions().remove_some(), "it is held"
         await site.rows.execute("UPDATE media SET held_until = now() - interval '1 second'")
         assert await site.deletions().remove_some()
         await site.bucket.put_bytes(key(media_id), DATA)
+        written_again.set()
 
     media = SlowMedium(Transfers(site.disk, site.bucket), S3_RETRIES, in_flight=1)
     media.meanwhile = deleted_and_written_again
@@ -348,6 +351,8 @@ async def test_a_copy_whose_hold_had_run_out_has_the_places_emptied_again(site: 
     )
     working = asyncio.create_task(copies.work_off())
     try:
+        async with asyncio.timeout(10):
+            await written_again.wait()
         await eventually(site.deletions().remove_some, within_seconds=10, why="the places are emptied once more")
     finally:
         working.cancel()

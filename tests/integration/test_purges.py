@@ -83,7 +83,7 @@ class Purges:
             deleted_by=USER,
         )
         async with self.world.works[0].begin() as transaction:
-            await Ledger(transaction.connection).know_deleted(event)
+            await Ledger(transaction.connection).know_deleted([event])
         return event.media_id
 
     async def restored(self, media_id: UUID, version: int) -> None:
@@ -125,9 +125,8 @@ class Purges:
             completed_at=utc(NIGHT),
         )
         async with self.world.works[0].begin() as transaction:
-            await Ledger(transaction.connection).know_going(begun)
-            await Ledger(transaction.connection).forget(media_id)
-            await self.purging.completed(transaction, completed)
+            await Ledger(transaction.connection).know_going([begun])
+            await self.purging.completed(transaction, [completed])
 
     # --- the night ------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cleanup_scheduler.commands import Commands
 from cleanup_scheduler.due_media import DueMedia
 from cleanup_scheduler.ending import Ending
 from cleanup_scheduler.purging import Purging
 from cleanup_scheduler.repositories.ledger import Ledger
-from shared.db.unit_of_work import UnitOfWork
+from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     ChangeScheduleV1,
     DecideOnScheduleRunV1,
@@ -21,6 +23,7 @@ from shared.events import (
     RunScheduleV1,
     ScheduledWorkDoneV1,
 )
+from shared.messaging.batching import Batching, Joined
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 
@@ -61,23 +64,34 @@ def register_ledger(consumer: Consumer, unit_of_work: UnitOfWork, purging: Purgi
         async with unit_of_work.begin(delivery) as transaction:
             await Ledger(transaction.connection).know_uploaded(event.media_id)
 
-    @consumer.on(MediaDeletedV1)
+    async def note_completed(transaction: Transaction, batch: Sequence[Joined[MediaDeletionCompletedV1]]) -> None:
+        await purging.completed(transaction, [joined.event for joined in batch])
+
+    deleted = Batching(unit_of_work, _know_deleted)
+    going = Batching(unit_of_work, _know_going)
+    completed = Batching(unit_of_work, note_completed)
+
+    @consumer.on(MediaDeletedV1, batched=True)
     async def know_deleted(event: MediaDeletedV1, delivery: Delivery) -> None:
-        async with unit_of_work.begin(delivery) as transaction:
-            await Ledger(transaction.connection).know_deleted(event)
+        await deleted.join(event, delivery)
 
     @consumer.on(MediaRestoredV1)
     async def know_restored(event: MediaRestoredV1, delivery: Delivery) -> None:
         async with unit_of_work.begin(delivery) as transaction:
             await Ledger(transaction.connection).know_restored(event)
 
-    @consumer.on(MediaDeletionBegunV1)
+    @consumer.on(MediaDeletionBegunV1, batched=True)
     async def know_going(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
-        async with unit_of_work.begin(delivery) as transaction:
-            await Ledger(transaction.connection).know_going(event)
+        await going.join(event, delivery)
 
-    @consumer.on(MediaDeletionCompletedV1)
+    @consumer.on(MediaDeletionCompletedV1, batched=True)
     async def forget(event: MediaDeletionCompletedV1, delivery: Delivery) -> None:
-        async with unit_of_work.begin(delivery) as transaction:
-            await Ledger(transaction.connection).forget(event.media_id)
-            await purging.completed(transaction, event)
+        await completed.join(event, delivery)
+
+
+async def _know_deleted(transaction: Transaction, batch: Sequence[Joined[MediaDeletedV1]]) -> None:
+    await Ledger(transaction.connection).know_deleted([joined.event for joined in batch])
+
+
+async def _know_going(transaction: Transaction, batch: Sequence[Joined[MediaDeletionBegunV1]]) -> None:
+    await Ledger(transaction.connection).know_going([joined.event for joined in batch])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -158,10 +159,11 @@ class Purging:
             if run_id is not None:
                 await self._end(transaction, run_id)
 
-    async def completed(self, transaction: Transaction, event: MediaDeletionCompletedV1) -> None:
-        """Note that a medium is gone everywhere."""
-        run_id = await Ledger(transaction.connection).note_completed(event)
-        if run_id is not None:
+    async def completed(self, transaction: Transaction, events: Sequence[MediaDeletionCompletedV1]) -> None:
+        """Note that media are gone everywhere."""
+        ledger = Ledger(transaction.connection)
+        await ledger.forget([event.media_id for event in events])
+        for run_id in sorted(await ledger.note_completed(events)):
             await self._end(transaction, run_id)
 
     async def _end(self, transaction: Transaction, run_id: UUID) -> None:

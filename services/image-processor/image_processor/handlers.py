@@ -23,6 +23,7 @@ from shared.events import (
     ProcessImageV1,
     RerenderImageV1,
 )
+from shared.messaging.batching import Batching, Joined
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
@@ -69,21 +70,25 @@ def register(
         """Render a further revision of a stored picture, behind uploads. Redelivery is harmless, as above."""
         await work(command, delivery, imaging.rerender, None)
 
-    @consumer.on(MediaDeletionBegunV1)
-    async def forget_medium(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
-        """Render nothing of the medium any more; what is being rendered now ends as discarded."""
-        async with unit_of_work.begin(delivery) as transaction:
-            images = ImageRepository(transaction.connection)
-            await images.lock_medium(event.media_id)
-            records = await images.forget_medium(event.media_id, event.deletion_id)
-            transaction.publish(
-                ImageMediaForgottenV1(
-                    deletion_id=event.deletion_id,
-                    media_id=event.media_id,
-                    records=records,
-                    forgotten_at=datetime.now(UTC),
-                )
+    async def forget_media(transaction: Transaction, batch: Sequence[Joined[MediaDeletionBegunV1]]) -> None:
+        """Render nothing of the media any more; what is being rendered now ends as discarded."""
+        media_ids = [joined.event.media_id for joined in batch]
+        deletion_ids = [joined.event.deletion_id for joined in batch]
+        records = await ImageRepository(transaction.connection).forget_media(media_ids, deletion_ids)
+        for joined in batch:
+            forgotten = ImageMediaForgottenV1(
+                deletion_id=joined.event.deletion_id,
+                media_id=joined.event.media_id,
+                records=records.get(joined.event.media_id, 0),
+                forgotten_at=datetime.now(UTC),
             )
+            transaction.publish(forgotten, trace=joined.trace)
+
+    deletions = Batching(unit_of_work, forget_media)
+
+    @consumer.on(MediaDeletionBegunV1, batched=True)
+    async def forget_medium(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
+        await deletions.join(event, delivery)
 
     async def keep(
         transaction: Transaction,

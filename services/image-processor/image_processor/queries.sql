@@ -26,15 +26,23 @@ DELETE FROM staging_removals WHERE staging_key = $1;
 -- name: lock_medium
 SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0));
 
+-- The same for several media, in one order, so that nobody waits in a circle.
+-- name: lock_media
+SELECT pg_advisory_xact_lock(hashtextextended(media_id::text, 0))
+FROM (SELECT DISTINCT media_id FROM unnest($1::uuid[]) AS wanted (media_id) ORDER BY media_id) AS in_order;
+
 -- name: is_deleted
 SELECT EXISTS (SELECT FROM deleted_media WHERE media_id = $1);
 
 -- name: note_deleted
-INSERT INTO deleted_media (media_id, deletion_id) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+INSERT INTO deleted_media (media_id, deletion_id)
+SELECT media_id, deletion_id FROM unnest($1::uuid[], $2::uuid[]) AS deleted (media_id, deletion_id)
+ORDER BY media_id
+ON CONFLICT DO NOTHING;
 
--- name: forget_medium
-WITH gone AS (DELETE FROM images WHERE media_id = $1 RETURNING 1)
-SELECT count(*) FROM gone;
+-- name: forget_media
+WITH gone AS (DELETE FROM images WHERE media_id = ANY($1::uuid[]) RETURNING media_id)
+SELECT media_id, count(*) AS records FROM gone GROUP BY media_id;
 
 -- name: prune_deleted
 DELETE FROM deleted_media WHERE known_at < statement_timestamp() - make_interval(secs => $1);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -58,10 +59,15 @@ class ImageRepository:
     async def is_deleted(self, media_id: UUID) -> bool:
         return bool(await self._connection.fetchval(QUERIES["is_deleted"], media_id))
 
-    async def forget_medium(self, media_id: UUID, deletion_id: UUID) -> int:
-        """Remove what is known of a medium, and remember that it goes for good; says how many rows went."""
-        await self._connection.execute(QUERIES["note_deleted"], media_id, deletion_id)
-        return int(await self._connection.fetchval(QUERIES["forget_medium"], media_id))
+    async def forget_media(self, media_ids: Sequence[UUID], deletion_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Remove what is known of media, and remember that they go for good; says how many rows of which went.
+
+        Until the transaction ends nobody records a rendering of them.
+        """
+        await self._connection.execute(QUERIES["lock_media"], list(media_ids))
+        await self._connection.execute(QUERIES["note_deleted"], list(media_ids), list(deletion_ids))
+        rows = await self._connection.fetch(QUERIES["forget_media"], list(media_ids))
+        return {row["media_id"]: row["records"] for row in rows}
 
     async def note_staging_removal(self, staging_key: str) -> None:
         await self._connection.execute(QUERIES["note_removal"], staging_key)

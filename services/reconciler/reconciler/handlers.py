@@ -13,7 +13,7 @@ from reconciler.quarantine import QuarantineExpiry
 from reconciler.repositories.known_objects import KnownObjects
 from reconciler.repositories.read_models import ReadModels
 from reconciler.sweep import is_swept
-from shared.db.unit_of_work import UnitOfWork
+from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     BucketObjectV1,
     CheckConsistencyV1,
@@ -32,6 +32,7 @@ from shared.events import (
     StartReconcileRunV1,
     StorageStatus,
 )
+from shared.messaging.batching import Batching, Joined
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
 
@@ -77,23 +78,32 @@ def register_read_models(consumer: Consumer, unit_of_work: UnitOfWork) -> None:
                 placed_at=event.changed_at,
             )
 
-    @consumer.on(MediaDeletionBegunV1)
-    async def forget_medium(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
-        async with unit_of_work.begin(delivery) as transaction:
-            records = await ReadModels(transaction.connection).forget_medium(event)
-            transaction.publish(
-                ReconcileMediaForgottenV1(
-                    deletion_id=event.deletion_id,
-                    media_id=event.media_id,
-                    records=records,
-                    forgotten_at=datetime.now(UTC),
-                )
-            )
+    begun = Batching(unit_of_work, _forget_media)
+    completed = Batching(unit_of_work, _complete_deletions)
 
-    @consumer.on(MediaDeletionCompletedV1)
+    @consumer.on(MediaDeletionBegunV1, batched=True)
+    async def forget_medium(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
+        await begun.join(event, delivery)
+
+    @consumer.on(MediaDeletionCompletedV1, batched=True)
     async def complete_deletion(event: MediaDeletionCompletedV1, delivery: Delivery) -> None:
-        async with unit_of_work.begin(delivery) as transaction:
-            await ReadModels(transaction.connection).complete_deletion(event.media_id)
+        await completed.join(event, delivery)
+
+
+async def _forget_media(transaction: Transaction, batch: Sequence[Joined[MediaDeletionBegunV1]]) -> None:
+    records = await ReadModels(transaction.connection).forget_media([joined.event for joined in batch])
+    for joined in batch:
+        forgotten = ReconcileMediaForgottenV1(
+            deletion_id=joined.event.deletion_id,
+            media_id=joined.event.media_id,
+            records=records.get(joined.event.media_id, 0),
+            forgotten_at=datetime.now(UTC),
+        )
+        transaction.publish(forgotten, trace=joined.trace)
+
+
+async def _complete_deletions(transaction: Transaction, batch: Sequence[Joined[MediaDeletionCompletedV1]]) -> None:
+    await ReadModels(transaction.connection).complete_deletions([joined.event.media_id for joined in batch])
 
 
 def register_checks(consumer: Consumer, checks: Checks, at_once: int) -> None:

@@ -55,19 +55,20 @@ class DeletionRepository:
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
 
-    async def fence(self, event: MediaDeletionBegunV1) -> None:
-        """From the commit on nobody begins anything with the medium's files, and no copy of them waits."""
-        await self._connection.execute(QUERIES["fence"], event.media_id, event.deletion_id, event.keeps_bucket)
-        await self._connection.execute(QUERIES["drop_copy"], event.media_id)
-
-    async def command(self, command: RemoveMediaFilesV1) -> None:
+    async def fence(self, events: Sequence[MediaDeletionBegunV1]) -> None:
+        """From the commit on nobody begins anything with the media's files, and no copy of them waits."""
+        media_ids = [event.media_id for event in events]
+        deletion_ids = [event.deletion_id for event in events]
         await self._connection.execute(
-            QUERIES["command"],
-            command.media_id,
-            command.deletion_id,
-            command.keeps_bucket,
-            list(command.keys),
-            list(command.staging_keys),
+            QUERIES["fence"], media_ids, deletion_ids, [event.keeps_bucket for event in events]
+        )
+        await self._connection.execute(QUERIES["drop_copies"], media_ids)
+
+    async def command(self, commands: Sequence[RemoveMediaFilesV1]) -> None:
+        """Of different media: a medium's commands come one after the other."""
+        fields = {"media_id", "deletion_id", "keeps_bucket", "keys", "staging_keys"}
+        await self._connection.execute(
+            QUERIES["command"], [command.model_dump(mode="json", include=fields) for command in commands]
         )
 
     async def look_again(self, media_ids: Sequence[UUID]) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from s3_syncer import errors
 from s3_syncer.deletion_repository import Deletion, DeletionRepository
-from shared.db.unit_of_work import UnitOfWork
+from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     MAX_LISTED_FILES,
     FileOfMedium,
@@ -21,6 +21,7 @@ from shared.events import (
     MediaRemovalDelayedV1,
     RemoveMediaFilesV1,
 )
+from shared.messaging.batching import Batching, Joined
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import InfrastructureUnavailable, decisive
 from shared.messaging.retry import Failure, RetryPolicy
@@ -68,18 +69,18 @@ class MediaDeletions:
         self._bucket = bucket
         self._staging = staging
         self._hold_seconds = hold_seconds
+        self._begun = Batching(unit_of_work, _fence)
+        self._commands = Batching(unit_of_work, _command)
         self._slots = asyncio.Semaphore(at_once)
         self._wanted = asyncio.Event()
 
     async def fence(self, event: MediaDeletionBegunV1, delivery: Delivery) -> None:
         """Let nobody begin anything with the files any more; they go with the command."""
-        async with self._unit_of_work.begin(delivery) as transaction:
-            await DeletionRepository(transaction.connection).fence(event)
+        await self._begun.join(event, delivery)
 
     async def remove(self, command: RemoveMediaFilesV1, delivery: Delivery) -> None:
         """Note what is to go; a command that comes twice is answered twice."""
-        async with self._unit_of_work.begin(delivery) as transaction:
-            await DeletionRepository(transaction.connection).command(command)
+        await self._commands.join(command, delivery)
         self._wanted.set()
 
     async def look_again(self, media_id: UUID, delivery: Delivery) -> None:
@@ -238,3 +239,11 @@ class MediaDeletions:
             "files of a deleted medium are still there",
             extra={"media_id": str(deletion.media_id), "detail": failure.detail, "delay_seconds": delay_seconds},
         )
+
+
+async def _fence(transaction: Transaction, batch: Sequence[Joined[MediaDeletionBegunV1]]) -> None:
+    await DeletionRepository(transaction.connection).fence([joined.event for joined in batch])
+
+
+async def _command(transaction: Transaction, batch: Sequence[Joined[RemoveMediaFilesV1]]) -> None:
+    await DeletionRepository(transaction.connection).command([joined.event for joined in batch])

@@ -3,16 +3,22 @@
 -- From the commit on nobody begins anything with the medium's files: whoever holds media, queues copies or learns of files
 -- looks for this row.
 -- name: fence
-INSERT INTO deletions (media_id, deletion_id, keeps_bucket) VALUES ($1, $2, $3)
+INSERT INTO deletions (media_id, deletion_id, keeps_bucket)
+SELECT media_id, deletion_id, keeps_bucket
+FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS deleted (media_id, deletion_id, keeps_bucket)
+ORDER BY media_id
 ON CONFLICT (media_id) DO NOTHING;
 
--- name: drop_copy
-DELETE FROM bucket_copies WHERE media_id = $1;
+-- name: drop_copies
+DELETE FROM bucket_copies WHERE media_id = ANY($1::uuid[]);
 
 -- A command that comes twice has the places looked at, and is answered, once more.
 -- name: command
 INSERT INTO deletions (media_id, deletion_id, keeps_bucket, keys, staging_keys, due_at, wanted)
-VALUES ($1, $2, $3, $4, $5, clock_timestamp(), 1)
+SELECT media_id, deletion_id, keeps_bucket, keys, staging_keys, clock_timestamp(), 1
+FROM jsonb_to_recordset($1::jsonb)
+    AS wanted (media_id uuid, deletion_id uuid, keeps_bucket boolean, keys text[], staging_keys text[])
+ORDER BY media_id
 ON CONFLICT (media_id) DO UPDATE
 SET keys = excluded.keys, staging_keys = excluded.staging_keys, due_at = excluded.due_at,
     wanted = deletions.wanted + 1, attempts = 0;

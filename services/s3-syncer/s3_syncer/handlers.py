@@ -70,11 +70,11 @@ def register(
         """Have the files of a revision removed when nobody reads them any more."""
         await superseded.note(event, delivery)
 
-    @consumer.on(MediaDeletionBegunV1)
+    @consumer.on(MediaDeletionBegunV1, batched=True)
     async def fence_off(event: MediaDeletionBegunV1, delivery: Delivery) -> None:
         await deletions.fence(event, delivery)
 
-    @consumer.on(RemoveMediaFilesV1)
+    @consumer.on(RemoveMediaFilesV1, batched=True)
     async def remove_files(command: RemoveMediaFilesV1, delivery: Delivery) -> None:
         """Note which files are to go; they are removed beside the batches, and the answer tells when they are gone."""
         await deletions.remove(command, delivery)

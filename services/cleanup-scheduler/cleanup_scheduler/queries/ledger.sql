@@ -4,7 +4,10 @@ INSERT INTO media (media_id, version, state) VALUES ($1, 0, 'live') ON CONFLICT 
 -- An older fact that comes late changes nothing.
 -- name: know_deleted
 INSERT INTO media (media_id, version, state, deleted_at, files, size_bytes)
-VALUES ($1, $2, 'deleted', $3, $4, $5)
+SELECT media_id, version, 'deleted', deleted_at, files, size_bytes
+FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::integer[], $5::bigint[])
+    AS told (media_id, version, deleted_at, files, size_bytes)
+ORDER BY media_id
 ON CONFLICT (media_id) DO UPDATE
 SET version = excluded.version, state = excluded.state, deleted_at = excluded.deleted_at, files = excluded.files,
     size_bytes = excluded.size_bytes, purge_id = NULL
@@ -17,12 +20,14 @@ SET version = excluded.version, state = excluded.state, deleted_at = NULL, purge
 WHERE media.version < excluded.version;
 
 -- name: know_going
-INSERT INTO media (media_id, version, state) VALUES ($1, $2, 'going')
+INSERT INTO media (media_id, version, state)
+SELECT media_id, version, 'going' FROM unnest($1::uuid[], $2::integer[]) AS told (media_id, version)
+ORDER BY media_id
 ON CONFLICT (media_id) DO UPDATE SET version = excluded.version, state = excluded.state
 WHERE media.version <= excluded.version;
 
 -- name: forget
-DELETE FROM media WHERE media_id = $1;
+DELETE FROM media WHERE media_id = ANY($1::uuid[]);
 
 -- name: due
 SELECT count(*) AS media, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(size_bytes), 0)::bigint AS size_bytes
@@ -75,10 +80,19 @@ RETURNING CASE WHEN completed >= begun THEN run_id END;
 -- name: pass_over
 UPDATE media SET purge_id = NULL WHERE purge_id = $1 AND media_id = ANY($2);
 
--- The deletions of a purge may end before it is told that they have begun.
+-- The deletions of a purge may end before it is told that they have begun. In one order, so that replicas never wait in
+-- a circle.
 -- name: note_completed
-UPDATE purges SET completed = completed + 1, removed_bytes = removed_bytes + $2 WHERE purge_id = $1
-RETURNING CASE WHEN taken_at IS NOT NULL AND completed >= begun THEN run_id END;
+WITH told AS (
+    SELECT purge_id, media, removed_bytes
+    FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) AS told (purge_id, media, removed_bytes)
+),
+locked AS (SELECT purge_id FROM purges WHERE purge_id = ANY($1::uuid[]) ORDER BY purge_id FOR UPDATE)
+UPDATE purges
+SET completed = completed + told.media, removed_bytes = purges.removed_bytes + told.removed_bytes
+FROM told JOIN locked USING (purge_id)
+WHERE purges.purge_id = told.purge_id
+RETURNING CASE WHEN taken_at IS NOT NULL AND completed >= begun THEN run_id END AS run_id;
 
 -- Nothing while commands are unsent, unanswered, or what they began goes on.
 -- name: outcome

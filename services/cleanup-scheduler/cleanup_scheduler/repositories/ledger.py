@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,19 +53,28 @@ class Ledger:
     async def know_uploaded(self, media_id: UUID) -> None:
         await self._connection.execute(QUERIES["know_uploaded"], media_id)
 
-    async def know_deleted(self, event: MediaDeletedV1) -> None:
+    async def know_deleted(self, events: Sequence[MediaDeletedV1]) -> None:
+        """Of different media: a medium's facts come one after the other."""
         await self._connection.execute(
-            QUERIES["know_deleted"], event.media_id, event.version, event.deleted_at, event.files, event.size_bytes
+            QUERIES["know_deleted"],
+            [event.media_id for event in events],
+            [event.version for event in events],
+            [event.deleted_at for event in events],
+            [event.files for event in events],
+            [event.size_bytes for event in events],
         )
 
     async def know_restored(self, event: MediaRestoredV1) -> None:
         await self._connection.execute(QUERIES["know_restored"], event.media_id, event.version)
 
-    async def know_going(self, event: MediaDeletionBegunV1) -> None:
-        await self._connection.execute(QUERIES["know_going"], event.media_id, event.version)
+    async def know_going(self, events: Sequence[MediaDeletionBegunV1]) -> None:
+        """Of different media."""
+        await self._connection.execute(
+            QUERIES["know_going"], [event.media_id for event in events], [event.version for event in events]
+        )
 
-    async def forget(self, media_id: UUID) -> None:
-        await self._connection.execute(QUERIES["forget"], media_id)
+    async def forget(self, media_ids: Sequence[UUID]) -> None:
+        await self._connection.execute(QUERIES["forget"], list(media_ids))
 
     # --- what is due ----------------------------------------------------------------------------------------------
 
@@ -122,12 +132,21 @@ class Ledger:
     async def _pass_over(self, purge_id: UUID, media_ids: Sequence[UUID]) -> None:
         await self._connection.execute(QUERIES["pass_over"], purge_id, list(media_ids))
 
-    async def note_completed(self, event: MediaDeletionCompletedV1) -> UUID | None:
-        """The run of the purge that had the medium deleted, where that purge is over with it."""
-        run_id: UUID | None = await self._connection.fetchval(
-            QUERIES["note_completed"], event.purge_id, event.removed_bytes
+    async def note_completed(self, events: Sequence[MediaDeletionCompletedV1]) -> set[UUID]:
+        """The runs of the purges that had the media deleted, where those purges are over with them."""
+        media: Counter[UUID] = Counter()
+        removed_bytes: Counter[UUID] = Counter()
+        for event in events:
+            if event.purge_id is not None:
+                media[event.purge_id] += 1
+                removed_bytes[event.purge_id] += event.removed_bytes
+        rows = await self._connection.fetch(
+            QUERIES["note_completed"],
+            list(media),
+            list(media.values()),
+            [removed_bytes[purge_id] for purge_id in media],
         )
-        return run_id
+        return {row["run_id"] for row in rows if row["run_id"] is not None}
 
     async def outcome(self, run_id: UUID) -> dict[str, int] | None:
         """What a run's purges came to, by names of counts; None while something of them is open."""

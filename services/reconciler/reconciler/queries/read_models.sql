@@ -101,15 +101,22 @@ DELETE FROM media_files WHERE superseded_at < statement_timestamp() - make_inter
 DELETE FROM product_images WHERE is_removed AND known_at < statement_timestamp() - make_interval(secs => $1);
 
 -- name: note_deleted
-INSERT INTO deleted_media (media_id, deletion_id, keeps_bucket) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+INSERT INTO deleted_media (media_id, deletion_id, keeps_bucket)
+SELECT media_id, deletion_id, keeps_bucket
+FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS deleted (media_id, deletion_id, keeps_bucket)
+ORDER BY media_id
+ON CONFLICT DO NOTHING;
 
--- name: forget_medium
-WITH gone_files AS (DELETE FROM media_files WHERE media_id = $1 RETURNING 1),
-gone_media AS (DELETE FROM media WHERE media_id = $1 RETURNING 1)
-SELECT (SELECT count(*) FROM gone_files) + (SELECT count(*) FROM gone_media);
+-- name: forget_media
+WITH gone_files AS (DELETE FROM media_files WHERE media_id = ANY($1::uuid[]) RETURNING media_id),
+gone_media AS (DELETE FROM media WHERE media_id = ANY($1::uuid[]) RETURNING media_id)
+SELECT media_id, count(*) AS records
+FROM (SELECT media_id FROM gone_files UNION ALL SELECT media_id FROM gone_media) AS gone
+GROUP BY media_id;
 
--- name: complete_deletion
-UPDATE deleted_media SET completed_at = clock_timestamp() WHERE media_id = $1 AND completed_at IS NULL;
+-- name: complete_deletions
+UPDATE deleted_media SET completed_at = clock_timestamp()
+WHERE media_id = ANY($1::uuid[]) AND completed_at IS NULL;
 
 -- Whether files of a medium may rightly lie where no record names them: they are being removed, were a moment ago when a
 -- listing may have been made, or are kept in the bucket.

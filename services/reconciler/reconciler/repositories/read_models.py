@@ -93,15 +93,22 @@ class ReadModels:
         if known:
             await self._know_files(media_id, revision, files)
 
-    async def forget_medium(self, event: MediaDeletionBegunV1) -> int:
-        """Remove what is known of a medium, and remember that it goes for good; says how many rows went."""
-        await self._connection.execute(QUERIES["note_deleted"], event.media_id, event.deletion_id, event.keeps_bucket)
-        return int(await self._connection.fetchval(QUERIES["forget_medium"], event.media_id))
+    async def forget_media(self, events: Sequence[MediaDeletionBegunV1]) -> dict[UUID, int]:
+        """Remove what is known of media, and remember that they go for good; says how many rows of which went."""
+        media_ids = [event.media_id for event in events]
+        await self._connection.execute(
+            QUERIES["note_deleted"],
+            media_ids,
+            [event.deletion_id for event in events],
+            [event.keeps_bucket for event in events],
+        )
+        rows = await self._connection.fetch(QUERIES["forget_media"], media_ids)
+        return {row["media_id"]: row["records"] for row in rows}
 
-    async def complete_deletion(self, media_id: UUID) -> None:
-        """Note that a medium is gone, and remove what was learned while it was being forgotten."""
-        await self._connection.execute(QUERIES["complete_deletion"], media_id)
-        await self._connection.fetchval(QUERIES["forget_medium"], media_id)
+    async def complete_deletions(self, media_ids: Sequence[UUID]) -> None:
+        """Note that media are gone, and remove what was learned while they were being forgotten."""
+        await self._connection.execute(QUERIES["complete_deletions"], list(media_ids))
+        await self._connection.execute(QUERIES["forget_media"], list(media_ids))
 
     async def _know_files(self, media_id: UUID, revision: int, files: Sequence[StoredFile]) -> None:
         await self._connection.execute(QUERIES["forget_files"], media_id, revision)
