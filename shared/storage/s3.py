@@ -35,7 +35,7 @@ from shared.storage.object_store import (
 )
 from shared.storage.s3_client import HashedBody, presigned_url, s3_client, send_hashed_bodies, timestamp
 from shared.storage.s3_errors import Refusal, error_of
-from shared.storage.s3_listing import PAGE_OBJECTS, ListedPage, listing_query, read_page
+from shared.storage.s3_listing import PAGE_OBJECTS, ListedPage, likely_last_key, listing_query, read_page
 from shared.storage.s3_wire import BytesBody, FileBody, RefusedAnswer, SourceUnreadable, Wire, encoded
 from shared.storage.settings import S3Settings
 from shared.telemetry.tracing import span
@@ -70,6 +70,14 @@ _FOLDER_ATTEMPTS: Final = 5
 _RANGE_OUTSIDE: Final = 416
 
 _logger: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _UnreadPage:
+    """What came for a page of the listing, and how far the store's clock was ahead when it came."""
+
+    document: bytes
+    clock_ahead: timedelta
 
 
 class S3Store:
@@ -239,21 +247,26 @@ class S3Store:
             start_after = following
 
     async def pages(self, prefix: str = "", *, start_after: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
-        """Give what `list` gives, many at a time; the next are asked for while the caller is at work on these."""
+        """Give what `list` gives, many at a time; the next are asked for before these are read, and given."""
         validated_prefix(prefix)
-        asked = asyncio.create_task(self._list_page(prefix, start_after, PAGE_OBJECTS))
+        asked = asyncio.create_task(self._ask_for_page(prefix, start_after, PAGE_OBJECTS))
         try:
             while True:
-                page = await asked
+                unread = await asked
+                likely = likely_last_key(unread.document)
+                if likely is not None:
+                    asked = asyncio.create_task(self._ask_for_page(prefix, likely, PAGE_OBJECTS))
+                page = await self._read_page(unread)
                 start_after = _last_in_order(page, prefix, start_after)
                 if not page.has_more:
                     yield page.objects
                     return
-                asked = asyncio.create_task(self._list_page(prefix, start_after, PAGE_OBJECTS))
+                if likely != start_after:
+                    await _cancelled(asked)
+                    asked = asyncio.create_task(self._ask_for_page(prefix, start_after, PAGE_OBJECTS))
                 yield page.objects
         finally:
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
+            await _cancelled(asked)
 
     async def copy(self, source_key: str, target_key: str, *, is_nobodys: bool = False) -> ObjectInfo:
         validated(target_key)
@@ -445,10 +458,16 @@ class S3Store:
         return info
 
     async def _list_page(self, prefix: str, start_after: str, count: int) -> ListedPage:
+        return await self._read_page(await self._ask_for_page(prefix, start_after, count))
+
+    async def _ask_for_page(self, prefix: str, start_after: str, count: int) -> _UnreadPage:
         request = self._wire.list_objects(listing_query(prefix, start_after, count))
         answer = await self._exchange("LIST", prefix, request)
-        page = read_page(answer.body)
-        self._clock_ahead = _time_of(answer.headers.get("Date")) - datetime.now(UTC)
+        return _UnreadPage(answer.body, _time_of(answer.headers.get("Date")) - datetime.now(UTC))
+
+    async def _read_page(self, unread: _UnreadPage) -> ListedPage:
+        page = await read_page(unread.document)
+        self._clock_ahead = unread.clock_ahead
         return page
 
     async def _require_bucket(self) -> None:
@@ -600,6 +619,12 @@ def recorded_sha256(counted: str, metadata: Mapping[str, str]) -> str | None:
     except binascii.Error:  # of several parts: "<base64>-<count>", which is no hash of the content
         raw = b""
     return raw.hex() if len(raw) == 32 else metadata.get(_SHA256)
+
+
+async def _cancelled(task: asyncio.Task[_UnreadPage]) -> None:
+    """Return once the task has ended, however it did: nobody wants to know."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _last_in_order(page: ListedPage, prefix: str, start_after: str) -> str:

@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,10 @@ from shared.storage.keys import validated
 from shared.storage.local_disk import FinishedFile, LocalDiskStore
 from shared.storage.object_store import Digest, ObjectStore, digest
 from shared.storage.s3 import S3Store
+from shared.storage.s3_listing import ListedPage, read_page
+from shared.storage.s3_wire import Wire
 from shared.storage.settings import S3Settings
+from shared.testing.waiting import eventually
 
 MIB: Final = 1024 * 1024
 WRITER: Final = Path(__file__).with_name("store_writer.py")
@@ -119,6 +122,43 @@ async def test_pages_give_what_a_listing_gives(
         break
     assert [page async for page in store.pages("paged/", start_after=keys[-1]) if page] == []
     assert await keys_of(store, "paged/") == keys
+
+
+async def test_the_next_page_is_asked_for_before_this_one_is_read(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.storage.s3.PAGE_OBJECTS", 2)
+    for number in range(5):
+        await s3.put_bytes(f"paged/{number}", b"x")
+    asked: list[str] = []
+    read: list[bytes] = []
+    ask = Wire.list_objects
+
+    async def counted(wire: Wire, parameters: Mapping[str, str]) -> Any:
+        asked.append(parameters["start-after"])
+        return await ask(wire, parameters)
+
+    async def read_once_the_next_is_asked_for(document: bytes) -> ListedPage:
+        read.append(document)
+        await eventually(
+            lambda: len(asked) == min(len(read) + 1, 3), within_seconds=10, why="the next page is asked for"
+        )
+        return await read_page(document)
+
+    monkeypatch.setattr(Wire, "list_objects", counted)
+    monkeypatch.setattr("shared.storage.s3.read_page", read_once_the_next_is_asked_for)
+    assert [len(page) async for page in s3.pages("paged/")] == [2, 2, 1]
+    assert asked == ["", "paged/1", "paged/3"]
+
+
+@pytest.mark.parametrize("misread", ["paged/", "paged/0", "paged/2", "paged/4", "paged/9", None])
+async def test_a_misread_last_key_costs_a_request_and_no_object(
+    s3: S3Store, monkeypatch: pytest.MonkeyPatch, misread: str | None
+) -> None:
+    monkeypatch.setattr("shared.storage.s3.PAGE_OBJECTS", 2)
+    keys = [f"paged/{number}" for number in range(5)]
+    for key in keys:
+        await s3.put_bytes(key, b"x")
+    monkeypatch.setattr("shared.storage.s3.likely_last_key", lambda _: misread)
+    assert [[info.key for info in page] async for page in s3.pages("paged/")] == [keys[:2], keys[2:4], keys[4:]]
 
 
 def sha256(data: bytes) -> str:
