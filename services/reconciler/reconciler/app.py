@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import AsyncExitStack
 
 from reconciler.alerts import Alerts, channels_of
@@ -26,6 +27,9 @@ from shared.service import Service
 from shared.settings_feed import SettingsFeed, settings_of_environment
 from shared.storage.following import BucketFollowing
 from shared.storage.stores import open_stores
+
+YOUNG_OBJECTS = 10_000
+"""So many more objects are made than freed before the collector looks; a page of a listing is about as many."""
 
 
 async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitStack) -> None:
@@ -68,6 +72,17 @@ async def wire(service: Service, settings: ReconcilerSettings, stack: AsyncExitS
         service.background(Scrub(service.unit_of_work, stores, alerts, settings).run, "scrub of stored bytes")
     service.background(alerts.run, "alerts")
     service.background(Watch(service.unit_of_work, settings.quarantine_kept_seconds).run, "figures of repairs")
+    _spare_collector()
+
+
+def _spare_collector() -> None:
+    """Take what lives as long as the process out of the garbage collector's sight, and have it look less often.
+
+    Nothing that a comparison makes refers to itself: looking for what does took a quarter of its processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def main() -> None:
