@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -85,13 +86,12 @@ async def restore(admin_dsn: str, one: SchemaDump, folder: Path) -> None:
     path = folder / one.file
     contents = await _program("pg_restore", admin_dsn, ["--list", str(path)], connects=False)
     wanted = [line for line in contents.splitlines() if not any(entry in line for entry in _NOT_OURS_TO_MAKE)]
-    chosen = folder / f".tmp-{one.schema_name}.list"
-    chosen.write_text("\n".join(wanted) + "\n")
-    try:
-        options = ["--single-transaction", "--exit-on-error", f"--use-list={chosen}"]
+    # Not beside the dump: whoever restores may have no right to write there, and a kill would leave it.
+    with tempfile.NamedTemporaryFile("w", prefix="mediabus-restore-", suffix=".list") as chosen:
+        chosen.write("\n".join(wanted) + "\n")
+        chosen.flush()
+        options = ["--single-transaction", "--exit-on-error", f"--use-list={chosen.name}"]
         await _program("pg_restore", admin_dsn, [*options, str(path)], names_database=True)
-    finally:
-        chosen.unlink()
 
 
 async def tell_again(admin_dsn: str, schemas: Sequence[str]) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,16 @@ from deploy.backup.taking import read_keys, verify
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import remembered_ports
 from deploy.local.postgres import PostgresServer
-from deploy.local.processes import write_private
+from deploy.local.replaced_records import RESTORING, replace_records, settle
 from deploy.local.stack_folder import StackFolder
 from deploy.local.stack_secrets import load_secrets
-from deploy.local.topology import BUCKET, DATABASE, KAFKA, OBJECT_STORE, POSTGRES, REGION
+from deploy.local.topology import BUCKET, DATABASE, OBJECT_STORE, POSTGRES, REGION
 from deploy.local.topology import Site as StackSite
 from shared.db.provision import provision
 from shared.db.schemas import SCHEMAS
 
 READY_SECONDS = 120.0
 _PORTS = (POSTGRES, OBJECT_STORE, "object-store-metrics")
-_REPLACED = (KAFKA, POSTGRES)
-"""What goes with the records: topics tell of what they held. PostgreSQL last, so that its absence tells of the rest."""
-_RESTORING = f"{POSTGRES}.restoring"
 
 
 async def restore_stack(
@@ -44,7 +40,7 @@ async def restore_stack(
 
     **The stack keeps its records until the backup's are all there**: they are restored beside them, and take their
     place when nothing can fail any more. Whatever fails before leaves the stack with what it had, and with files of
-    the backup that it lacked.
+    the backup that it lacked. What a kill interrupts behind that point, the next start of the stack finishes.
     """
     await verify(backup)
     if folder.secrets.exists() and not keep_files:
@@ -55,49 +51,23 @@ async def restore_stack(
     with folder.supervised():
         for path in (folder.media, folder.logs):
             path.mkdir(parents=True, exist_ok=True)
-        _undo_half_a_change(folder)
-        shutil.rmtree(folder.data(_RESTORING), ignore_errors=True)
+        settle(folder)
+        shutil.rmtree(folder.data(RESTORING), ignore_errors=True)
         site = StackSite(folder, remembered_ports(folder.ports, _PORTS), load_secrets(folder.secrets, SCHEMAS.values()))
         try:
             restored = await _with_servers(site, backup, report)
-            _change_places(folder, read_keys(backup))
+            replace_records(folder, read_keys(backup))
         finally:
-            _undo_half_a_change(folder)
-            shutil.rmtree(folder.data(_RESTORING), ignore_errors=True)
+            settle(folder)
+            shutil.rmtree(folder.data(RESTORING), ignore_errors=True)
         return restored
-
-
-def _change_places(folder: StackFolder, keys: Mapping[str, str]) -> None:
-    """Have what was restored be the stack's; what it had goes last."""
-    for part in _REPLACED:
-        if folder.data(part).exists():
-            folder.data(part).rename(_aside(folder, part))
-    folder.data(_RESTORING).rename(folder.data(POSTGRES))
-    own: dict[str, Any] = json.loads(folder.secrets.read_text())
-    write_private(folder.secrets, json.dumps({**own, **keys}))
-    for part in _REPLACED:
-        shutil.rmtree(_aside(folder, part), ignore_errors=True)
-
-
-def _undo_half_a_change(folder: StackFolder) -> None:
-    """Bring back what a restore that was killed has put aside without putting anything in its place."""
-    if not folder.data(POSTGRES).exists():
-        for part in _REPLACED:
-            if _aside(folder, part).exists():
-                _aside(folder, part).rename(folder.data(part))
-    for part in _REPLACED:
-        shutil.rmtree(_aside(folder, part), ignore_errors=True)
-
-
-def _aside(folder: StackFolder, part: str) -> Path:
-    return folder.data(f"{part}.replaced")
 
 
 async def _with_servers(site: StackSite, backup: Path, report: Callable[[str], None]) -> Restored:
     secrets = site.secrets
     keys = (secrets.s3_access_key, secrets.s3_secret_key)
     data = site.folder.data
-    postgres = PostgresServer(data(_RESTORING), site.ports[POSTGRES], secrets.postgres_admin_password)
+    postgres = PostgresServer(data(RESTORING), site.ports[POSTGRES], secrets.postgres_admin_password)
     store = ObjectStoreServer(
         data(OBJECT_STORE), site.ports[OBJECT_STORE], *keys, region=REGION, metrics_port=site.ports[_PORTS[2]]
     )

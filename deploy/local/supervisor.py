@@ -28,6 +28,7 @@ from deploy.local.processes import (
     end_recorded,
     write_private,
 )
+from deploy.local.replaced_records import RESTORING, settle
 from deploy.local.restarts import consecutive_deaths, restart_delay_seconds
 from deploy.local.server import EmbeddedServer
 from deploy.local.service_process import ServiceProcess
@@ -108,6 +109,8 @@ class Supervisor:
 
     async def _start(self) -> None:
         await self._end_what_was_left()
+        if settle(self._folder):
+            self._report("a restore that was interrupted at its end is finished")
         self._prepare()
         try:
             await self._prepare_ground()
@@ -121,7 +124,7 @@ class Supervisor:
 
     async def _end_what_was_left(self) -> None:
         """Before ports are looked at: what still runs after a supervisor was killed holds its own."""
-        parts = (*self._topology.servers, *(service.name for service in self._topology.services))
+        parts = (*self._topology.servers, *(service.name for service in self._topology.services), RESTORING)
         await asyncio.gather(*(end_recorded(self._folder.data(part) / RECORD_NAME) for part in parts))
 
     def _prepare(self) -> None:

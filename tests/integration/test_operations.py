@@ -11,7 +11,6 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from shared.events import HeartbeatV1
-from shared.identifiers import new_id
 from shared.messaging.topics import OPS_EVENTS, SERVICES, ensure_topics
 from shared.testing.databases import TestDatabases
 from shared.testing.waiting import eventually
