@@ -73,7 +73,12 @@ async def scripted(script: Script) -> AsyncIterator[tuple[Environment, list[Call
         head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
         method, path, _ = head[0].split()
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        try:
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+        except asyncio.IncompleteReadError:
+            # Whoever asked went away in the middle.
+            writer.close()
+            return
         calls.append(Call(method, path, headers, body))
         status, extra, told = script(calls[-1])
         content = b"" if told is None else json.dumps(told).encode()

@@ -15,6 +15,7 @@ from deploy.cli.faces import faces
 from deploy.cli.jobs import jobs
 from deploy.cli.login import login, logout, whoami
 from deploy.cli.media import media
+from deploy.cli.operations import audit, services
 from deploy.cli.schedules import schedules
 from deploy.cli.settings import settings
 from deploy.cli.stack import stack
@@ -31,7 +32,7 @@ EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 refused by the API, which says why on stderr; 2 wrong use; 3 not reached or not signed in; "
     "4 done, but something failed or differs, which the output names; 130 interrupted."
 )
-COMMANDS: Final = (login, logout, whoami, upload, check, fix)
+COMMANDS: Final = (login, logout, whoami, upload, check, fix, services, audit)
 GROUPS: Final = {
     "media": media,
     "jobs": jobs,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
 import typer
+from rich.filesize import decimal
 
 from deploy.cli.asking import AsJson, ask, asking, show
 from deploy.cli.output import Shown, counts, facts_table, moment, rows_table
@@ -198,4 +199,17 @@ def plan_items(body: Any) -> Sequence[Shown]:
     ]
     following = "" if body["next"] is None else f" (further ones: --after {body['next']})"
     columns = ("what", "file", "place", "bytes", "why", "status", "detail")
-    return [*run_facts(body["run"]), rows_table(f"Repairs{following}", columns, rows)]
+    return [*run_facts(body["run"]), *_summed_up(body["summary"]), rows_table(f"Repairs{following}", columns, rows)]
+
+
+def _summed_up(summary: Any) -> Sequence[Shown]:
+    """What the whole plan comes to, where its first page is read."""
+    if summary is None:
+        return []
+    groups = [
+        (one["action"], one["place"], one["why"], one["status"], one["items"], decimal(one["sizeBytes"]))
+        for one in summary["groups"]
+    ]
+    expired = ["It can't be undone whole any more: quarantine has ended."] if summary["isExpired"] else []
+    columns = ("what", "place", "why", "status", "files", "size")
+    return [*([rows_table("In all", columns, groups)] if groups else []), *expired]

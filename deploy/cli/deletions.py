@@ -7,10 +7,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
-from rich.table import Table
 
 from deploy.cli.asking import AsJson, ask
-from deploy.cli.output import moment, rows_table
+from deploy.cli.output import Shown, moment, rows_table
 
 PATH: Final = "/api/admin/media/deletions"
 MAX_LIMIT: Final = 200
@@ -34,7 +33,7 @@ def list_deletions(
     ask("GET", PATH, deletion_list, as_json=as_json, params=params)
 
 
-def deletion_list(body: Any) -> Sequence[Table]:
+def deletion_list(body: Any) -> Sequence[Shown]:
     rows = [
         (
             f"{one['deletionId']}\n{one['mediaId']}",

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 from deploy.cli.terminal_text import shown, shown_json, shown_on_one_line
 
 PIPE_COLUMNS: Final = 160
 """How wide tables are where no terminal says."""
-Shown: TypeAlias = Table | str
+
+
+@dataclass(frozen=True, slots=True)
+class TitledTable:
+    """A table below its title, which may be wider: an id in it stays in one piece."""
+
+    title: str
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.title, overflow="fold")
+        yield self.table
+
+
+Shown: TypeAlias = TitledTable | str
 
 
 def print_shown(parts: Iterable[Shown]) -> None:
     console = console_on(is_error=False)
+    for part in drawn(parts):
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+def drawn(parts: Iterable[Shown]) -> Iterator[TitledTable | Text]:
     for part in parts:
-        if isinstance(part, Table):
-            console.print(part)
-        else:
-            console.print(shown_on_one_line(part), soft_wrap=True)
+        yield part if isinstance(part, TitledTable) else Text(shown_on_one_line(part))
 
 
 def print_json_text(text: str) -> None:
@@ -50,27 +68,27 @@ def print_note(line: str) -> None:
     console_on(is_error=True).print(shown_on_one_line(line), soft_wrap=True)
 
 
-def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
+def facts_table(title: str, facts: Mapping[str, Any]) -> TitledTable:
     """One thing, a line for each fact; facts that say nothing are left out."""
-    table = Table(title=shown_on_one_line(title), title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if (text := cell(value)) != "":
             table.add_row(shown_on_one_line(name), text)
-    return table
+    return TitledTable(shown_on_one_line(title), table)
 
 
-def rows_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+def rows_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> TitledTable:
     """Many of a kind. Nothing is cut off, and the first column is in one piece: an id is there to be copied."""
     listed = [[cell(value) for value in row] for row in rows]
     needs_lines = any("\n" in text for row in listed for text in row)
-    table = Table(title=shown_on_one_line(title), title_justify="left", show_lines=needs_lines)
+    table = Table(show_lines=needs_lines)
     for position, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in listed:
         table.add_row(*row)
-    return table
+    return TitledTable(shown_on_one_line(title), table)
 
 
 def cell(value: Any) -> str:

@@ -10,10 +10,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 import typer
-from rich.table import Table
 
 from deploy.cli.asking import AsJson, ask
-from deploy.cli.output import counts, facts_table, moment, rows_table
+from deploy.cli.output import Shown, counts, facts_table, moment, rows_table
 
 PATH: Final = "/api/admin/schedules"
 MAX_LIMIT: Final = 200
@@ -137,7 +136,7 @@ def due(
     ask("GET", f"{PATH}/due", due_media, as_json=as_json, params={} if at is None else {"at": at.isoformat()})
 
 
-def schedule_list(body: Any) -> Sequence[Table]:
+def schedule_list(body: Any) -> Sequence[Shown]:
     rows = [
         (one["name"], one["cron"], one["timeZone"], one["missed"], _next_due(one), _last_run(one))
         for one in body["schedules"]
@@ -145,7 +144,7 @@ def schedule_list(body: Any) -> Sequence[Table]:
     return [rows_table("Schedules", ("schedule", "cron", "time zone", "missed", "next due", "last run"), rows)]
 
 
-def schedule_facts(body: Any) -> Sequence[Table]:
+def schedule_facts(body: Any) -> Sequence[Shown]:
     facts = {
         "cron": body["cron"],
         "time zone": body["timeZone"],
@@ -157,7 +156,7 @@ def schedule_facts(body: Any) -> Sequence[Table]:
     return [facts_table(body["name"], facts), *last_run]
 
 
-def run_list(body: Any) -> Sequence[Table]:
+def run_list(body: Any) -> Sequence[Shown]:
     rows = [
         (
             f"{one['id']}\n{one['schedule']}, by {one['trigger']}",
@@ -171,7 +170,7 @@ def run_list(body: Any) -> Sequence[Table]:
     return [rows_table("Runs, newest first" + (" (there are older ones)" if body["nextCursor"] else ""), columns, rows)]
 
 
-def run_facts(body: Any) -> Sequence[Table]:
+def run_facts(body: Any) -> Sequence[Shown]:
     facts = {
         "run": body["id"],
         "schedule": body["schedule"],
@@ -190,7 +189,7 @@ def run_facts(body: Any) -> Sequence[Table]:
     return [facts_table("Run", {name: fact for name, fact in (facts | answers).items() if fact})]
 
 
-def due_media(body: Any) -> Sequence[Table]:
+def due_media(body: Any) -> Sequence[Shown]:
     facts = {
         "at": moment(body["at"]),
         "kept for": f"{body['retentionDays']} days",

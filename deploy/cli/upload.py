@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Annotated, Final, Protocol
 
 import typer
+from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -180,12 +183,24 @@ class _NoProgress:
         """Nobody looks."""
 
 
+class _OfBytes(ProgressColumn):
+    """A column of bars that count bytes; beside others it is empty."""
+
+    def __init__(self, column: ProgressColumn) -> None:
+        super().__init__()
+        self._column = column
+
+    def render(self, task: Task) -> RenderableType:
+        return self._column.render(task) if task.fields["counts_bytes"] else ""
+
+
 class _Bars:
     def __init__(self, progress: Progress, files: list[FoundFile], *, waits: bool) -> None:
         self._progress = progress
-        self._bytes = progress.add_task("sent", total=sum(file.size_bytes for file in files), files=f"0/{len(files)}")
-        self._processed = progress.add_task("processed", total=len(files), visible=False, files="")
-        self._sent_files, self._total, self._waits = 0, len(files), waits
+        total_bytes, total = sum(file.size_bytes for file in files), len(files)
+        self._bytes = progress.add_task("sent", total=total_bytes, counts_bytes=True, files=f"0/{total}")
+        self._processed = progress.add_task("processed", total=total, visible=False, counts_bytes=False, files="")
+        self._sent_files, self._processed_files, self._total, self._waits = 0, 0, total, waits
 
     def bytes_sent(self, count: int) -> None:
         self._progress.advance(self._bytes, count)
@@ -197,7 +212,8 @@ class _Bars:
             self._progress.update(self._processed, visible=True)
 
     def file_processed(self) -> None:
-        self._progress.advance(self._processed, 1)
+        self._processed_files += 1
+        self._progress.update(self._processed, advance=1, files=f"{self._processed_files}/{self._total}")
 
 
 @contextmanager
@@ -210,8 +226,8 @@ def _progress(files: list[FoundFile], *, waits: bool, is_quiet: bool) -> Iterato
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[files]}"),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        _OfBytes(DownloadColumn()),
+        _OfBytes(TransferSpeedColumn()),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.live import Live
 
 from deploy.cli.asking import View, asking, show, viewed
-from deploy.cli.output import console_on, print_json_line, print_problem, print_shown
+from deploy.cli.output import console_on, drawn, print_json_line, print_problem, print_shown
 from deploy.cli.patience import patiently
 from deploy.cli.problems import ExitCode
 from deploy.cli.session import Answer, Session
@@ -75,7 +75,7 @@ def follow(
             if answer.body != last and as_json:
                 print_json_line(answer.body)
             if live is not None:
-                live.update(Group(*viewed(answer.body, view)), refresh=True)
+                live.update(Group(*drawn(viewed(answer.body, view))), refresh=True)
             last = answer.body
             if has_ended(last) or time.monotonic() + pause_seconds > deadline:
                 break
