@@ -13,10 +13,18 @@ from ingest_api.catalogue import Records
 from ingest_api.controllers.pages.assets import AssetController
 from ingest_api.controllers.pages.entrance import EntranceController
 from ingest_api.controllers.pages.pictures import PicturesController
+from ingest_api.controllers.pages.settings import SettingsPages
+from ingest_api.controllers.pages.sync import SyncPages
 from ingest_api.pages.page import Pages
 from ingest_api.pages.policy import page_headers
 
-PAGES: tuple[ControllerRouterHandler, ...] = (AssetController, EntranceController, PicturesController)
+PAGES: tuple[ControllerRouterHandler, ...] = (
+    AssetController,
+    EntranceController,
+    PicturesController,
+    SettingsPages,
+    SyncPages,
+)
 
 
 class PagesPlugin(InitPlugin):

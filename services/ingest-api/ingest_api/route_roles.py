@@ -45,6 +45,10 @@ PAGE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/language"): None,
         ("GET", "/static/{version}/{asset}"): None,
         ("GET", "/pictures"): Role.PHOTOGRAPHER,
+        ("GET", "/admin/media/settings"): Role.ADMIN,
+        ("GET", "/admin/media/settings/entity-types/{entity_type}"): Role.ADMIN,
+        ("GET", "/admin/media/sync"): Role.SUPERADMIN,
+        ("GET", "/admin/media/sync/{job_id}"): Role.SUPERADMIN,
     }
 )
 

@@ -71,6 +71,13 @@ class SettingsStore:
             stored = await SettingsRepository(connection).get(entity_type_key(name))
         return self._read_entity_type(name, stored)
 
+    async def entity_types(self) -> list[str]:
+        """Those that have settings of their own, by name: from the environment, or since somebody set them."""
+        async with self._unit_of_work.database.connection() as connection:
+            stored = await SettingsRepository(connection).all()
+        names = {one.name.removeprefix(ENTITY_TYPE_PREFIX) for one in stored if one.name.startswith(ENTITY_TYPE_PREFIX)}
+        return sorted(names | self._entity_type_defaults.keys())
+
     async def change_media(
         self, change: Callable[[MediaSettings], MediaSettings], if_match: str | None, by: Principal
     ) -> Versioned[MediaSettings]:

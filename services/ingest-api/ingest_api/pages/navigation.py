@@ -19,7 +19,11 @@ class Entry:
         return path == self.address or path.startswith(f"{self.address}/")
 
 
-ENTRIES = (Entry("media", "/pictures", Role.PHOTOGRAPHER),)
+ENTRIES = (
+    Entry("media", "/pictures", Role.PHOTOGRAPHER),
+    Entry("sync", "/admin/media/sync", Role.SUPERADMIN),
+    Entry("settings", "/admin/media/settings", Role.ADMIN),
+)
 """In the order of the menu."""
 
 

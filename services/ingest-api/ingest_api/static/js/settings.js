@@ -1,0 +1,36 @@
+// The trial of the bucket, with its outcome beside the button, and the way to an entity type.
+
+import { call } from "./core/api.js";
+import { element } from "./core/dom.js";
+import { t } from "./core/texts.js";
+
+document.addEventListener("click", async (event) => {
+  const button = event.target instanceof Element ? event.target.closest("#test-s3") : null;
+  if (!button || button.getAttribute("aria-busy") === "true") return;
+  const place = document.getElementById("test-s3-outcome");
+  const say = (text, kind) => place.replaceChildren(element("p", { class: `notice ${kind}` }, text));
+  button.setAttribute("aria-busy", "true");
+  say(t("settings.testing"), "");
+  try {
+    // What stands in the fields is tried before it is saved.
+    const wanted = {};
+    for (const name of (button.dataset.fields ?? "").split(" ").filter(Boolean)) {
+      const value = button.form.elements[name].value.trim();
+      if (value) wanted[name] = value;
+    }
+    const outcome = await call("POST", "/api/admin/media/settings/test-s3", button.dataset.fields ? wanted : undefined, { seconds: 10 });
+    const counted = outcome.success && outcome.objectCount !== null ? ` ${t("settings.objects", { count: outcome.objectCount })}` : "";
+    say(outcome.message + counted, outcome.success ? "good" : "bad");
+  } catch (error) {
+    say(error.message, "bad");
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  if (event.target.id !== "open-entity-type") return;
+  event.preventDefault();
+  const name = event.target.querySelector("input").value.trim();
+  if (name) location.assign(`/admin/media/settings/entity-types/${encodeURIComponent(name)}`);
+});

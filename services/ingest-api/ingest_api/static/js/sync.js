@@ -1,0 +1,68 @@
+// The dialog of a new storage job: fields that belong to the operation, and media that were chosen in the library.
+
+import { element } from "./core/dom.js";
+import { t } from "./core/texts.js";
+
+const SELECTION = "mediabus-selection";
+
+const form = document.getElementById("new-job-form");
+const dialog = document.getElementById("new-job");
+const operation = document.getElementById("operation");
+const copies = new Set(["upload_to_s3", "download_from_s3"]);
+const removals = new Set(["delete_s3", "delete_local", "hard_delete"]);
+
+/** The ids that the library left for a job, or none. */
+function chosenMedia() {
+  try {
+    const ids = JSON.parse(sessionStorage.getItem(SELECTION) ?? "[]");
+    return Array.isArray(ids) ? ids : [];
+  } catch {
+    return [];
+  }
+}
+
+function which() {
+  return form.elements.which.value;
+}
+
+function show() {
+  const isFilter = which() === "filter";
+  document.getElementById("filter-fields").hidden = !isFilter;
+  document.getElementById("rename-fields").hidden = operation.value !== "rename";
+  document.getElementById("source-field").hidden = !copies.has(operation.value);
+  document.getElementById("operation-hint").textContent = t(`sync.hint_${operation.value}`);
+  // Fields that are not shown are not sent: the API refuses what has no meaning for the operation.
+  for (const input of document.querySelectorAll("#filter-fields :is(input, select)")) input.disabled = !isFilter;
+  for (const input of document.querySelectorAll("#rename-fields input")) input.disabled = operation.value !== "rename";
+  form.elements.deleteSource.disabled = !copies.has(operation.value);
+  setSelection();
+}
+
+/** Puts what is selected into hidden fields, as the API takes it. */
+function setSelection() {
+  for (const hidden of form.querySelectorAll("input[type=hidden]")) hidden.remove();
+  const add = (name, value, type) => form.append(element("input", { type: "hidden", name, value, "data-type": type }));
+  if (which() === "everything") add("filter.everything", "true", "boolean");
+  if (which() === "chosen") add("mediaIds", JSON.stringify(chosenMedia()), "json");
+  if (removals.has(operation.value)) form.dataset.confirm = t("sync.removes");
+  else delete form.dataset.confirm;
+}
+
+function start() {
+  const chosen = chosenMedia();
+  const choice = document.getElementById("chosen-choice");
+  choice.hidden = chosen.length === 0;
+  if (chosen.length) {
+    document.getElementById("chosen-text").textContent = t("sync.chosen", { count: chosen.length });
+    choice.querySelector("input").checked = true;
+  }
+  show();
+}
+
+// What only chooses between fields is nothing that the API knows.
+for (const radio of form.querySelectorAll("input[name=which]")) radio.dataset.local = "yes";
+form.addEventListener("change", show);
+form.addEventListener("reset", () => setTimeout(show));
+form.addEventListener("done", () => sessionStorage.removeItem(SELECTION));
+start();
+if (new URLSearchParams(location.search).has("new")) dialog.showModal();
