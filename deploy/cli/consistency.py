@@ -58,7 +58,7 @@ def fix(
     media: Annotated[bool, typer.Option("--media", help="The files of all media in place of product images.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Repair what differs: at once, or as a plan to read first."""
+    """Repair what differs: at once, or as a plan to read first. The exit code is 4 where something failed."""
     if not (remove_orphaned or recreate_missing):
         raise typer.BadParameter("say what to repair: --remove-orphaned, --recreate-missing or both")
     if media and product is not None:
@@ -70,7 +70,11 @@ def fix(
         ask("POST", f"{RECONCILE}/runs", run_facts, as_json=as_json, body=wanted | chosen)
     else:
         path = f"{PRODUCTS}/sync/sync-all" if product is None else f"{PRODUCTS}/{product}/images/sync"
-        ask("POST", path, comparison, as_json=as_json, body=wanted)
+        with asking() as session:
+            answer = session.ask("POST", path, body=wanted)
+            show(answer, comparison, as_json=as_json)
+            if answer.body.get("errors"):
+                raise typer.Exit(ExitCode.NOT_WELL)
 
 
 @runs.command("list")

@@ -87,6 +87,9 @@ async def test_a_check_tells_what_differs_by_its_exit_code() -> None:
 async def test_a_fix_is_done_at_once_or_planned() -> None:
     done, calls = await answered(ProductSyncAnswer(PRODUCT, [], [], [], []), "fix", str(PRODUCT), "--remove-orphaned")
     assert (done.exit_code, json.loads(calls[0].body)) == (0, {"removeOrphaned": True, "recreateMissing": False})
+    broken = ProductSyncAnswer(PRODUCT, [], [], [], ["products/broken: why"])
+    failed, _ = await answered(broken, "fix", str(PRODUCT), "--remove-orphaned")
+    assert (failed.exit_code, "products/broken: why" in failed.stdout) == (4, True)
     goes_on = UnderWay(True, PRODUCT, "executing", "The fix goes on.")
     later, calls = await answered(goes_on, "fix", "--recreate-missing", status=202)
     assert calls[0].path == "/admin/products/sync/sync-all"
