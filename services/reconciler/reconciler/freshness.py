@@ -16,6 +16,8 @@ from shared.messaging.topics import Topic
 POLL_SECONDS = 0.01
 LONGEST_POLL_SECONDS = 0.2
 REQUEST_SECONDS = 5.0
+LOOK_AGAIN_MILLISECONDS = 20
+"""Between two looks for the leaders of partitions: at the first question of a topic they are not known yet."""
 
 
 class Freshness:
@@ -75,7 +77,11 @@ class Freshness:
     async def _opened(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
         async with self._opening:
             if self._clients is None:
-                consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, group_id=None)
+                consumer = AIOKafkaConsumer(
+                    bootstrap_servers=self._bootstrap_servers,
+                    group_id=None,
+                    retry_backoff_ms=LOOK_AGAIN_MILLISECONDS,
+                )
                 admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
                 await consumer.start()
                 self._stack.push_async_callback(consumer.stop)
