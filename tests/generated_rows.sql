@@ -38,6 +38,12 @@ INSERT INTO notices (uploader, id, type, job_id, media_id, body, created_at)
 SELECT uploaded_by, row_number() OVER (PARTITION BY uploaded_by ORDER BY id), 'media:processed', id, id, '{}', created_at
 FROM media;
 
+-- name: ingest_bulk_jobs
+-- One in a hundred is older than a day.
+INSERT INTO bulk_jobs (id, uploader, created_at)
+SELECT id_of(now(), n, '9'), id_of(now(), n % 100, '9'), now() - interval '24.2 hours' * n / $1::integer
+FROM generate_series(1, $1::integer) AS n;
+
 -- name: ingest_notice_streams
 INSERT INTO notice_streams (uploader, last_id) SELECT uploader, max(id) FROM notices GROUP BY uploader;
 

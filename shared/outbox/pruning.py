@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from shared.db.pool import Database
+from shared.db.batches import remove_in_batches
+from shared.db.pool import Database, PooledConnection
 from shared.db.queries import affected_rows
 from shared.outbox.outgoing import QUERIES
 
@@ -23,10 +24,8 @@ class Pruning:
         return {f"{table}_rows": await self._prune(table) for table in self._kept_seconds}
 
     async def _prune(self, table: str) -> int:
-        removed, batch = 0, ROWS_AT_ONCE
-        while batch == ROWS_AT_ONCE:
-            async with self._database.connection() as connection:
-                status = await connection.execute(QUERIES[f"prune_{table}"], self._kept_seconds[table], ROWS_AT_ONCE)
-            batch = affected_rows(status)
-            removed += batch
-        return removed
+        async def remove(connection: PooledConnection[Any]) -> int:
+            statement = QUERIES[f"prune_{table}"]
+            return affected_rows(await connection.execute(statement, self._kept_seconds[table], ROWS_AT_ONCE))
+
+        return await remove_in_batches(self._database, ROWS_AT_ONCE, remove)

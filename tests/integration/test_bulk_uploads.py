@@ -334,6 +334,9 @@ async def test_the_parent_goes_after_the_last_of_its_children(database: TestData
         }
         await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '7 days'")
         await site.retention.sweep()
+        assert [await site.count(table) for table in ("jobs", "bulk_jobs")] == [0, 1], "not before a job's own time"
+        await site.rows.execute("UPDATE bulk_jobs SET created_at = created_at - interval '25 hours'")
+        await site.retention.sweep()
         assert [await site.count(table) for table in ("jobs", "bulk_jobs", "bulk_items")] == [0, 0, 0]
         assert (await site.api.get(f"{JOBS}/{body['jobId']}")).status_code == 404
 

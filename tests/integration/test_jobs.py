@@ -11,6 +11,8 @@ from uuid import UUID
 import pytest
 
 from ingest_api.queue_size import QueueSize
+from ingest_api.repositories.jobs import JobRepository
+from ingest_api.repositories.notices import NoticeRepository
 from shared.events import ImageProgressV1, ImageRetryScheduledV1, ProcessImageV1
 from shared.identifiers import new_id
 from shared.telemetry import metrics
@@ -272,6 +274,21 @@ async def test_failed_jobs_stay_a_week_and_take_their_file_along(site: IngestSit
     assert [path.name for path in site.staged_files()] == [str(young.job_id)]
     assert [row["job_id"] for row in await site.rows.fetch("SELECT job_id FROM notices")] == [young.job_id]
     assert await site.count("idempotency_keys") == 0
+
+
+async def test_notices_and_keys_go_in_batches(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        command = await commanded(site, headers={"Idempotency-Key": f"key {number}"})
+        await site.handlers.deliver(failed(command))
+    await site.rows.execute("UPDATE notices SET created_at = now() - interval '8 days'")
+    await site.rows.execute("UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
+    async with site.database.connection() as connection:
+        assert await NoticeRepository(connection).prune(0, 2) == 2
+        assert await JobRepository(connection).remove_old_idempotency_keys(0, 1) == 1
+    monkeypatch.setattr("ingest_api.retention.BATCH_ROWS", 2)
+    removed = await site.retention.sweep()
+    assert (removed["notices"], removed["idempotency_keys"]) == (3, 4)
+    assert (await site.count("notices"), await site.count("idempotency_keys")) == (0, 0)
 
 
 def queue_sizes() -> dict[str, float]:

@@ -34,6 +34,7 @@ FILLED = {
         "ingest_media",
         "ingest_jobs",
         "ingest_notices",
+        "ingest_bulk_jobs",
         "ingest_notice_streams",
         "kernel_outbox",
         "kernel_inbox",
@@ -124,7 +125,8 @@ HOT = [
         "ingest-api", f"{INGEST}/uploads.sql", "pending_uploads", "500", frozenset({"jobs_pending_uploads"}), walks=True
     ),
     Hot("ingest-api", f"{INGEST}/notices.sql", "after", "'{uploader}', 10, 100", frozenset({"notices_pkey"})),
-    Hot("ingest-api", f"{INGEST}/notices.sql", "prune", "1e9", frozenset({"notices_by_time"})),
+    Hot("ingest-api", f"{INGEST}/notices.sql", "prune", "1e9, 500", frozenset({"notices_by_time"})),
+    Hot("ingest-api", f"{INGEST}/bulk_jobs.sql", "remove_bulk_jobs", "86400, 20", frozenset({"bulk_jobs_by_time"})),
     Hot(
         "ingest-api",
         f"{INGEST}/pictures.sql",

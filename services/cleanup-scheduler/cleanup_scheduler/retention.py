@@ -7,6 +7,7 @@ from typing import Final
 
 from cleanup_scheduler.clock import Clock
 from cleanup_scheduler.repositories.runs import Runs
+from shared.db.batches import remove_in_batches
 from shared.db.unit_of_work import UnitOfWork
 
 RUNS_AT_ONCE: Final = 500
@@ -21,10 +22,9 @@ class Retention:
     async def sweep(self) -> dict[str, int]:
         """Remove runs that ended so long ago, in batches, so that no transaction is long."""
         ended_before = self._clock.now() - self._runs_kept
-        removed = 0
-        while True:
-            async with self._unit_of_work.begin() as transaction:
-                batch = await Runs(transaction.connection).prune(ended_before, RUNS_AT_ONCE)
-            removed += batch
-            if batch < RUNS_AT_ONCE:
-                return {"schedule_runs": removed}
+        removed = await remove_in_batches(
+            self._unit_of_work.database,
+            RUNS_AT_ONCE,
+            lambda connection: Runs(connection).prune(ended_before, RUNS_AT_ONCE),
+        )
+        return {"schedule_runs": removed}

@@ -11,6 +11,7 @@ from face_embedder.listing import CannotBeSynced, Listing, Superseded
 from face_embedder.repositories.tasks import CHANNEL, Tasks
 from face_embedder.settings import FaceEmbedderSettings
 from face_embedder.tasks import Task
+from shared.db.batches import remove_in_batches
 from shared.db.listening import Listener
 from shared.db.unit_of_work import UnitOfWork
 from shared.messaging.errors import InfrastructureUnavailable, MessageError
@@ -66,12 +67,11 @@ class Runner:
 
     async def forget_ended(self) -> dict[str, int]:
         """Remove syncs that ended long enough ago, in batches; how many."""
-        removed, batch = 0, FORGOTTEN_AT_ONCE
-        while batch == FORGOTTEN_AT_ONCE:
-            async with self._unit_of_work.begin() as transaction:
-                tasks = Tasks(transaction.connection)
-                batch = await tasks.prune(self._settings.tasks_kept_seconds, FORGOTTEN_AT_ONCE)
-            removed += batch
+        removed = await remove_in_batches(
+            self._unit_of_work.database,
+            FORGOTTEN_AT_ONCE,
+            lambda connection: Tasks(connection).prune(self._settings.tasks_kept_seconds, FORGOTTEN_AT_ONCE),
+        )
         return {"face_syncs": removed}
 
     async def _claimed(self) -> Task | None:

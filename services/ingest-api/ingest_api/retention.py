@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from ingest_api.repositories.dead_letters import DeadLetterRepository
 from ingest_api.repositories.face_erasures import FaceErasureRepository
@@ -18,14 +15,13 @@ from ingest_api.repositories.replicas import ReplicaRepository
 from ingest_api.repositories.schedules import ScheduleRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.settings import HOUR_SECONDS, IngestSettings
-from shared.db.pool import Database, PooledConnection
+from shared.db.batches import RemoveSome, remove_in_batches
+from shared.db.pool import Database
 from shared.storage.staging import Staging
 
 BATCH_ROWS = 500
 BATCH_SYNC_JOBS = 20
 """Each with its children and results."""
-
-Batch = Callable[["PooledConnection[Any]"], Awaitable[int]]
 
 
 class Retention:
@@ -50,7 +46,7 @@ class Retention:
             "bulk_jobs": await self._all(
                 BATCH_ROWS,
                 lambda connection: BulkJobRepository(connection).remove_without_jobs(
-                    BATCH_ROWS, rerenders_kept_seconds=settings.completed_jobs_kept_seconds
+                    settings.completed_jobs_kept_seconds, BATCH_ROWS
                 ),
             ),
             "sync_jobs": await self._all(
@@ -101,23 +97,25 @@ class Retention:
                     settings.dead_letters_kept_seconds, settings.dead_letters_kept, BATCH_ROWS
                 ),
             ),
+            "idempotency_keys": await self._all(
+                BATCH_ROWS,
+                lambda connection: JobRepository(connection).remove_old_idempotency_keys(
+                    settings.idempotency_keys_kept_seconds, BATCH_ROWS
+                ),
+            ),
+            "notices": await self._all(
+                BATCH_ROWS,
+                lambda connection: NoticeRepository(connection).prune(settings.notices_kept_seconds, BATCH_ROWS),
+            ),
         }
         async with self._database.connection() as connection:
             await FaceSearchRepository(connection).remove_results(settings.face_search_results_kept_seconds)
             await FaceErasureRepository(connection).remove_unconfirmed()
-            await JobRepository(connection).remove_old_idempotency_keys(settings.idempotency_keys_kept_seconds)
             await ReplicaRepository(connection).remove_silent(HOUR_SECONDS)
-            await NoticeRepository(connection).prune(settings.notices_kept_seconds)
         return removed
 
-    async def _all(self, rows_at_once: int, remove: Batch) -> int:
-        """Remove batches until one is not full."""
-        removed, batch = 0, rows_at_once
-        while batch == rows_at_once:
-            async with self._database.connection() as connection:
-                batch = await remove(connection)
-            removed += batch
-        return removed
+    async def _all(self, rows_at_once: int, remove: RemoveSome) -> int:
+        return await remove_in_batches(self._database, rows_at_once, remove)
 
     async def _remove_failed(self) -> int:
         """The jobs first: a file without a job is found by the staging sweep, a job without its file fails a retry."""

@@ -7,6 +7,7 @@ from reconciler.repositories.reports import Reports
 from reconciler.repositories.runs import Runs
 from reconciler.repositories.schedule import Schedule
 from reconciler.repositories.scrubs import Scrubs
+from shared.db.batches import remove_in_batches
 from shared.db.unit_of_work import UnitOfWork
 
 RUNS_AT_ONCE = 10
@@ -28,11 +29,11 @@ class Retention:
 
     async def sweep(self) -> dict[str, int]:
         """Remove what is over by now; how many runs."""
-        removed, batch = 0, RUNS_AT_ONCE
-        while batch == RUNS_AT_ONCE:
-            async with self._unit_of_work.begin() as transaction:
-                batch = await Runs(transaction.connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE)
-            removed += batch
+        removed = await remove_in_batches(
+            self._unit_of_work.database,
+            RUNS_AT_ONCE,
+            lambda connection: Runs(connection).prune(self._runs_kept_seconds, RUNS_AT_ONCE),
+        )
         await self._remove_other()
         return {"reconcile_runs": removed}
 

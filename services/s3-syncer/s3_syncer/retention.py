@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from s3_syncer.deletion_repository import DeletionRepository
 from s3_syncer.file_task_repository import FileTaskRepository
 from s3_syncer.repository import SyncRepository
-from shared.db.pool import PooledConnection
+from shared.db.batches import RemoveSome, remove_in_batches
 from shared.db.unit_of_work import UnitOfWork
 
 JOBS_AT_ONCE = 10
@@ -50,11 +47,5 @@ class Retention:
             lambda connection: DeletionRepository(connection).prune(DELETIONS_KEPT_SECONDS, DELETIONS_AT_ONCE),
         )
 
-    async def _all(self, rows_at_once: int, remove: Callable[[PooledConnection[Any]], Awaitable[int]]) -> int:
-        """Remove batches until one is not full."""
-        removed, batch = 0, rows_at_once
-        while batch == rows_at_once:
-            async with self._unit_of_work.begin() as transaction:
-                batch = await remove(transaction.connection)
-            removed += batch
-        return removed
+    async def _all(self, rows_at_once: int, remove: RemoveSome) -> int:
+        return await remove_in_batches(self._unit_of_work.database, rows_at_once, remove)

@@ -33,14 +33,14 @@ FROM bulk_jobs AS parent CROSS JOIN counts LEFT JOIN LATERAL (
 WHERE parent.id = $1;
 
 -- name: remove_bulk_jobs
--- A parent goes after the last of its jobs. One that may never have had any is kept for as long as a job would be.
+-- A parent goes after the last of its jobs, and is kept for as long as a job would be: it may never have had any.
 DELETE FROM bulk_jobs WHERE id IN (
     SELECT parent.id FROM bulk_jobs AS parent
-    WHERE is_planned
-      AND (kind = 'upload' OR created_at < statement_timestamp() - make_interval(secs => $2))
+    WHERE is_planned AND created_at < statement_timestamp() - make_interval(secs => $1)
       AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id WHERE item.bulk_id = parent.id)
       AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN media_deletions AS deletion ON deletion.id = item.job_id
                       WHERE item.bulk_id = parent.id AND deletion.completed_at IS NULL)
-    LIMIT $1
+    ORDER BY created_at
+    LIMIT $2
 )
 RETURNING id;

@@ -107,7 +107,12 @@ remembered AS (
 SELECT id, staging_key FROM gone;
 
 -- name: remove_old_idempotency_keys
-DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - make_interval(secs => $1);
+DELETE FROM idempotency_keys WHERE ctid IN (
+    SELECT ctid FROM idempotency_keys
+    WHERE created_at < statement_timestamp() - make_interval(secs => $1)
+    ORDER BY created_at
+    LIMIT $2
+);
 
 -- name: known_staging_keys
 SELECT staging_key FROM jobs WHERE staging_key = ANY($1::text[]);

@@ -22,4 +22,10 @@ LIMIT $3;
 SELECT coalesce((SELECT last_id FROM notice_streams WHERE uploader = $1), 0);
 
 -- name: prune
-DELETE FROM notices WHERE created_at < statement_timestamp() - make_interval(secs => $1);
+-- The oldest first: in any other order each batch would look through the pages that those before it have emptied.
+DELETE FROM notices WHERE ctid IN (
+    SELECT ctid FROM notices
+    WHERE created_at < statement_timestamp() - make_interval(secs => $1)
+    ORDER BY created_at
+    LIMIT $2
+);

@@ -43,9 +43,9 @@ class BulkJobRepository:
             children=[_child(row) for row in rows if row["position"] is not None],
         )
 
-    async def remove_without_jobs(self, limit: int, *, rerenders_kept_seconds: float) -> int:
-        """Remove at most `limit` parents and say how many."""
-        return len(await self._connection.fetch(QUERIES["remove_bulk_jobs"], limit, rerenders_kept_seconds))
+    async def remove_without_jobs(self, kept_seconds: float, limit: int) -> int:
+        """Remove at most `limit` parents that are so old, and say how many."""
+        return len(await self._connection.fetch(QUERIES["remove_bulk_jobs"], kept_seconds, limit))
 
 
 def _child(row: asyncpg.Record) -> BulkChild:

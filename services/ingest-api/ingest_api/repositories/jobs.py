@@ -12,7 +12,7 @@ import asyncpg
 
 from ingest_api.catalogue import ChangedJob, Job, JobStatus, Outcome
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import ImageDiscardedV1, ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
 from shared.telemetry.tracing import current_traceparent
 
@@ -84,8 +84,10 @@ class JobRepository:
         rows = await self._connection.fetch(QUERIES["remove_failed"], older_than_seconds, limit)
         return [row["staging_key"] for row in rows]
 
-    async def remove_old_idempotency_keys(self, older_than_seconds: float) -> None:
-        await self._connection.execute(QUERIES["remove_old_idempotency_keys"], older_than_seconds)
+    async def remove_old_idempotency_keys(self, older_than_seconds: float, limit: int) -> int:
+        """Remove at most `limit` and say how many."""
+        statement = QUERIES["remove_old_idempotency_keys"]
+        return affected_rows(await self._connection.execute(statement, older_than_seconds, limit))
 
     async def known_staging_keys(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that a job still needs."""

@@ -12,7 +12,7 @@ import asyncpg
 
 from ingest_api.catalogue import ChangedJob
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.telemetry.tracing import current_traceparent
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "notices.sql")
@@ -63,5 +63,6 @@ class NoticeRepository:
         number: int = await self._connection.fetchval(QUERIES["last_id"], uploader)
         return number
 
-    async def prune(self, older_than_seconds: float) -> None:
-        await self._connection.execute(QUERIES["prune"], older_than_seconds)
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Remove at most `limit` and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["prune"], older_than_seconds, limit))
