@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from ingest_api.problem_details import Problem
@@ -14,6 +14,16 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+
+
+class Identified(Protocol):
+    @property
+    def id(self) -> UUID: ...
+
+
+def cursor_behind(found: Sequence[Identified], limit: int) -> str | None:
+    """Where the list goes on behind its first `limit` rows, ordered by id; None if there are no more than those."""
+    return encode_cursor(str(found[limit - 1].id)) if len(found) > limit else None
 
 
 def encode_cursor(position: str) -> str:

@@ -22,7 +22,7 @@ from ingest_api.bulk_deletions import (
 )
 from ingest_api.catalogue import Records
 from ingest_api.controllers.media import no_such_medium
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.media_deletion import deletion_record
 from ingest_api.media_deletions import MediaDeletions
 from ingest_api.problem_details import Problem
@@ -140,7 +140,7 @@ class DeletionController(Controller):
             found = await deletions.newest(id_of(cursor), is_open, limit + 1)
             page = found[:limit]
             renderings = await deletions.renderings([deletion.media_id for deletion in page])
-        next_cursor = encode_cursor(str(page[-1].id)) if len(found) > limit else None
+        next_cursor = cursor_behind(found, limit)
         return DeletionList(
             [deletion_record(deletion, renderings.get(deletion.media_id, 0)) for deletion in page], next_cursor
         )

@@ -15,7 +15,7 @@ from ingest_api.accounts import Role
 from ingest_api.authentication import OWN_TOKEN, SignedInRequest, require
 from ingest_api.controllers.face_erasures import ErasureAnswer
 from ingest_api.controllers.photo_events import EVENTS
-from ingest_api.cursors import encode_cursor, id_of
+from ingest_api.cursors import cursor_behind, id_of
 from ingest_api.photo_desk import PhotoDesk
 
 SECRET_HEADER: Final = "X-Erasure-Secret"
@@ -91,7 +91,7 @@ class EventErasureRequestsController(Controller):
             )
             for erasure in page
         ]
-        return ErasureRequestList(requests, encode_cursor(str(page[-1].id)) if len(found) > limit else None)
+        return ErasureRequestList(requests, cursor_behind(found, limit))
 
 
 class ErasureRequestController(Controller):

@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.photo_events import EVENTS
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.photo_urls import PhotoUrls
@@ -83,7 +83,7 @@ class EventPhotoController(Controller):
         wanted = None if status is None else PhotoStatus(status)
         found = await photo_desk.photos.page(event, wanted, id_of(cursor), limit + 1)
         page = found[:limit]
-        next_cursor = encode_cursor(str(page[-1].id)) if len(found) > limit else None
+        next_cursor = cursor_behind(found, limit)
         return PhotoList([PhotoAnswer.of(event, photo, photo_desk.urls) for photo in page], next_cursor)
 
     @delete("/{photo_id:uuid}", summary="Delete a photo", status_code=204)

@@ -16,7 +16,7 @@ from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.photo_events import EVENTS
 from ingest_api.controllers.products import Name
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.galleries import GalleryWish
 from ingest_api.gallery import Gallery
 from ingest_api.photo_desk import PhotoDesk
@@ -114,7 +114,7 @@ class GalleriesController(Controller):
         event = await photo_desk.events.read(event_uuid, request.user)
         found = await photo_desk.galleries.of_event(event, id_of(cursor), limit + 1)
         page = found[:limit]
-        next_cursor = encode_cursor(str(page[-1].id)) if len(found) > limit else None
+        next_cursor = cursor_behind(found, limit)
         return GalleryList([GalleryAnswer.of(gallery) for gallery in page], next_cursor)
 
     @delete("/{gallery_id:uuid}", summary="Revoke a link", status_code=204)

@@ -20,7 +20,7 @@ from ingest_api.authentication import OWN_TOKEN
 from ingest_api.controllers.accounts import SMALL_BODY_BYTES, client_address
 from ingest_api.controllers.faces import MatchLimit, SearchAnswer, position_of
 from ingest_api.controllers.uploads import client_gone
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.galleries import OpenGallery
 from ingest_api.intake import UploadCall
 from ingest_api.photo_desk import PhotoDesk
@@ -177,7 +177,7 @@ class GalleryController(Controller):
             )
             for photo in page
         ]
-        return GuestPhotoList(photos, encode_cursor(str(page[-1].id)) if len(found) > limit else None)
+        return GuestPhotoList(photos, cursor_behind(found, limit))
 
     @post(
         "/search",

@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from ingest_api.accounts import Role
 from ingest_api.authentication import require
 from ingest_api.catalogue import Records
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.job_retry import JobRetry
 from ingest_api.known_jobs import find_job, newest_jobs
 from ingest_api.problem_details import Problem
@@ -49,7 +49,7 @@ class JobController(Controller):
         async with database.connection() as connection:
             jobs = await newest_jobs(connection, status, id_of(cursor), limit + 1)
         page = jobs[:limit]
-        next_cursor = encode_cursor(str(page[-1].id)) if len(jobs) > limit else None
+        next_cursor = cursor_behind(jobs, limit)
         return JobList([records.listed_job(job) for job in page], next_cursor)
 
     @get("/{job_id:uuid}", summary="Read a job")

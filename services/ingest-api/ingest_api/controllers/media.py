@@ -16,7 +16,7 @@ from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.catalogue import Media, MediaStatus, Records
 from ingest_api.controllers.uploads import UploadHandlers
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.media_deletions import MediaDeletions
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.media import MediaFilter, MediaRepository
@@ -86,7 +86,7 @@ class MediaController(UploadHandlers):
         async with database.connection() as connection:
             media = await MediaRepository(connection).newest(wanted, id_of(cursor), limit + 1)
         page = media[:limit]
-        next_cursor = encode_cursor(str(page[-1].id)) if len(media) > limit else None
+        next_cursor = cursor_behind(media, limit)
         return MediaList([records.media(medium) for medium in page], next_cursor)
 
     @get("/{media_id:uuid}", summary="Read a medium")

@@ -15,7 +15,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import require
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.repositories.audit import AuditArea, AuditRepository
 from ingest_api.repositories.dead_letters import DeadLetterRepository
 from ingest_api.repositories.replicas import Replica, ReplicaRepository
@@ -117,7 +117,7 @@ class OperationsController(Controller):
         page = entries[:limit]
         return AuditList(
             [AuditEntryAnswer(**asdict(entry)) for entry in page],
-            encode_cursor(str(page[-1].id)) if len(entries) > limit else None,
+            cursor_behind(entries, limit),
         )
 
     @get("/links", summary="Where traces and dashboards are")

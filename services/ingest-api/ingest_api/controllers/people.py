@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.photo_events import EVENTS
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, decode_cursor, encode_cursor, id_of
 from ingest_api.event_people import Outcome
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
@@ -239,7 +239,7 @@ class PeopleController(Controller):
         answer = PersonWithPhotos(
             PersonAnswer.of(event, person, photo_desk.urls),
             [PersonPhotoAnswer.of(event, photo, photo_desk.urls) for photo in page],
-            encode_cursor(str(page[-1].id)) if len(found) > limit else None,
+            cursor_behind(found, limit),
         )
         return Response(answer, headers={"ETag": etag(person.version), "Cache-Control": "no-cache"})
 
@@ -301,7 +301,7 @@ class PeopleController(Controller):
         event = await photo_desk.people.event(event_uuid, request.user)
         found = await photo_desk.people.changes(event, id_of(cursor), limit + 1)
         page = found[:limit]
-        next_cursor = encode_cursor(str(page[-1].id)) if len(found) > limit else None
+        next_cursor = cursor_behind(found, limit)
         return PeopleChangeList([PeopleChangeAnswer.of(change) for change in page], next_cursor)
 
     @get("/changes/{change_id:uuid}", summary="Read one decision about people")

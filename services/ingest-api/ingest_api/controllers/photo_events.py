@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.products import Name
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, decode_cursor, encode_cursor, id_of
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.problem_details import FieldError, InvalidFields
@@ -179,7 +179,7 @@ class PhotoEventController(Controller):
         """Newest first; `next_cursor` is null on the last page."""
         found = await photo_desk.events.newest(request.user, id_of(cursor), limit + 1)
         page = found[:limit]
-        next_cursor = encode_cursor(str(page[-1].id)) if len(found) > limit else None
+        next_cursor = cursor_behind(found, limit)
         return PhotoEventList([PhotoEventAnswer.of(event) for event in page], next_cursor)
 
     @post(summary="Add an event", status_code=201)
@@ -272,7 +272,7 @@ class PhotoEventController(Controller):
             )
             for one in found[:limit]
         ]
-        return SearchRecordList(page, encode_cursor(str(page[-1].id)) if len(found) > limit else None)
+        return SearchRecordList(page, cursor_behind(found, limit))
 
 
 def _answer(event: PhotoEvent, status: int = 200) -> Response[PhotoEventAnswer]:

@@ -15,7 +15,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
-from ingest_api.cursors import MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import MAX_LIMIT, cursor_behind, id_of
 from ingest_api.problem_details import FieldError, InvalidFields
 from ingest_api.reconciling import DecisionName, Reconciling, outcome_of
 from ingest_api.repositories.reconcile_runs import Decision, ReconcileRun, ReconcileRunRepository
@@ -238,7 +238,7 @@ class ReconcileController(Controller):
             page = runs[:limit]
             decisions = await repository.decisions([run.id for run in page])
         answers = [_run_answer(run, decisions[run.id]) for run in page]
-        return RunList(answers, encode_cursor(str(page[-1].id)) if len(runs) > limit else None)
+        return RunList(answers, cursor_behind(runs, limit))
 
     @post("/runs", summary="Compare, and plan repairs", status_code=200)
     async def start_run(

@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
-from ingest_api.cursors import MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import MAX_LIMIT, cursor_behind, id_of
 from ingest_api.repositories.schedules import Schedule, ScheduleRepository, ScheduleRun
 from ingest_api.scheduling import Scheduling, no_such_run
 from shared.cron import Timing
@@ -211,7 +211,7 @@ class ScheduleController(Controller):
                 )
                 for one in page
             ],
-            encode_cursor(str(page[-1].id)) if len(requests) > limit else None,
+            cursor_behind(requests, limit),
         )
 
     @get("/runs", summary="List runs of all schedules")
@@ -286,6 +286,4 @@ async def _runs(database: Database, name: str | None, limit: int, cursor: str | 
     async with database.connection() as connection:
         runs = await ScheduleRepository(connection).newest_runs(name, id_of(cursor), limit + 1)
     page = runs[:limit]
-    return ScheduleRunList(
-        [run_answer(run) for run in page], encode_cursor(str(page[-1].id)) if len(runs) > limit else None
-    )
+    return ScheduleRunList([run_answer(run) for run in page], cursor_behind(runs, limit))

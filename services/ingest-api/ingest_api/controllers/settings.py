@@ -16,7 +16,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.bucket_trial import BucketStatus, BucketTrials, TrialOutcome
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.settings_document import (
     entity_type_record,
@@ -114,7 +114,7 @@ class SettingsController(Controller):
         """Newest first; `before` and `after` hold the changed fields. `nextCursor` is null on the last page."""
         changes = await settings_desk.store.changes(id_of(cursor), limit + 1)
         page = changes[:limit]
-        next_cursor = encode_cursor(str(page[-1].id)) if len(changes) > limit else None
+        next_cursor = cursor_behind(changes, limit)
         answers = [
             SettingsChangeAnswer(
                 change.id,

@@ -15,7 +15,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
-from ingest_api.cursors import MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import MAX_LIMIT, cursor_behind, id_of
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.storage_sync import StorageSync, no_such_job
 from ingest_api.sync_jobs import RESULTS_SHOWN, KeptResult, SyncJob, bytes_per_second, eta_seconds
@@ -102,7 +102,7 @@ class SyncController(Controller):
             results = await sync.results_of_many([job.id for job in page], RESULTS_SHOWN // limit)
         now = datetime.now(UTC)
         answers = [_answer(job, results[job.id], now) for job in page]
-        return SyncJobList(answers, encode_cursor(str(page[-1].id)) if len(jobs) > limit else None)
+        return SyncJobList(answers, cursor_behind(jobs, limit))
 
     @post(summary="Start a storage job", status_code=202)
     async def start(
