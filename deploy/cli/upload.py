@@ -89,6 +89,7 @@ def upload(
             _journal(session) as journal,
             _progress(files, waits=wait, is_quiet=as_json) as progress,
         ):
+            report.begin()
             said = {name: value for name, value in fields.items() if value}
             uploader = Uploader(session, journal, said, stop, progress.bytes_sent, sends_again=again)
             _run(uploader, files, parallel, timeout if wait else None, progress, report)
@@ -96,7 +97,8 @@ def upload(
         report.end(is_broken_off=True)
         raise typer.Exit(INTERRUPTED) from None
     except typer.Exit:
-        report.end(is_broken_off=True)
+        if report.has_begun:
+            report.end(is_broken_off=True)
         raise
     report.end(is_broken_off=False)
     if not report.all_is_well:
@@ -138,6 +140,13 @@ class _Report:
         self._as_json = as_json
         self._counts: Counter[Status] = Counter()
         self._bytes = 0
+        self._began: float | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        return self._began is not None
+
+    def begin(self) -> None:
         self._began = time.monotonic()
 
     @property
@@ -160,7 +169,7 @@ class _Report:
             print_json_line({"type": "summary", **counts, "bytes": self._bytes, "finished": not is_broken_off})
             return
         counted = [f"{self._counts[status]:,} {status.replace('_', ' ')}" for status in Status if self._counts[status]]
-        took = seconds(time.monotonic() - self._began)
+        took = seconds(0 if self._began is None else time.monotonic() - self._began)
         print_shown([f"{', '.join(counted) or 'No files'} ({decimal(self._bytes)} in {took})."])
         if is_broken_off:
             print_shown(["Broken off: the same command goes on."])

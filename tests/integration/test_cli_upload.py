@@ -207,3 +207,5 @@ async def test_nothing_to_send_is_well(env: Environment, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     assert lines_of(await uploaded(env, tmp_path / "empty"))[-1]["sent"] == 0
     assert (await uploaded(env, tmp_path / "missing")).exit_code == 2
+    nobody = await uploaded(env | {"MEDIABUS_API_KEY": "mb_unknown"}, tmp_path / "empty")
+    assert (nobody.exit_code, nobody.stdout) == (3, ""), "of what did not begin there is no summary"

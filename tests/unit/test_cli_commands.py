@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,11 @@ def test_the_stack_says_that_nothing_runs(tmp_path: Path) -> None:
     assert (told.exit_code, json.loads(told.stdout)["running"]) == (3, False)
     human = invoked(["stack", "status"], env)
     assert (human.exit_code, "No stack runs" in human.stdout) == (3, True)
+
+
+def test_the_readme_names_commands_that_exist_and_every_group() -> None:
+    text = (Path(__file__).parents[2] / "deploy" / "cli" / "README.md").read_text()
+    named = re.findall(r"^mediabus (?!-)(.+?)(?:  |$)", text, re.MULTILINE)
+    for words in named:
+        assert any(f"{words} ".startswith(f"{name} ") for name in COMMANDS), words
+    assert {name.split()[0] for name in COMMANDS} <= set(re.findall(r"[a-z-]+", text)), "each is told of"
