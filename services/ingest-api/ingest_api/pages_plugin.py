@@ -11,6 +11,8 @@ from litestar.types import ControllerRouterHandler
 
 from ingest_api.catalogue import Records
 from ingest_api.controllers.pages.assets import AssetController
+from ingest_api.controllers.pages.catalog import CatalogPages
+from ingest_api.controllers.pages.consistency import ConsistencyPages
 from ingest_api.controllers.pages.entrance import EntranceController
 from ingest_api.controllers.pages.pictures import PicturesController
 from ingest_api.controllers.pages.settings import SettingsPages
@@ -20,6 +22,8 @@ from ingest_api.pages.policy import page_headers
 
 PAGES: tuple[ControllerRouterHandler, ...] = (
     AssetController,
+    CatalogPages,
+    ConsistencyPages,
     EntranceController,
     PicturesController,
     SettingsPages,

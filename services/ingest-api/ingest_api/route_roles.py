@@ -49,6 +49,13 @@ PAGE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/admin/media/settings/entity-types/{entity_type}"): Role.ADMIN,
         ("GET", "/admin/media/sync"): Role.SUPERADMIN,
         ("GET", "/admin/media/sync/{job_id}"): Role.SUPERADMIN,
+        ("GET", "/admin/catalog"): Role.ADMIN,
+        ("GET", "/admin/catalog/{product_id}"): Role.ADMIN,
+        ("GET", "/admin/consistency"): Role.ADMIN,
+        ("GET", "/admin/consistency/objects"): Role.ADMIN,
+        ("GET", "/admin/consistency/plans/{plan_id}"): Role.ADMIN,
+        ("GET", "/admin/consistency/products/{product_id}"): Role.ADMIN,
+        ("GET", "/admin/consistency/runs"): Role.ADMIN,
     }
 )
 

@@ -21,6 +21,8 @@ class Entry:
 
 ENTRIES = (
     Entry("media", "/pictures", Role.PHOTOGRAPHER),
+    Entry("catalog", "/admin/catalog", Role.ADMIN),
+    Entry("consistency", "/admin/consistency", Role.ADMIN),
     Entry("sync", "/admin/media/sync", Role.SUPERADMIN),
     Entry("settings", "/admin/media/settings", Role.ADMIN),
 )

@@ -87,7 +87,7 @@ function tellField(form, field, message) {
   const id = `${input.id || field}-fault`;
   input.setAttribute("aria-invalid", "true");
   input.setAttribute("aria-errormessage", id);
-  input.after(element("p", { class: "fault", id }, message));
+  input.after(element("p", { class: "fault", id, role: "alert" }, message));
   return true;
 }
 
