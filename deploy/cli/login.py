@@ -16,7 +16,7 @@ from deploy.cli.asking import AsJson, asking, ended_by_problems, show
 from deploy.cli.output import Shown, facts_table, print_json_text, print_note, print_shown
 from deploy.cli.problems import NotReached, Refused
 from deploy.cli.profile import Profile, profile_file
-from deploy.cli.session import URL_VARIABLE, Session, by_profile, client, origin
+from deploy.cli.session import KEY_VARIABLE, URL_VARIABLE, Session, by_profile, client, origin
 
 ME: Final = "/api/auth/me"
 
@@ -60,6 +60,8 @@ def login(
             profile.write(file)
         except OSError as error:
             raise NotReached(f"{file} can't be written ({error})") from error
+    if os.environ.get(URL_VARIABLE) and os.environ.get(KEY_VARIABLE):
+        print_note(f"note: {URL_VARIABLE} and {KEY_VARIABLE} are set, and go before what is kept")
     show(answer, lambda body: [f"Signed in at {origin(address)} as {body['user']['email']}."], as_json=as_json)
 
 

@@ -20,6 +20,8 @@ URL_VARIABLE: Final = "MEDIABUS_URL"
 KEY_VARIABLE: Final = "MEDIABUS_API_KEY"
 TIMEOUT: Final = httpx.Timeout(30, connect=5)
 """Seconds; the API itself waits up to 10 for the services behind it."""
+FORM_TIMEOUT: Final = httpx.Timeout(120, connect=5)
+"""Files wait for their turn before they are read."""
 MOST_CONNECTIONS: Final = 32
 
 _UNAUTHORIZED: Final = 401
@@ -75,6 +77,7 @@ class Session:
                 data=None if form is None else dict(form.fields),
                 files=None if form is None else {"file": (form.filename, form.file)},
                 headers=headers,
+                timeout=TIMEOUT if form is None else FORM_TIMEOUT,
             )
         return self.read(response)
 

@@ -91,6 +91,8 @@ async def test_variables_win_over_what_is_kept_and_that_over_the_stack(cli_site:
     assert json.loads((await person("whoami", "--json")).stdout)["user"]["role"] == "admin"
     by_variables = await person("whoami", "--json", **as_superadmin(cli_site))
     assert json.loads(by_variables.stdout)["user"]["role"] == "superadmin"
+    anew = await person("login", "--key-stdin", typed=f"{admin}\n", **as_superadmin(cli_site))
+    assert (anew.exit_code, "go before what is kept" in anew.stderr) == (0, True)
     person.file.write_text("[]")
     broken = await person("whoami")
     assert (broken.exit_code, "`mediabus login` writes it anew" in broken.stderr) == (3, True)
