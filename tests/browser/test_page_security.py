@@ -100,9 +100,7 @@ async def html_answers(site: Site, role: Role | None) -> dict[str, httpx.Respons
 @pytest.mark.parametrize("role", [None, Role.SUPERADMIN])
 async def test_every_page_forbids_what_is_inline_or_from_elsewhere(site: Site, role: Role | None) -> None:
     answers = await html_answers(site, role)
-    assert (
-        {"/login", "/docs"} <= answers.keys() if role is None else {"/account", "/pictures", "/docs"} <= answers.keys()
-    )
+    assert {"/login", "/docs"} <= answers.keys() if role is None else {"/account", "/docs"} <= answers.keys()
     assert not [fault for path, answer in answers.items() for fault in faults_of(path, answer)]
     assert not [path for path, answer in answers.items() if answer.status_code >= 500]
 
