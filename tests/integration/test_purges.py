@@ -201,6 +201,36 @@ async def test_a_night_takes_what_was_deleted_long_enough_ago(purges: Purges) ->
     assert again["status"] == "running"
 
 
+async def test_no_more_is_commanded_than_may_be_on_its_way(purges: Purges, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MAX_PURGED_AT_ONCE", 2), ("BATCHES_AT_ONCE", 1), ("MOST_OUTSTANDING", 4)):
+        monkeypatch.setattr(f"cleanup_scheduler.purging.{name}", value)
+    media = [await purges.deleted(f"03-0{day}T10:00") for day in range(1, 8)]
+    await purges.night()
+    assert await purges.commanded() == media[:4]
+    first, second = await purges.commands()
+    await purges.taken(first, media[:1], passed_over=media[1:2])
+    await purges.send()
+    assert await purges.commanded() == media[:6], "what was passed over makes room"
+    await purges.gone(first, media[0])
+    await purges.send()
+    assert len(await purges.commands()) == 3, "four are on their way"
+    await purges.taken(second, media[2:4])
+    await purges.gone(second, media[2])
+    await purges.send()
+    assert await purges.commanded() == media
+    _, _, third, fourth = await purges.commands()
+    await purges.gone(second, media[3])
+    for command, going in ((third, media[4:6]), (fourth, media[6:])):
+        await purges.taken(command, going)
+        for medium in going:
+            await purges.gone(command, medium)
+    await purges.send()
+    ended = await purges.world.last_run(PURGE)
+    assert (ended["status"], ended["counts"]["media"], ended["counts"]["passed_over"]) == ("done", 6, 1)
+    await purges.night("05-02T03:00")
+    assert await purges.commanded() == [*media, media[1]], "it is still deleted, as far as is known"
+
+
 async def test_a_night_with_nothing_to_do_is_done_at_once(purges: Purges) -> None:
     await purges.deleted("04-20T10:00")
     assert (await purges.night())["status"] == "done"

@@ -87,6 +87,7 @@ def register_ledger(consumer: Consumer, unit_of_work: UnitOfWork, purging: Purgi
     @consumer.on(MediaDeletionCompletedV1, batched=True)
     async def forget(event: MediaDeletionCompletedV1, delivery: Delivery) -> None:
         await completed.join(event, delivery)
+        purging.look()
 
 
 async def _know_deleted(transaction: Transaction, batch: Sequence[Joined[MediaDeletedV1]]) -> None:

@@ -37,6 +37,8 @@ from shared.telemetry import metrics
 
 BATCHES_AT_ONCE: Final = 10
 """In one transaction."""
+MOST_OUTSTANDING: Final = 2000
+"""More media are not on their way out at once: nobody's commands wait behind those of a whole purge."""
 LOOK_EVERY_SECONDS: Final = 30.0
 LOST_AFTER: Final = timedelta(hours=20)
 """A command that was not taken by then is not waited for by the next night."""
@@ -77,7 +79,7 @@ class Purging:
     async def _plan(self, transaction: Transaction, run: Run, deleted_until: datetime) -> None:
         now = self._clock.now()
         ledger, runs = Ledger(transaction.connection), Runs(transaction.connection)
-        await ledger.free_lost(now - LOST_AFTER)
+        await ledger.free_left(now - LOST_AFTER)
         await self._drop_waiting(transaction, now)
         due = await ledger.due(deleted_until)
         objection = self._guard.objection(due.media, await ledger.live())
@@ -128,7 +130,7 @@ class Purging:
                     await self._news.wait()
 
     async def turn(self) -> bool:
-        """Command some purges of one plan; False where there is no plan to send."""
+        """Command some purges of one plan; False where there is no plan to send, or enough is on its way."""
         now = self._clock.now()
         async with self._unit_of_work.begin() as transaction:
             ledger = Ledger(transaction.connection)
@@ -137,6 +139,8 @@ class Purging:
             if plan is None:
                 return False
             run_id, deleted_until = plan
+            if await ledger.outstanding(run_id, now - LOST_AFTER) >= MOST_OUTSTANDING:
+                return False
             for _ in range(BATCHES_AT_ONCE):
                 purge_id = new_id()
                 media = await ledger.take(deleted_until, purge_id, MAX_PURGED_AT_ONCE)
@@ -152,12 +156,17 @@ class Purging:
 
     # --- following ------------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Have it looked whether more may be commanded."""
+        self._news.set()
+
     async def taken(self, event: MediaPurgeTakenV1, delivery: Delivery) -> None:
         """Note which deletions of a purge have begun."""
         async with self._unit_of_work.begin(delivery) as transaction:
             run_id = await Ledger(transaction.connection).note_taken(event)
             if run_id is not None:
                 await self._end(transaction, run_id)
+        self.look()
 
     async def completed(self, transaction: Transaction, events: Sequence[MediaDeletionCompletedV1]) -> None:
         """Note that media are gone everywhere."""

@@ -41,12 +41,13 @@ ORDER BY deleted_at, media_id LIMIT $2;
 -- name: live
 SELECT count(*) FROM media WHERE state = 'live';
 
--- What a command was lost for is due again, also when its run is forgotten by now.
--- name: free_lost
+-- What a command was lost for, or was passed over with, is due again, also when its run is forgotten by now. Should its
+-- deletion have begun without this service having heard of it, it is passed over once more.
+-- name: free_left
 UPDATE media SET purge_id = NULL
 WHERE state = 'deleted' AND purge_id IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM purges
-                  WHERE purges.purge_id = media.purge_id AND (taken_at IS NOT NULL OR sent_at >= $1));
+                  WHERE purges.purge_id = media.purge_id AND taken_at IS NULL AND sent_at >= $1);
 
 -- name: add_plan
 INSERT INTO purge_plans (run_id, stage, deleted_until, planned_at) VALUES ($1, $2, $3, $4);
@@ -73,12 +74,20 @@ RETURNING media.media_id, media.deleted_at;
 -- name: add_purge
 INSERT INTO purges (purge_id, run_id, media, sent_at) VALUES ($1, $2, $3, $4);
 
+-- What was given up as lost is not waited for.
+-- name: outstanding
+SELECT coalesce(sum(media - passed_over - completed), 0)::integer FROM purges WHERE run_id = $1 AND sent_at >= $2;
+
 -- name: note_taken
 UPDATE purges SET taken_at = $2, begun = $3, passed_over = $4 WHERE purge_id = $1 AND taken_at IS NULL
 RETURNING CASE WHEN completed >= begun THEN run_id END;
 
+-- Not before all of the run is commanded: the same would be commanded and passed over for ever.
 -- name: pass_over
-UPDATE media SET purge_id = NULL WHERE purge_id = $1 AND media_id = ANY($2);
+UPDATE media SET purge_id = NULL
+WHERE purge_id = $1 AND media_id = ANY($2)
+  AND NOT EXISTS (SELECT FROM purges JOIN purge_plans USING (run_id)
+                  WHERE purges.purge_id = $1 AND purge_plans.stage = 'sending');
 
 -- The deletions of a purge may end before it is told that they have begun. In one order, so that replicas never wait in
 -- a circle.

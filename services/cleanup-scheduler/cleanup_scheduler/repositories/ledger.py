@@ -93,9 +93,9 @@ class Ledger:
 
     # --- purges ---------------------------------------------------------------------------------------------------
 
-    async def free_lost(self, sent_before: datetime) -> None:
-        """Have media purged again whose command, sent so long ago, nobody answered."""
-        await self._connection.execute(QUERIES["free_lost"], sent_before)
+    async def free_left(self, sent_before: datetime) -> None:
+        """Have media purged again that an answer passed over, or whose command, sent so long ago, nobody answered."""
+        await self._connection.execute(QUERIES["free_left"], sent_before)
 
     async def add_plan(self, run_id: UUID, stage: Stage, deleted_until: datetime, now: datetime) -> None:
         await self._connection.execute(QUERIES["add_plan"], run_id, stage, deleted_until, now)
@@ -120,6 +120,10 @@ class Ledger:
 
     async def add_purge(self, purge_id: UUID, run_id: UUID, media: int, now: datetime) -> None:
         await self._connection.execute(QUERIES["add_purge"], purge_id, run_id, media, now)
+
+    async def outstanding(self, run_id: UUID, sent_after: datetime) -> int:
+        """How many media of a run, commanded since then, are neither gone nor passed over."""
+        return int(await self._connection.fetchval(QUERIES["outstanding"], run_id, sent_after))
 
     async def note_taken(self, event: MediaPurgeTakenV1) -> UUID | None:
         """The run, where this purge is over. What was passed over is due again, should it still be deleted."""
