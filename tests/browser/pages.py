@@ -23,5 +23,10 @@ class ShownPage:
 PAGES = (
     ShownPage("sign-in", "/login", None, "form[action='/login']"),
     ShownPage("api", "/docs", None, "h1"),
+    ShownPage("operations", "/admin/ops", Role.SUPERADMIN, ".replicas"),
+    ShownPage("dead-letters", "/admin/ops/dead-letters", Role.SUPERADMIN, "#letters .card"),
+    ShownPage("failed-jobs", "/admin/ops/jobs", Role.SUPERADMIN, "#jobs tbody tr"),
+    ShownPage("schedules", "/admin/ops/schedules", Role.SUPERADMIN, "#schedules tbody tr"),
+    ShownPage("audit", "/admin/ops/audit", Role.SUPERADMIN, "#entries .card"),
     ShownPage("pictures", "/pictures", Role.ADMIN, "main img"),
 )

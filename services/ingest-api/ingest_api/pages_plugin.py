@@ -14,6 +14,7 @@ from ingest_api.controllers.pages.assets import AssetController
 from ingest_api.controllers.pages.catalog import CatalogPages
 from ingest_api.controllers.pages.consistency import ConsistencyPages
 from ingest_api.controllers.pages.entrance import EntranceController
+from ingest_api.controllers.pages.operations import OperationsPages
 from ingest_api.controllers.pages.pictures import PicturesController
 from ingest_api.controllers.pages.settings import SettingsPages
 from ingest_api.controllers.pages.sync import SyncPages
@@ -25,6 +26,7 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
     CatalogPages,
     ConsistencyPages,
     EntranceController,
+    OperationsPages,
     PicturesController,
     SettingsPages,
     SyncPages,

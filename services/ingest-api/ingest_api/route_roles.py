@@ -56,6 +56,14 @@ PAGE_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/admin/consistency/plans/{plan_id}"): Role.ADMIN,
         ("GET", "/admin/consistency/products/{product_id}"): Role.ADMIN,
         ("GET", "/admin/consistency/runs"): Role.ADMIN,
+        ("GET", "/admin/ops"): Role.SUPERADMIN,
+        ("GET", "/admin/ops/dead-letters"): Role.SUPERADMIN,
+        ("GET", "/admin/ops/dead-letters/{letter_id}"): Role.SUPERADMIN,
+        ("GET", "/admin/ops/jobs"): Role.SUPERADMIN,
+        ("GET", "/admin/ops/schedules"): Role.SUPERADMIN,
+        ("GET", "/admin/ops/schedules/{name}"): Role.SUPERADMIN,
+        ("GET", "/admin/ops/due"): Role.SUPERADMIN,
+        ("GET", "/admin/ops/audit"): Role.SUPERADMIN,
     }
 )
 

@@ -171,6 +171,10 @@ class IngestSettings(ServiceSettings):
     )
     socket_send_seconds: float = Field(default=10.0, gt=0, description="a client that takes longer is disconnected")
 
+    def trace_address(self, trace_id: str) -> str | None:
+        """Where people see a trace, if anywhere; in place of an id `{traceId}` makes a pattern of it."""
+        return self.jaeger_url and f"{self.jaeger_url.rstrip('/')}/trace/{trace_id}"
+
     def media_defaults(self) -> MediaSettings:
         """What the settings of all media are before their first change."""
         return settings_of_environment(self).model_copy(

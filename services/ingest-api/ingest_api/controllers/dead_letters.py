@@ -97,13 +97,13 @@ class DeadLetterController(Controller):
     ) -> DeadLetterList:
         """Newest first; `service` gave the message up, `topic` is where it came from. `nextCursor` is null on the last
         page."""
-        after = None if cursor is None else decode_cursor(cursor, _position)
+        after = None if cursor is None else decode_cursor(cursor, position_of)
         async with database.connection() as connection:
             rows = await DeadLetterRepository(connection).newest(
                 LetterFilter(service, topic, wanted_state), after, limit + 1
             )
         page = rows[:limit]
-        next_cursor = _cursor(page[-1]) if len(rows) > limit else None
+        next_cursor = cursor_of(page[-1]) if len(rows) > limit else None
         return DeadLetterList([DeadLetterAnswer(**asdict(row)) for row in page], next_cursor)
 
     @get("/{letter_id:uuid}", summary="Read a dead letter")
@@ -135,11 +135,13 @@ class DeadLetterController(Controller):
         return DeadLetterAnswer(**asdict(row))
 
 
-def _cursor(row: DeadLetterRow) -> str:
+def cursor_of(row: DeadLetterRow) -> str:
+    """Where a list goes on behind this letter."""
     return encode_cursor(f"{row.dead_lettered_at.isoformat()} {row.id}")
 
 
-def _position(text: str) -> LetterPosition:
+def position_of(text: str) -> LetterPosition:
+    """Raises ValueError where it is none."""
     time, letter_id = text.rsplit(" ", 1)
     return LetterPosition(_aware(datetime.fromisoformat(time)), UUID(letter_id))
 

@@ -123,7 +123,7 @@ class OperationsController(Controller):
     @get("/links", summary="Where traces and dashboards are")
     async def links(self, settings: NamedDependency[IngestSettings]) -> LinksAnswer:
         jaeger = settings.jaeger_url and settings.jaeger_url.rstrip("/")
-        return LinksAnswer(jaeger, settings.grafana_url, jaeger and f"{jaeger}/trace/{{traceId}}")
+        return LinksAnswer(jaeger, settings.grafana_url, settings.trace_address("{traceId}"))
 
 
 def _service_answer(service: ServiceOverview, now: datetime) -> ServiceAnswer:

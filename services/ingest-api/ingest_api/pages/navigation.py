@@ -24,6 +24,7 @@ ENTRIES = (
     Entry("catalog", "/admin/catalog", Role.ADMIN),
     Entry("consistency", "/admin/consistency", Role.ADMIN),
     Entry("sync", "/admin/media/sync", Role.SUPERADMIN),
+    Entry("operations", "/admin/ops", Role.SUPERADMIN),
     Entry("settings", "/admin/media/settings", Role.ADMIN),
 )
 """In the order of the menu."""
