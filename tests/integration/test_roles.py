@@ -55,6 +55,8 @@ PLACES = {
     "variant": "large",
     "entity_type": "product",
     "path": "x",
+    "version": "x",
+    "asset": "x.css",
     "token": "x",
 }
 
