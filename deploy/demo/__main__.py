@@ -139,7 +139,7 @@ def main() -> int:
     try:
         stack = Stack.read(folder.stack_file)
         as_expected = asyncio.run(show(stack))
-        console.print(f"\nLook at the results: [bold]{stack.base_url}/pictures[/]")
+        console.print(f"\nLook at the results: [bold]{stack.base_url}/admin/media[/]")
         console.print(f"Sign in as {stack.email}; the password stands in {folder.stack_file} under superadmin")
         if ends_by_itself:
             return 0 if as_expected else 1

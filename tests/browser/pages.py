@@ -23,10 +23,12 @@ class ShownPage:
 PAGES = (
     ShownPage("sign-in", "/login", None, "form[action='/login']"),
     ShownPage("api", "/docs", None, "h1"),
+    ShownPage("media", "/admin/media", Role.ADMIN, ".tile img:not(.blur)"),
+    ShownPage("media-deleted", "/admin/media?deleted=true", Role.ADMIN, "#library .empty"),
+    ShownPage("medium", "/admin/media/{media}", Role.ADMIN, ".preview img:not(.blur)"),
     ShownPage("operations", "/admin/ops", Role.SUPERADMIN, ".replicas"),
     ShownPage("dead-letters", "/admin/ops/dead-letters", Role.SUPERADMIN, "#letters .card"),
     ShownPage("failed-jobs", "/admin/ops/jobs", Role.SUPERADMIN, "#jobs tbody tr"),
     ShownPage("schedules", "/admin/ops/schedules", Role.SUPERADMIN, "#schedules tbody tr"),
     ShownPage("audit", "/admin/ops/audit", Role.SUPERADMIN, "#entries .card"),
-    ShownPage("pictures", "/pictures", Role.ADMIN, "main img"),
 )

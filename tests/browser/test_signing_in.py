@@ -22,11 +22,11 @@ async def fill_in(page: Page, email: str, password: str) -> None:
 
 async def test_the_right_words_lead_to_where_one_wanted_to_go(visitors: Visitors) -> None:
     page = await visitors.page()
-    await page.goto("/pictures")
-    await expect(page).to_have_url(re.compile(r"/login\?next=%2Fpictures$"))
+    await page.goto("/account")
+    await expect(page).to_have_url(re.compile(r"/login\?next=%2Faccount$"))
     account = visitors.site.accounts[Role.ADMIN]
     await fill_in(page, account.email, account.password)
-    await expect(page).to_have_url(re.compile(r"/pictures$"))
+    await expect(page).to_have_url(re.compile(r"/account$"))
     await expect(page.get_by_text(account.email)).to_be_visible()
 
 
@@ -45,7 +45,7 @@ async def test_signing_out_ends_the_session_in_every_tab(visitors: Visitors) -> 
     page = await visitors.page(Role.PHOTOGRAPHER)
     other = await page.context.new_page()
     for tab in (page, other):
-        await tab.goto("/pictures")
+        await tab.goto("/account")
     await page.locator("form[action='/logout'] button").click()
     await expect(page).to_have_url(re.compile(r"/login"))
     await other.reload()

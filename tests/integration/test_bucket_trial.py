@@ -195,7 +195,7 @@ async def test_the_running_service_goes_where_the_settings_say(
         assert store.public_url("after.txt") == f"{public_url}/after.txt"
         assert bucket in store.presigned_get("after.txt", expires_in_seconds=60)
         assert (await tried(site))["objectCount"] == 1
-        page = await site.api.get("/pictures")
+        page = await site.api.get("/admin/media")
         assert "https://cdn.example.test" in page.headers["content-security-policy"]
         await site.api.patch(SETTINGS, json={"s3Bucket": "gone-away"})
         await eventually(lambda: store.bucket == "gone-away", why="the store moved")

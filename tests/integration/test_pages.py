@@ -1,4 +1,4 @@
-"""The pages for people, on a real PostgreSQL: signing in by form, and recent pictures with their sizes and outcomes."""
+"""The pages for people, on a real PostgreSQL: signing in by form, languages, assets, and what every page has."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 from litestar import Litestar
+from litestar.di import Provide
 
 from deploy.local.ports import free_port
 from ingest_api.accounts import Role
@@ -23,16 +24,18 @@ from ingest_api.route_roles import PAGE_ROUTES, SIGN_IN_ROUTES, registered_roles
 from ingest_api.sign_in import SignIn, SignInSettings
 from ingest_api.sign_in_plugin import SignInPlugin
 from shared.db.pool import Database
-from shared.events import StoredFile
+from shared.events import MediaSettings
 from shared.identifiers import new_id
+from shared.settings_feed import SettingsFeed
 from shared.testing.databases import TestDatabase
 
 pytestmark = pytest.mark.stack
 
 BASE = "http://mediabus.test"
 PASSWORD = "a quite long phrase 1"
-PLACEHOLDER = "data:image/webp;base64,UklGRg=="
 BUCKET = "https://bucket.example.org"
+OF_OTHER_PAGES = ("products", "reconciling", "records", "scheduling", "settings_desk", "stores")
+"""What pages are made of that nobody opens here."""
 
 
 class Site:
@@ -67,28 +70,9 @@ class Site:
         assert answer.status_code == 303, answer.text
         return client
 
-    async def add_picture(self, uploaded_by: UUID, *, job: dict[str, Any] | None = None, **facts: Any) -> UUID:
-        media_id = new_id()
-        row = {
-            "id": media_id,
-            "filename": "wedding.jpg",
-            "mime_type": "image/jpeg",
-            "size_bytes": 8_400_000,
-            "sha256": "0" * 64,
-            "entity_type": "event",
-            "uploaded_by": uploaded_by,
-            "storage_strategy": "local_only",
-            **facts,
-        }
-        await self._insert("media", row)
-        if job is not None:
-            job_row = {"id": new_id(), "media_id": media_id, "revision": 1, "uploader": uploaded_by} | job
-            await self._insert("jobs", {"entity_type": "event", **job_row})
-        return media_id
 
-    async def _insert(self, table: str, row: dict[str, Any]) -> None:
-        places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
-        await self.admin.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
+def _provide(part: object) -> Provide:
+    return Provide(lambda: part, sync_to_thread=False)
 
 
 @pytest.fixture
@@ -96,7 +80,12 @@ async def site(database: TestDatabase) -> AsyncIterator[Site]:
     pool = Database(database.dsn("ingest-api"), application_name="tests", max_connections=4)
     sign_in = SignIn(pool, Passwords(Argon2Parameters(time_cost=1, memory_kib=64)), SignInSettings())
     records = Records(MediaUrls(b"k" * 32, 3600))
-    app = Litestar(plugins=[SignInPlugin(sign_in), PagesPlugin(records, lambda: [BUCKET])], logging_config=None)
+    parts = {"database": pool, "feed": SettingsFeed("127.0.0.1:9", MediaSettings()), **dict.fromkeys(OF_OTHER_PAGES)}
+    app = Litestar(
+        plugins=[SignInPlugin(sign_in), PagesPlugin(records, lambda: [BUCKET])],
+        dependencies={name: _provide(part) for name, part in parts.items()},
+        logging_config=None,
+    )
     async with pool.connection() as connection:
         made = Site(app, sign_in, cast("asyncpg.Connection[Any]", connection))
         yield made
@@ -104,29 +93,6 @@ async def site(database: TestDatabase) -> AsyncIterator[Site]:
             await client.aclose()
     sign_in.passwords.close()
     await pool.close()
-
-
-def variant(name: str, width_px: int, height_px: int, size_bytes: int) -> dict[str, Any]:
-    return StoredFile(
-        name=name,
-        key=f"media/{name}.webp",
-        mime_type="image/webp",
-        size_bytes=size_bytes,
-        sha256="0" * 64,
-        width_px=width_px,
-        height_px=height_px,
-    ).model_dump()
-
-
-def completed() -> dict[str, Any]:
-    return {
-        "status": "completed",
-        "width_px": 4000,
-        "height_px": 3000,
-        "storage_status": "local_only",
-        "placeholder": PLACEHOLDER,
-        "variants": [variant("large", 2000, 1500, 420_000), variant("thumb", 200, 150, 5_000)],
-    }
 
 
 async def test_every_page_asks_for_the_role_in_the_table(site: Site) -> None:
@@ -137,18 +103,18 @@ async def test_who_is_not_signed_in_is_led_to_the_form_and_back(site: Site) -> N
     await site.add_account(Role.ADMIN)
     client = site.client()
     assert (await client.get("/")).headers["location"] == "/login"
-    led = await client.get("/pictures?cursor=abc")
-    assert (led.status_code, led.headers["location"]) == (303, "/login?next=%2Fpictures%3Fcursor%3Dabc")
+    led = await client.get("/account?cursor=abc")
+    assert (led.status_code, led.headers["location"]) == (303, "/login?next=%2Faccount%3Fcursor%3Dabc")
     form = await client.get(led.headers["location"])
-    assert 'name="next" value="/pictures?cursor=abc"' in form.text
-    fields = {"email": "admin@example.org", "password": PASSWORD, "next": "/pictures?cursor=abc"}
+    assert 'name="next" value="/account?cursor=abc"' in form.text
+    fields = {"email": "admin@example.org", "password": PASSWORD, "next": "/account?cursor=abc"}
     begun = await client.post("/login", data=fields)
-    assert (begun.status_code, begun.headers["location"]) == (303, "/pictures?cursor=abc")
+    assert (begun.status_code, begun.headers["location"]) == (303, "/account?cursor=abc")
     assert "HttpOnly" in begun.headers["set-cookie"]
-    assert (await client.get("/login?next=/pictures")).headers["location"] == "/pictures"
+    assert (await client.get("/login?next=/account")).headers["location"] == "/account"
     ended = await client.post("/logout")
     assert (ended.status_code, ended.headers["location"]) == (303, "/login")
-    assert (await client.get("/pictures")).status_code == 303
+    assert (await client.get("/account")).status_code == 303
 
 
 async def test_a_refused_sign_in_is_told_on_the_form(site: Site) -> None:
@@ -174,78 +140,14 @@ async def test_a_foreign_page_can_not_use_the_forms(site: Site) -> None:
         answer = await client.post(path, headers={"Origin": "http://evil.test"})
         assert answer.status_code == 403
         assert answer.headers["content-type"].startswith("text/html")
-    assert (await client.get("/pictures")).status_code == 200
-
-
-async def test_a_completed_picture_shows_what_was_saved(site: Site) -> None:
-    uploader = await site.add_account(Role.ADMIN)
-    job = {"status": "completed", "progress": 100, "attempts": 1}
-    media_id = await site.add_picture(uploader, job=job, filename="<b>.jpg", **completed())
-    page = await (await site.signed_in(Role.ADMIN)).get("/pictures")
-    assert page.status_code == 200
-    for words in ("8.4 MB", "4000 × 3000", "420 kB", "2000 × 1500", "95 % smaller", "completed", "&lt;b&gt;.jpg"):
-        assert words in page.text
-    assert "<b>.jpg" not in page.text
-    for name in ("large", "thumb"):
-        assert f'href="/media/{media_id}/{name}?v=1"' in page.text
-    assert f'<img class="blur" src="{PLACEHOLDER}" alt="">' in page.text
-    assert "http-equiv" not in page.text
-
-
-async def test_failed_and_unfinished_pictures_tell_how_they_fare(site: Site) -> None:
-    uploader = await site.add_account(Role.ADMIN)
-    refused = {"status": "failed", "attempts": 1, "error_code": "truncated", "error_detail": "The file ends early."}
-    await site.add_picture(uploader, status="failed", job=refused)
-    again = {"attempts": 1, "error_code": "worker_died", "error_detail": "The worker died."}
-    await site.add_picture(uploader, job={"status": "active", "progress": 50, **again})
-    await site.add_picture(uploader)
-    page = (await (await site.signed_in(Role.ADMIN)).get("/pictures")).text
-    assert "The file ends early. (truncated)" in page
-    assert '<progress max="100" value="50">' in page
-    assert "The last attempt failed: The worker died." in page
-    assert '<meta http-equiv="refresh"' in page
-
-
-async def test_private_pictures_are_shown_by_signed_addresses(site: Site) -> None:
-    uploader = await site.add_account(Role.ADMIN)
-    media_id = await site.add_picture(uploader, private=True, **completed())
-    page = (await (await site.signed_in(Role.ADMIN)).get("/pictures")).text
-    assert re.search(rf"/media/{media_id}/large\?v=1&amp;expires=\d+&amp;signature=[0-9a-f]{{64}}", page)
-
-
-async def test_photographers_see_their_own_pictures_alone(site: Site) -> None:
-    admin, photographer = await site.add_account(Role.ADMIN), await site.add_account(Role.PHOTOGRAPHER)
-    await site.add_picture(admin, filename="of-admin.jpg")
-    await site.add_picture(photographer, filename="of-photographer.jpg")
-    own = (await (await site.signed_in(Role.PHOTOGRAPHER)).get("/pictures")).text
-    assert "of-photographer.jpg" in own
-    assert "of-admin.jpg" not in own
-    every = (await (await site.signed_in(Role.ADMIN)).get("/pictures")).text
-    assert "of-photographer.jpg" in every
-    assert "of-admin.jpg" in every
-
-
-async def test_older_pictures_are_a_page_further(site: Site) -> None:
-    uploader = await site.add_account(Role.ADMIN)
-    added = {str(await site.add_picture(uploader)) for _ in range(30)}
-    await site.add_picture(uploader, deleted_at=await site.admin.fetchval("SELECT now()"))
-    client = await site.signed_in(Role.ADMIN)
-    first = (await client.get("/pictures")).text
-    older = re.search(r'href="(/pictures\?cursor=[^"]+)"', first)
-    assert older is not None
-    second = (await client.get(older[1])).text
-    ids = [set(re.findall(r'id="picture-([^"]+)"', page)) for page in (first, second)]
-    assert (len(ids[0]), len(ids[1])) == (24, 6)
-    assert ids[0] | ids[1] == added
-    assert "Older pictures" not in second
-    assert (await client.get("/pictures?cursor=nonsense")).status_code == 400
+    assert (await client.get("/account")).status_code == 200
 
 
 async def test_pages_load_nothing_from_elsewhere_and_run_no_script_but_ours(site: Site) -> None:
-    uploader = await site.add_account(Role.ADMIN)
-    await site.add_picture(uploader, **completed())
+    await site.add_account(Role.ADMIN)
     client = await site.signed_in(Role.ADMIN)
-    pages = [await client.get("/pictures"), await site.client().get("/login"), await client.get("/pictures?cursor=no")]
+    library, refusal = await client.get("/admin/media"), await client.get("/admin/media?cursor=no")
+    pages = [library, await site.client().get("/login"), refusal]
     for page in pages:
         policy = page.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:")
@@ -303,7 +205,7 @@ async def test_without_the_database_a_page_says_so(site: Site, database: TestDat
     absent = parts._replace(netloc=f"nobody:x@127.0.0.1:{free_port()}").geturl()
     site.sign_in.database = Database(absent, application_name="absent")
     client = site.client(Cookie=f"mediabus_session={'x' * 43}")
-    answer = await client.get("/pictures")
+    answer = await client.get("/account")
     assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
     assert int(answer.headers["retry-after"]) >= 1
     form = await client.post("/login", data={"email": "a@example.org", "password": PASSWORD}, headers={"Cookie": ""})

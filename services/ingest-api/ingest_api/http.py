@@ -93,6 +93,7 @@ def create_app(
         "settings": settings,
         "database": database,
         "desk": UploadDesk(uploads, outcome_wait, records, settings, feed),
+        "feed": feed,
         "direct_uploads": direct_uploads,
         "job_retry": job_retry,
         "bucket_webhook": bucket_webhook,

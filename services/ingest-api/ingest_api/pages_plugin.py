@@ -14,8 +14,8 @@ from ingest_api.controllers.pages.assets import AssetController
 from ingest_api.controllers.pages.catalog import CatalogPages
 from ingest_api.controllers.pages.consistency import ConsistencyPages
 from ingest_api.controllers.pages.entrance import EntranceController
+from ingest_api.controllers.pages.media import MediaPages
 from ingest_api.controllers.pages.operations import OperationsPages
-from ingest_api.controllers.pages.pictures import PicturesController
 from ingest_api.controllers.pages.settings import SettingsPages
 from ingest_api.controllers.pages.sync import SyncPages
 from ingest_api.pages.page import Pages
@@ -26,8 +26,8 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
     CatalogPages,
     ConsistencyPages,
     EntranceController,
+    MediaPages,
     OperationsPages,
-    PicturesController,
     SettingsPages,
     SyncPages,
 )

@@ -20,7 +20,7 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("media", "/pictures", Role.PHOTOGRAPHER),
+    Entry("media", "/admin/media", Role.ADMIN),
     Entry("catalog", "/admin/catalog", Role.ADMIN),
     Entry("consistency", "/admin/consistency", Role.ADMIN),
     Entry("sync", "/admin/media/sync", Role.SUPERADMIN),
@@ -42,4 +42,4 @@ def current_entry(path: str) -> Entry | None:
 
 def first_page(role: Role) -> str:
     """Where somebody of the role begins."""
-    return entries_for(role)[0].address
+    return next((entry.address for entry in entries_for(role)), "/account")

@@ -1,0 +1,74 @@
+// The media library: tiles, filters, uploads, and one medium beside them.
+
+import { isLive, onMessage } from "../core/live.js";
+import { Choice } from "./choice.js";
+import { startBulkActions } from "./bulk_actions.js";
+import { startChoosing } from "./choosing.js";
+import { startFilters } from "./filters.js";
+import { startMedium } from "./medium.js";
+import { TileList } from "./tile_list.js";
+import { startUploadDialog } from "./upload_dialog.js";
+import { startUploadPanel } from "./upload_panel.js";
+import { UploadQueue } from "./upload_queue.js";
+
+const BUNDLED_MILLISECONDS = 600;
+const LOOK_EVERY_MILLISECONDS = 5000;
+/** Messages come to who uploaded; what others upload is looked at now and then. */
+const LOOK_LIVE_MILLISECONDS = 20_000;
+const KEEP_PLACE_MILLISECONDS = 300;
+
+const choice = new Choice();
+const list = new TileList(document.getElementById("library"), location.href, choice);
+const queue = new UploadQueue(Number(document.getElementById("upload-form").dataset.limit));
+
+document.documentElement.classList.add("scripted");
+startChoosing(list, choice);
+startBulkActions(document.getElementById("chosen"), list, choice);
+startUploadPanel(document.getElementById("queue"), queue);
+startUploadDialog(queue);
+startFilters(list, choice);
+startMedium(list);
+keepPlace();
+followNews();
+
+/** Going back, or loading the page anew, leads to where one was. */
+function keepPlace() {
+  history.scrollRestoration = "manual";
+  const kept = history.state?.library;
+  if (kept && list.element.children.length) list.restore(kept);
+  let timer = null;
+  const keep = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => history.replaceState({ ...history.state, library: list.state }, ""), KEEP_PLACE_MILLISECONDS);
+  };
+  addEventListener("scroll", keep, { passive: true });
+}
+
+function followNews() {
+  const news = new Set();
+  let timer = null;
+  let looked = Date.now();
+  const refreshSoon = (id) => {
+    news.add(id);
+    timer ??= setTimeout(async () => {
+      const ids = [...news];
+      news.clear();
+      await list.refresh(ids);
+      timer = null;
+      if (news.size) refreshSoon([...news][0]);
+    }, BUNDLED_MILLISECONDS);
+  };
+  onMessage("media:progress", ({ mediaId, progress }) => {
+    const bar = list.tile(mediaId)?.querySelector("progress");
+    if (bar) bar.value = progress;
+    else refreshSoon(mediaId);
+  });
+  onMessage("media:processed", ({ mediaId }) => refreshSoon(mediaId));
+  queue.addEventListener("accepted", ({ detail }) => refreshSoon(detail.mediaId));
+  queue.addEventListener("ended", ({ detail }) => detail.mediaId && refreshSoon(detail.mediaId));
+  setInterval(() => {
+    if (document.hidden || Date.now() - looked < (isLive() ? LOOK_LIVE_MILLISECONDS : LOOK_EVERY_MILLISECONDS)) return;
+    looked = Date.now();
+    for (const id of list.unfinished()) refreshSoon(id);
+  }, 1000);
+}
