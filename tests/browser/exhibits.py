@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httpx
+
 from shared.testing import pictures
 from shared.testing.waiting import eventually
 from tests.api_client import Api
@@ -49,8 +51,23 @@ async def _product(api: Api) -> Exhibits:
             data={"variantId": variant["id"], "imageType": "hero-card"},
             files={"file": ("coffee.jpg", pictures.photo_jpeg(900, 600))},
         )
-        assert answer.status_code == 201, answer.text
+        await _settled(api, answer)
     return {"product": product}
+
+
+async def _settled(api: Api, answer: httpx.Response) -> None:
+    """A slow machine answers with the job of the change: then that is what has to end well."""
+    if answer.status_code == 201:
+        return
+    assert answer.status_code == 202, answer.text
+    job = answer.json()["jobId"]
+
+    async def completed() -> bool:
+        status = (await api.http.get(f"/admin/products/jobs/{job}")).json()["status"]
+        assert status != "failed", job
+        return bool(status == "completed")
+
+    await eventually(completed, within_seconds=WITHIN_SECONDS, every_seconds=0.2, why=f"the change {job} ends")
 
 
 async def _event(site: Site, api: Api) -> Exhibits:
