@@ -185,15 +185,18 @@ def run_facts(body: Any) -> Sequence[Shown]:
         "status": body["status"].replace("_", " "),
         "wanted": ", ".join(wishes) or "only to compare",
         "found": counts(body["counts"]),
-        "waits because": body["needsApprovalBecause"],
+        "waits because": body["needsApprovalBecause"] if _waits(body) else None,
         "error": body["error"],
         "begun": moment(body["requestedAt"]),
         "changed": moment(body["changedAt"]),
         "decided": "\n".join(f"{one['decision']} {moment(one['decidedAt'])}" for one in body["decisions"]),
     }
-    waits = body["status"] == "awaiting_approval"
-    advice = [f"mediabus plans show {body['planId']}", f"mediabus plans approve {body['planId']}"] if waits else []
-    return [facts_table(f"Run {body['id']}", facts), *advice]
+    advice = [f"mediabus plans {what} {body['planId']}" for what in ("show", "approve", "discard")]
+    return [facts_table(f"Run {body['id']}", facts), *(advice if _waits(body) else [])]
+
+
+def _waits(run: Any) -> bool:
+    return bool(run["status"] == "awaiting_approval")
 
 
 def plan_items(body: Any) -> Sequence[Shown]:
