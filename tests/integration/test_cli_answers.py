@@ -231,6 +231,37 @@ async def test_a_hostile_server_steers_no_terminal() -> None:
         assert "Traceback" not in result.output
 
 
+async def test_a_screen_shows_how_it_goes_on(tmp_path: Path) -> None:
+    """Bars and tables that are drawn anew; what they show of the API steers nothing either."""
+    states = iter(["waiting", "active", "completed"])
+
+    def script(call: Call) -> tuple[int, dict[str, str], Any]:
+        if call.method == "POST":
+            return 202, {}, {"jobId": "job-1", "mediaId": "medium-1"}
+        if call.path == "/api/auth/me":
+            return 200, {}, {"user": {"id": "1", "email": "a@example.test", "role": "admin"}}
+        status = next(states, "completed")
+        return (
+            200,
+            {},
+            {"jobId": HOSTILE, "status": status, "progress": 50, "attempts": 1, "result": None, "error": None},
+        )
+
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"a picture")
+    async with scripted(script) as (env, _):
+        screen = env | {"FORCE_COLOR": "1", "XDG_STATE_HOME": str(tmp_path)}
+        watched = await mediabus("jobs", "watch", str(new_id()), env=screen)
+        sent = await mediabus("upload", str(picture), "--entity-type", "product", "--wait", env=screen)
+    assert watched.exit_code == 0, watched.output
+    for word in ("waiting", "active", "completed", "[red]evil[/red]"):
+        assert word in watched.stdout
+    assert not any(sequence in watched.output for sequence in ("\x1b]0", "\x1b[2J\x9b", "\x9b", "\u202e"))
+    assert sent.exit_code == 0, sent.output
+    for word in ("sent", "9/9 bytes", "processed", "1/1", "1 completed (9 bytes"):
+        assert word in sent.stdout
+
+
 @pytest.mark.parametrize(
     ("filename", "written"),
     [

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from deploy.cli import patience
 from deploy.cli.app import app
 from deploy.local.ports import free_port
+from deploy.local.stack_folder import StackFolder
 from tests.cli_world import NOBODY
 
 LOCAL = {"stack start", "stack stop", "stack status", "logout"}
@@ -116,6 +117,25 @@ def test_the_stack_says_that_nothing_runs(tmp_path: Path) -> None:
     assert (told.exit_code, json.loads(told.stdout)["running"]) == (3, False)
     human = invoked(["stack", "status"], env)
     assert (human.exit_code, "No stack runs" in human.stdout) == (3, True)
+
+
+def test_a_stack_that_runs_is_told_of_without_its_passwords(tmp_path: Path) -> None:
+    env: dict[str, str | None] = {"MEDIABUS_STACK_DIR": str(tmp_path)}
+    told = {
+        "baseUrl": "http://127.0.0.1:8000",
+        "superadmin": {"email": "root@example.test", "password": "secret-1"},
+        "postgres": {"password": "secret-2"},
+        "jaeger": {"queryUrl": None},
+        "services": {"ingest-api": {"pid": 4711, "metricsUrl": "", "healthUrl": ""}},
+    }
+    with StackFolder(tmp_path).supervised():
+        (tmp_path / "stack.json").write_text(json.dumps(told))
+        human, as_json = invoked(["stack", "status"], env), invoked(["stack", "status", "--json"], env)
+    assert (human.exit_code, as_json.exit_code) == (0, 0)
+    for word in ("ready", "http://127.0.0.1:8000", "ingest-api", "4711"):
+        assert word in human.stdout
+    assert json.loads(as_json.stdout)["services"] == {"ingest-api": {"pid": 4711}}
+    assert "secret" not in human.output + as_json.output
 
 
 def test_the_readme_names_commands_that_exist_and_every_group() -> None:
