@@ -34,7 +34,16 @@ pytestmark = pytest.mark.stack
 BASE = "http://mediabus.test"
 PASSWORD = "a quite long phrase 1"
 BUCKET = "https://bucket.example.org"
-OF_OTHER_PAGES = ("products", "reconciling", "records", "scheduling", "settings_desk", "stores")
+OF_OTHER_PAGES = (
+    "photo_desk",
+    "products",
+    "reconciling",
+    "records",
+    "scheduling",
+    "settings",
+    "settings_desk",
+    "stores",
+)
 """What pages are made of that nobody opens here."""
 
 

@@ -14,6 +14,7 @@ from ingest_api.controllers.pages.assets import AssetController
 from ingest_api.controllers.pages.catalog import CatalogPages
 from ingest_api.controllers.pages.consistency import ConsistencyPages
 from ingest_api.controllers.pages.entrance import EntranceController
+from ingest_api.controllers.pages.events import EventPages
 from ingest_api.controllers.pages.media import MediaPages
 from ingest_api.controllers.pages.operations import OperationsPages
 from ingest_api.controllers.pages.settings import SettingsPages
@@ -26,6 +27,7 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
     CatalogPages,
     ConsistencyPages,
     EntranceController,
+    EventPages,
     MediaPages,
     OperationsPages,
     SettingsPages,

@@ -10,19 +10,23 @@ import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, URLEncodedBody
 from litestar.response import Redirect
 from litestar.types import ASGIApp
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ingest_api.archive_answer import ArchiveAnswer
 from ingest_api.authentication import OWN_TOKEN
 from ingest_api.controllers.accounts import SMALL_BODY_BYTES, client_address
 from ingest_api.controllers.faces import MatchLimit, SearchAnswer, position_of
+from ingest_api.controllers.pages.gallery import answer_gallery_error, gallery_page, wants_page
 from ingest_api.controllers.uploads import client_gone
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.galleries import OpenGallery
 from ingest_api.intake import UploadCall
+from ingest_api.pages.page import Pages
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.event_photos import EventPhoto
@@ -111,16 +115,23 @@ class GalleryController(Controller):
         "X-Robots-Tag": "noindex",
     }
 
-    @get(summary="Open a gallery")
+    @get(summary="Open a gallery", responses={200: ResponseSpec(GalleryPage)})
     async def read(
-        self, request: AnyRequest, token: FromPath[str], photo_desk: NamedDependency[PhotoDesk]
-    ) -> GalleryPage:
-        """What the link lets its holders do. 404 once it has expired or was revoked."""
+        self,
+        request: AnyRequest,
+        token: FromPath[str],
+        photo_desk: NamedDependency[PhotoDesk],
+        pages: NamedDependency[Pages],
+    ) -> Response[Any]:
+        """What the link lets its holders do; a page for who accepts HTML first. 404 once it has expired or was
+        revoked."""
+        if wants_page(request):
+            return await gallery_page(request, token, _pass(request), pages, photo_desk)
         opened = await photo_desk.galleries.look(token)
         gallery, event = opened.gallery, opened.event
         if not photo_desk.galleries.is_unlocked(opened, _pass(request)):
-            return GalleryPage(gallery.name, is_locked=True)
-        return GalleryPage(
+            return Response(GalleryPage(gallery.name, is_locked=True), headers={"Vary": "Accept"})
+        told = GalleryPage(
             name=gallery.name,
             is_locked=False,
             event_name=event.name,
@@ -131,6 +142,7 @@ class GalleryController(Controller):
             consent_version=event.consent_version,
             expires_at=gallery.expires_at,
         )
+        return Response(told, headers={"Vary": "Accept"})
 
     @post("/unlock", summary="Give the PIN of a gallery", status_code=200, request_max_body_size=SMALL_BODY_BYTES)
     async def unlock(
@@ -262,13 +274,46 @@ class GalleryController(Controller):
         """`photo_ids`, what `search_id` found, or with neither all photos where the link lists them; 1000 at most. What
         has no original is left out."""
         opened = await photo_desk.galleries.enter(token, _pass(request))
-        photos = await _granted(photo_desk, opened, data.photo_ids, data.search_id)
-        bucket, folder = photo_desk.urls.bucket, opened.event.folder
-        keys = [photo.image_key for photo in photos if photo.image_key and photo.image_key.startswith(folder)]
-        if bucket is None or not keys:
-            raise Problem(404, "not_found", "None of these photos has an original.")
-        filename = f"event-{opened.event.number}.zip"
-        return ArchiveAnswer(filename, lambda: zipped(bucket, keys), photo_desk.galleries.download)
+        return await _archive(photo_desk, opened, data)
+
+    @post(
+        "/archive",
+        status_code=200,
+        media_type="application/zip",
+        include_in_schema=False,
+        exception_handlers={Exception: answer_gallery_error, HTTPException: answer_gallery_error},
+    )
+    async def archive(
+        self,
+        request: AnyRequest,
+        token: FromPath[str],
+        data: URLEncodedBody[dict[str, str]],
+        photo_desk: NamedDependency[PhotoDesk],
+    ) -> ASGIApp:
+        """As `download`, for a form of the page: browsers save what a form leads to without holding it in memory."""
+        opened = await photo_desk.galleries.enter(token, _pass(request))
+        return await _archive(photo_desk, opened, _wanted(data))
+
+
+async def _archive(desk: PhotoDesk, opened: OpenGallery, wanted: ArchiveBody) -> ASGIApp:
+    photos = await _granted(desk, opened, wanted.photo_ids, wanted.search_id)
+    bucket, folder = desk.urls.bucket, opened.event.folder
+    keys = [photo.image_key for photo in photos if photo.image_key and photo.image_key.startswith(folder)]
+    if bucket is None or not keys:
+        raise Problem(404, "not_found", "None of these photos has an original.")
+    return ArchiveAnswer(f"event-{opened.event.number}.zip", lambda: zipped(bucket, keys), desk.galleries.download)
+
+
+def _wanted(form: dict[str, str]) -> ArchiveBody:
+    """`photo_ids` by commas. Raises InvalidFields."""
+    fields: dict[str, Any] = {"search_id": form.get("search_id") or None}
+    if photo_ids := form.get("photo_ids"):
+        fields["photo_ids"] = photo_ids.split(",")
+    try:
+        return ArchiveBody.model_validate(fields)
+    except ValidationError as error:
+        names = {str(one["loc"][0]) for one in error.errors()}
+        raise InvalidFields(*(FieldError(name, "is not valid") for name in sorted(names))) from None
 
 
 async def _granted(

@@ -21,6 +21,7 @@ class Entry:
 
 ENTRIES = (
     Entry("media", "/admin/media", Role.ADMIN),
+    Entry("events", "/admin/events", Role.PHOTOGRAPHER),
     Entry("catalog", "/admin/catalog", Role.ADMIN),
     Entry("consistency", "/admin/consistency", Role.ADMIN),
     Entry("sync", "/admin/media/sync", Role.SUPERADMIN),

@@ -86,9 +86,17 @@ class Pages:
         self.records = records
         self._headers = headers
 
-    def answer(self, request: AnyRequest, template: str, *, status: int = 200, **context: Any) -> Response[str]:
-        """`page_answer` with pictures from wherever the media are."""
-        return page_answer(request, template, self._headers(), status, **context)
+    def answer(
+        self,
+        request: AnyRequest,
+        template: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **context: Any,
+    ) -> Response[str]:
+        """`page_answer` with pictures from wherever the media are; `headers` go before those of all pages."""
+        return page_answer(request, template, {**self._headers(), **(headers or {})}, status, **context)
 
 
 class PageController(Controller):

@@ -24,6 +24,12 @@ WHERE event_id = $1 AND gallery_id IS NOT NULL AND confirmed_at IS NULL AND refu
 ORDER BY id
 LIMIT $3;
 
+-- name: decided
+SELECT * FROM face_erasures
+WHERE event_id = $1 AND gallery_id IS NOT NULL AND (confirmed_at IS NOT NULL OR refused_at IS NOT NULL)
+ORDER BY id DESC
+LIMIT $2;
+
 -- name: waiting_of_gallery
 SELECT count(*) FROM face_erasures
 WHERE event_id = $1 AND gallery_id = $2 AND confirmed_at IS NULL AND refused_at IS NULL

@@ -13,6 +13,9 @@ SELECT sync.id, sync.event_id, event.number, sync.s3_prefix, sync.status, sync.t
 FROM face_syncs AS sync JOIN photo_events AS event ON event.id = sync.event_id
 WHERE sync.id = $1;
 
+-- name: newest_of_event
+SELECT id FROM face_syncs WHERE event_id = $1 ORDER BY requested_at DESC LIMIT 1;
+
 -- Only a newer fact overwrites: facts may come late, twice or in another order. One that was given up stays finished,
 -- for another one may run meanwhile.
 -- name: record

@@ -69,6 +69,10 @@ SELECT photo.id, told.width_px, told.height_px
 FROM event_photos AS photo LEFT JOIN photo_people AS told ON told.photo_id = photo.id
 WHERE photo.event_id = $1 AND photo.id = $2 AND photo.status <> 'removed' AND photo.hidden_at IS NULL;
 
+-- name: preview_sizes
+SELECT photo_id, width_px, height_px FROM photo_people
+WHERE photo_id = ANY($1::uuid[]) AND width_px IS NOT NULL AND height_px IS NOT NULL;
+
 -- name: faces_of_photo
 SELECT face.face_id, face.box, person.id AS person_id, person.name
 FROM photo_faces AS face LEFT JOIN people AS person ON person.id = face.person_id AND NOT person.is_gone

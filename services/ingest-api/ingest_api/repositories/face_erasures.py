@@ -61,6 +61,10 @@ class FaceErasureRepository:
         rows = await self._connection.fetch(QUERIES["requested"], event_id, after, limit)
         return [_written(row) for row in rows]
 
+    async def decided(self, event_id: UUID, limit: int) -> list[FaceErasure]:
+        """What was said to guests of an event, newest first."""
+        return [_written(row) for row in await self._connection.fetch(QUERIES["decided"], event_id, limit)]
+
     async def waiting_of(self, gallery: Gallery) -> int:
         """How many requests by a link wait for a decision."""
         return int(await self._connection.fetchval(QUERIES["waiting_of_gallery"], gallery.event_id, gallery.id))

@@ -47,6 +47,11 @@ class FaceSyncRepository:
         row = await self._connection.fetchrow(QUERIES["get"], task_id)
         return None if row is None else _sync(row)
 
+    async def newest_of_event(self, event_id: UUID) -> FaceSync | None:
+        """The sync that runs, or the last one; None where there was none, or all are forgotten."""
+        newest = await self._connection.fetchval(QUERIES["newest_of_event"], event_id)
+        return None if newest is None else await self.get(newest)
+
     async def record(self, event: FaceSyncChangedV1) -> bool:
         """Whether the fact is newer than what was known of the sync."""
         recorded = await self._connection.fetchval(

@@ -154,6 +154,11 @@ class PeopleRepository:
         faces = tuple(FaceOnPhoto(row["face_id"], tuple(row["box"]), row["person_id"], row["name"]) for row in rows)
         return PhotoFaces(photo["width_px"], photo["height_px"], faces)
 
+    async def preview_sizes(self, photo_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+        """Width and height in pixels of those of the previews on which faces were looked for."""
+        rows = await self._connection.fetch(QUERIES["preview_sizes"], list(photo_ids))
+        return {row["photo_id"]: (row["width_px"], row["height_px"]) for row in rows}
+
     # --- changes ----------------------------------------------------------------------------------------------------
 
     async def add_change(

@@ -95,11 +95,11 @@ class EntranceController(PageController):
         came_from = urlsplit(referer)
         back = came_from.path + (f"?{came_from.query}" if came_from.query else "")
         language = data.get("language", "")
-        cookies = [_language_cookie(language)] if language in LANGUAGES else []
+        cookies = [language_cookie(language)] if language in LANGUAGES else []
         return Redirect(local_path(back), status_code=303, cookies=cookies)
 
 
-def _language_cookie(language: str) -> Cookie:
+def language_cookie(language: str) -> Cookie:
     return Cookie(
         key=LANGUAGE_COOKIE, value=language, path="/", max_age=LANGUAGE_SECONDS, httponly=True, samesite="lax"
     )

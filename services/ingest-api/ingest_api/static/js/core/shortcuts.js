@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { t } from "./texts.js";
 
 function isTyping(target) {
-  return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null;
+  return target instanceof Element && target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]") !== null;
 }
 
 function nameOf(control) {

@@ -1,0 +1,193 @@
+"""Events in a browser: photos and faces, people, links, and what guests ask for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from ingest_api.accounts import Role
+from tests.browser.site import Site
+from tests.browser.visitors import Visitors
+from tests.browser.weddings import PEOPLE, Wedding, add_event, put_photos, sync
+from tests.face_world import SYNC_SECONDS
+
+pytestmark = pytest.mark.stack
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&"
+PATIENCE_MILLISECONDS = SYNC_SECONDS * 1000
+
+
+@pytest.fixture(scope="module")
+async def wedding(site: Site, face_embedder: None) -> Wedding:
+    made = await add_event(site, "Wedding of A & B", consent_text="I agree to be looked for.")
+    await put_photos(made)
+    await sync(made)
+    return made
+
+
+async def test_an_event_is_made_and_synced_by_keys_alone(visitors: Visitors, face_embedder: None) -> None:
+    page = await visitors.page(Role.PHOTOGRAPHER)
+    await page.goto("/")
+    await expect(page).to_have_url(re.compile(r"/admin/events$"))
+    await page.keyboard.press("n")
+    await page.keyboard.type("By keys")
+    await visitors.assert_accessible(page)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("By keys")
+    uuid = page.url.rpartition("/")[2]
+    async with visitors.site.api(Role.PHOTOGRAPHER) as api:
+        event = (await api.http.get(f"/api/v1/events/{uuid}")).json()
+    await put_photos(Wedding(visitors.site, event))
+    await page.keyboard.press("s")
+    await expect(page.locator("#sync")).to_contain_text("Up to date", timeout=PATIENCE_MILLISECONDS)
+    await expect(page.locator("#photos .tile")).to_have_count(5)
+    await expect(page.locator(".sync-counts")).to_contain_text("5 new · 1 without faces")
+    await visitors.assert_accessible(page)
+    await page.get_by_role("link", name=re.compile("No faces")).click()
+    await expect(page.locator("#photos .tile")).to_have_count(1)
+
+
+async def test_faces_are_boxed_and_named_on_the_photo(visitors: Visitors, wedding: Wedding) -> None:
+    page = await visitors.page(Role.PHOTOGRAPHER)
+    await page.goto(wedding.address)
+    await page.locator("#photos img[alt='group.jpg']").click()
+    drawer = page.locator("#drawer")
+    await expect(drawer.locator("g.box")).to_have_count(6)
+    await visitors.assert_accessible(page)
+    # The box leads to the name.
+    await drawer.locator("g.box[data-face='1']").click()
+    name = drawer.locator("li[data-face='1'] input")
+    await expect(name).to_be_focused()
+    await expect(drawer.locator("li[data-face='1']")).to_have_class("shown")
+    async with page.expect_response(lambda answer: answer.request.method == "PATCH") as named:
+        await page.keyboard.type(HOSTILE)
+        await page.keyboard.press("Tab")
+    assert (await named.value).status == 200
+    await page.keyboard.press("Escape")
+    await expect(drawer).to_be_hidden()
+    await page.goto(f"{wedding.address}/people")
+    await expect(page.locator("input[data-saves]").filter(has_not_text="x").first).to_be_visible()
+    assert HOSTILE in await page.locator("input[data-saves]").evaluate_all("all => all.map((one) => one.value)")
+    async with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        await (
+            page.locator("#people .tile", has=page.locator("input[value*='onerror']"))
+            .locator("input[data-saves]")
+            .fill("")
+        )
+        await page.keyboard.press("Enter")
+
+
+async def test_people_are_merged_split_and_undone(visitors: Visitors, wedding: Wedding) -> None:
+    page = await visitors.page(Role.PHOTOGRAPHER)
+    await page.goto(f"{wedding.address}/people")
+    tiles = page.locator("#people .tile")
+    await expect(tiles).to_have_count(PEOPLE)
+    await visitors.assert_accessible(page)
+    for place in (0, 1):
+        await tiles.nth(place).locator("input[type='checkbox']").check()
+    await page.keyboard.press("m")
+    await expect(page.locator("#merge-choices input")).to_have_count(2)
+    await visitors.assert_accessible(page)
+    await page.locator("#merge-do").click()
+    await expect(tiles).to_have_count(PEOPLE - 1)
+    await expect(page.locator("#merge-bar")).to_be_hidden()
+    undo = page.locator(".changes li", has_text="Merged 2 people").get_by_role("button", name="Undo")
+    await undo.click()
+    await expect(tiles).to_have_count(PEOPLE)
+    await tiles.first.locator("a.portrait").click()
+    faces = page.locator("#person .tile")
+    await expect(faces).to_have_count(3)
+    await visitors.assert_accessible(page)
+    await faces.last.locator("input[type='checkbox']").check()
+    await page.get_by_role("button", name="Split off").click()
+    await expect(faces).to_have_count(2)
+    await page.goto(f"{wedding.address}/people")
+    await expect(tiles).to_have_count(PEOPLE + 1)
+    await page.locator(".changes li", has_text="Split faces off").get_by_role("button", name="Undo").click()
+    await expect(tiles).to_have_count(PEOPLE)
+
+
+async def test_a_link_is_shown_once_and_revoked(visitors: Visitors, wedding: Wedding) -> None:
+    visitors.expect_trouble("status of 404")
+    page = await visitors.page(Role.PHOTOGRAPHER)
+    await page.goto(f"{wedding.address}/sharing")
+    await page.keyboard.press("n")
+    await page.locator("#field-name").fill(HOSTILE)
+    await page.get_by_role("button", name="Make one").click()
+    pin = await page.locator("#field-pin").input_value()
+    assert re.fullmatch(r"\d{6}", pin)
+    await visitors.assert_accessible(page)
+    await page.get_by_role("button", name="Make the link").click()
+    address = await page.locator("#made-address").input_value()
+    await expect(page.locator("#made-pin-text")).to_have_text(pin)
+    await visitors.assert_accessible(page)
+    await page.locator("#made-link").get_by_role("button", name="Close").click()
+    assert address.rpartition("/")[2] not in await page.content()
+    row = page.locator(".links li", has_text="onerror")
+    guest = await visitors.page()
+    await guest.goto(address)
+    await expect(guest.locator("#pin")).to_be_visible()
+    await row.get_by_role("button", name="Revoke").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    await expect(row).to_contain_text("Revoked")
+    await guest.reload()
+    await expect(guest.get_by_role("heading", level=1)).to_have_text("This gallery is closed")
+
+
+async def test_settings_are_kept_and_told(visitors: Visitors) -> None:
+    made = await add_event(visitors.site, "Birthday")
+    page = await visitors.page(Role.PHOTOGRAPHER)
+    await page.goto(f"{made.address}/settings")
+    await page.get_by_role("button", name="Use a suggestion").click()
+    await page.locator("#day-expires_at").fill("2999-12-31")
+    async with page.expect_response(lambda answer: answer.request.method == "PATCH") as saved:
+        await page.get_by_role("button", name="Save").click()
+    event = await (await saved.value).json()
+    assert event["expires_at"].startswith("2999-12-31T23:59:59")
+    assert event["consent_text"].startswith("I am the person")
+    await page.reload()
+    await expect(page.locator("#day-expires_at")).to_have_value("2999-12-31")
+    await visitors.assert_accessible(page)
+    await page.goto(f"{made.address}/activity")
+    await expect(page.locator(".changes")).to_contain_text("Consent text 1")
+    await visitors.assert_accessible(page)
+    await page.goto(f"{made.address}/settings")
+    await page.get_by_role("button", name="Delete with photos").click()
+    await page.get_by_role("button", name="Delete everything").click()
+    await expect(page).to_have_url(re.compile(r"/removal$"))
+    await expect(page.get_by_role("heading", level=1)).to_have_text("The event is deleted")
+    await visitors.assert_accessible(page)
+
+
+async def test_events_of_others_are_not_there(visitors: Visitors) -> None:
+    visitors.expect_trouble("status of 404")
+    async with visitors.site.api(Role.ADMIN) as api:
+        others = (await api.http.post("/api/v1/events", json={"name": "Not yours"})).json()
+    page = await visitors.page(Role.PHOTOGRAPHER)
+    await page.goto(f"/admin/events/{others['uuid']}")
+    await expect(page.get_by_role("alert")).to_have_text("Event not found")
+    await page.goto("/admin/events")
+    await expect(page.get_by_text("Not yours")).to_have_count(0)
+    admin = await visitors.page(Role.ADMIN)
+    await admin.goto(f"/admin/events/{others['uuid']}")
+    await expect(admin.get_by_role("heading", level=1)).to_have_text("Not yours")
+    nobody = await visitors.page()
+    await nobody.goto("/admin/events")
+    await expect(nobody).to_have_url(re.compile(r"/login\?next="))
+
+
+@pytest.mark.parametrize("tab", ["", "/people", "/sharing", "/requests", "/activity", "/settings"])
+async def test_pages_of_an_event_fit_a_phone(visitors: Visitors, wedding: Wedding, tab: str) -> None:
+    page = await visitors.page(Role.PHOTOGRAPHER, phone=True, language="ru")
+    await page.goto(f"{wedding.address}{tab}")
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    await assert_fits(page)
+    await visitors.assert_accessible(page)
+
+
+async def assert_fits(page: Page) -> None:
+    """Nothing is wider than the screen."""
+    width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await page.evaluate(width) <= 0
