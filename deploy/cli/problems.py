@@ -19,12 +19,14 @@ class ExitCode(IntEnum):
 class NotReached(Exception):
     """There is no API at the address, or it does not know who asks; the text says what to do.
 
-    `may_pass`: the same may be answered a little later.
+    `may_pass`: the same may be answered a little later. `refused_with`: the status with which something else than the
+    API refused what was sent, such as a proxy before it.
     """
 
-    def __init__(self, text: str, *, may_pass: bool = False) -> None:
+    def __init__(self, text: str, *, may_pass: bool = False, refused_with: int | None = None) -> None:
         super().__init__(text)
         self.may_pass = may_pass
+        self.refused_with = refused_with
 
 
 class Refused(Exception):

@@ -25,7 +25,6 @@ FORM_TIMEOUT: Final = httpx.Timeout(120, connect=5)
 MOST_CONNECTIONS: Final = 32
 
 _UNAUTHORIZED: Final = 401
-_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,8 @@ class Session:
         foreign = NotReached(
             f"{self.address} answered {response.status_code} with something that is not Mediabus' API: "
             "is the address right, and the service behind it up?",
-            may_pass=response.status_code >= _SERVER_ERROR,
+            may_pass=response.is_server_error,
+            refused_with=response.status_code if response.is_client_error else None,
         )
         try:
             body = response.json()

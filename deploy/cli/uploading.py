@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from deploy.cli.patience import PATIENCE, Interrupted, Patience, patiently
-from deploy.cli.problems import Refused
+from deploy.cli.problems import NotReached, Refused
 from deploy.cli.session import Form, Session
 from deploy.cli.upload_journal import UploadJournal
 from deploy.cli.upload_plan import FoundFile, content_sha256, idempotency_key
@@ -29,6 +29,8 @@ JOBS: Final = "/api/admin/media/jobs"
 FIRST_POLL_SECONDS: Final = 0.1
 LONGEST_POLL_SECONDS: Final = 2.0
 _NOT_FOUND: Final = 404
+_OF_ONE_FILE: Final = frozenset({400, 403, 413, 415, 422})
+"""Refusals by a proxy that may concern what was sent, not who sends it."""
 
 
 class Status(StrEnum):
@@ -92,6 +94,11 @@ class Uploader:
         except Refused as refusal:
             reason = " ".join(line if line.endswith((".", "?")) else f"{line}." for line in refusal.lines)
             return Outcome(file.path, Status.REFUSED, file.size_bytes, code=refusal.code, reason=reason)
+        except NotReached as error:
+            # A proxy has limits of its own; one file that goes beyond must not stop the others.
+            if error.refused_with not in _OF_ONE_FILE:
+                raise
+            return Outcome(file.path, Status.REFUSED, file.size_bytes, reason=str(error))
 
     def _send(self, file: FoundFile) -> Outcome:
         sha256 = content_sha256(file.path)

@@ -135,6 +135,27 @@ async def test_wait_tells_what_came_of_each(cli_site: IngestSite, env: Environme
     assert (late.exit_code, lines_of(late)[0]["status"]) == (4, "still_processed")
 
 
+async def test_one_that_is_too_large_stops_no_other(env: Environment, folder: Path) -> None:
+    """The API answers before it has read it, and so may a proxy before it, in words of its own."""
+    with (folder / "big.jpg").open("wb") as file:
+        file.truncate(60 * 1024 * 1024)
+    result = await uploaded(env, folder)
+    assert result.exit_code == 4, result.output
+    (refused,) = [one for one in lines_of(result) if one.get("status") == "refused"]
+    assert refused["error"]["code"] == "too_large"
+    assert lines_of(result)[-1]["sent"] == 3
+
+    def script(call: Call) -> tuple[int, dict[str, str], Any]:
+        if call.method == "GET":
+            return ME
+        return (413, {}, None) if len(call.body) > 100_000 else (202, {}, {"jobId": "j", "mediaId": "m"})
+
+    async with scripted(script) as (other, _):
+        proxied = await uploaded(other | {"XDG_STATE_HOME": env["XDG_STATE_HOME"]}, folder)
+    assert (proxied.exit_code, lines_of(proxied)[-1]["sent"], lines_of(proxied)[-1]["refused"]) == (4, 3, 1)
+    assert "answered 413" in proxied.stdout
+
+
 ME: tuple[int, dict[str, str], Any] = (200, {}, {"user": {"id": "1", "email": "a@example.test", "role": "admin"}})
 
 
