@@ -6,16 +6,16 @@ export function startFilters(list, choice) {
   const form = document.getElementById("filters");
   let typing = null;
 
-  const show = (address, { push }) => {
+  const show = (address) => {
     clearTimeout(typing);
-    if (push && new URL(address, location.href).href !== location.href) history.pushState(null, "", address);
+    if (new URL(address, location.href).href !== location.href) history.pushState(null, "", address);
     choice.clear();
     markTabs(address);
     scrollTo({ top: 0, behavior: "instant" });
     // Without a connection the browser's own page says so.
     list.show(address).catch(() => location.assign(address));
   };
-  const apply = () => show(addressOf(form), { push: true });
+  const apply = () => show(addressOf(form));
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -34,7 +34,7 @@ export function startFilters(list, choice) {
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
     event.preventDefault();
     fill(form, link.href);
-    show(link.href, { push: true });
+    show(link.href);
   });
   addEventListener("popstate", async () => {
     const address = location.href;

@@ -61,7 +61,6 @@ function followNews() {
   onMessage("media:progress", ({ mediaId, progress }) => {
     const bar = list.tile(mediaId)?.querySelector("progress");
     if (bar) bar.value = progress;
-    else refreshSoon(mediaId);
   });
   onMessage("media:processed", ({ mediaId }) => refreshSoon(mediaId));
   queue.addEventListener("accepted", ({ detail }) => refreshSoon(detail.mediaId));
