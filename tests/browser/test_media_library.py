@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import FilePayload, Locator, Page, Route, expect
+from playwright.async_api import FilePayload, Locator, Page, Request, Route, expect
 
 from ingest_api.accounts import Role
 from shared.identifiers import new_id
@@ -71,6 +73,33 @@ async def test_thirty_files_are_uploaded_and_rendered(visitors: Visitors, entity
     await visitors.assert_accessible(page)
     await queue.get_by_role("button", name="Close").click()
     await expect(queue).to_be_hidden()
+
+
+async def test_a_folder_gives_its_pictures_and_a_drop_anywhere_its_files(
+    visitors: Visitors, entity: str, tmp_path: Path
+) -> None:
+    for name in ("one.jpg", "deeper/two.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photo_jpeg(64, 48))
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden.jpg").write_text("left behind by a system")
+    page = await visitors.page(Role.ADMIN)
+    await page.goto(f"{LIBRARY}?entityType={entity}")
+    await expect(page.locator("html[data-ready]")).to_be_attached()
+    await page.keyboard.press("u")
+    await page.locator("#pick-folder").set_input_files(tmp_path)
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_text(re.compile(r"^2 files, .* 1 file is left out"))).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await page.evaluate("""() => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File(["x"], "dropped.jpg", { type: "image/jpeg" }));
+      for (const type of ["dragenter", "dragover", "drop"])
+        document.body.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+    }""")
+    await expect(dialog.get_by_role("button", name="Upload 1 file")).to_be_enabled()
+    await expect(page.locator("#drop-anywhere")).to_be_hidden()
 
 
 async def test_refused_files_say_why_and_the_others_go_on(visitors: Visitors, entity: str) -> None:
@@ -251,8 +280,7 @@ async def test_more_than_a_few_are_deleted_only_by_who_types_how_many(visitors: 
     page = await visitors.page(Role.ADMIN)
 
     async def refuse(route: Route) -> None:
-        asked = route.request.post_data_json
-        if asked.get("confirm") == 12:
+        if confirmation(route.request) == 12:
             await route.fulfill(status=202, json={"jobId": str(new_id())})
             return
         await route.fulfill(
@@ -274,7 +302,12 @@ async def test_more_than_a_few_are_deleted_only_by_who_types_how_many(visitors: 
     await visitors.assert_accessible(page)
     async with page.expect_request("**/api/admin/media/delete") as confirmed:
         await page.keyboard.press("Enter")
-    assert (await confirmed.value).post_data_json["confirm"] == 12
+    assert confirmation(await confirmed.value) == 12
+
+
+def confirmation(request: Request) -> int | None:
+    number: int | None = json.loads(request.post_data or "{}").get("confirm")
+    return number
 
 
 async def test_filters_are_in_the_address_and_going_back_undoes_them(visitors: Visitors, shelf: str) -> None:
