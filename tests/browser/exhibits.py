@@ -26,7 +26,7 @@ async def set_up(site: Site) -> Exhibits:
     """Returns once everything is processed, in half a minute. All services of the site are at work then."""
     await site.start(*WORKERS)
     async with site.api() as api:
-        photographs, product, event = await asyncio.gather(_photographs(api), _product(api), _event(site, api))
+        photographs, product, event = await asyncio.gather(_photographs(api), _product(site, api), _event(site, api))
     return photographs | product | event
 
 
@@ -41,7 +41,8 @@ async def _photographs(api: Api) -> Exhibits:
     return {"media": ids[0], "sync_job": job.json()["jobId"]}
 
 
-async def _product(api: Api) -> Exhibits:
+async def _product(site: Site, api: Api) -> Exhibits:
+    """With files of nobody beside its images, and a plan for them that waits to be read."""
     product: str = (await _made(api, "/admin/products", {"name": "House blend"}))["id"]
     url = f"/admin/products/{product}"
     for weight in ("250g", "1kg"):
@@ -52,7 +53,19 @@ async def _product(api: Api) -> Exhibits:
             files={"file": ("coffee.jpg", pictures.photo_jpeg(900, 600))},
         )
         await _settled(api, answer)
-    return {"product": product}
+    async with site.store.client() as bucket:
+        for number in range(3):
+            key, content = f"products/{product}/250g/by hand {number}.jpg", pictures.photo_jpeg(600 + number, 400)
+            await bucket.put_object(Bucket=BUCKET, Key=key, Body=content, ContentType="image/jpeg")
+
+    async def is_known() -> bool:
+        found = (await api.http.get(f"{url}/images/sync/check")).json()
+        return len(found.get("orphanedFiles", ())) == 3 and len(found["syncedFiles"]) == 2
+
+    await eventually(is_known, within_seconds=WITHIN_SECONDS, every_seconds=0.2, why="the check knows every file")
+    wishes = {"removeOrphaned": True, "recreateMissing": True}
+    answer = await api.http.post("/admin/reconcile/runs", json={"scope": "product", "productId": product, **wishes})
+    return {"product": product, "plan": answer.json()["id"]}
 
 
 async def _settled(api: Api, answer: httpx.Response) -> None:

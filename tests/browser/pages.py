@@ -36,4 +36,10 @@ PAGES = (
     ShownPage("failed-jobs", "/admin/ops/jobs", Role.SUPERADMIN, "#jobs tbody tr"),
     ShownPage("schedules", "/admin/ops/schedules", Role.SUPERADMIN, "#schedules tbody tr"),
     ShownPage("audit", "/admin/ops/audit", Role.SUPERADMIN, "#entries .card"),
+    ShownPage("catalog", "/admin/catalog", Role.ADMIN, ".products img"),
+    ShownPage("product", "/admin/catalog/{product}", Role.ADMIN, ".variant .tile img"),
+    ShownPage("consistency", "/admin/consistency", Role.SUPERADMIN, "#report .totals"),
+    ShownPage("consistency-of-product", "/admin/consistency/products/{product}", Role.ADMIN, "#report .tile img"),
+    ShownPage("repair-plan", "/admin/consistency/plans/{plan}", Role.ADMIN, "#plan .tile img"),
+    ShownPage("repairs", "/admin/consistency/runs", Role.ADMIN, "tbody tr"),
 )

@@ -99,10 +99,24 @@ class FileShown:
         return PurePosixPath(self.key).name
 
     @property
-    def slot(self) -> str:
-        """Weight and type, where the key has them."""
-        parts = self.key.split("/")
-        return f"{parts[2]} · {parts[3]}" if len(parts) == 5 and parts[0] == "products" else self.key
+    def folder(self) -> str:
+        """Where it lies below the product: weight and type, where the key has them."""
+        return " · ".join(_folders(self.key))
+
+
+def product_of(key: str) -> UUID | None:
+    """The product in whose folder a key lies."""
+    first, _, rest = key.partition("/")
+    try:
+        return UUID(rest.partition("/")[0]) if first == "products" else None
+    except ValueError:
+        return None
+
+
+def _folders(key: str) -> tuple[str, ...]:
+    """The folders of a key, without that of its product."""
+    parts = PurePosixPath(key).parent.parts
+    return parts[2:] if product_of(key) is not None else parts
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -244,6 +258,7 @@ class ItemView:
     status: str
     detail: str | None
     picture: str | None
+    product_name: str | None
 
     @property
     def name(self) -> str:
@@ -251,8 +266,8 @@ class ItemView:
 
     @property
     def folder(self) -> str:
-        parent = str(PurePosixPath(self.key).parent)
-        return "" if parent == "." else parent
+        """Where it lies: the product by its name, and the folders below it."""
+        return " · ".join((*((self.product_name,) if self.product_name else ()), *_folders(self.key)))
 
     @property
     def is_removal(self) -> bool:
@@ -263,7 +278,10 @@ class ItemView:
         return ITEM_CHIPS.get(self.status, "accent")
 
 
-def item_views(items: Sequence[Mapping[str, Any]], plan_id: UUID, previews: Previews) -> list[ItemView]:
+def item_views(
+    items: Sequence[Mapping[str, Any]], plan_id: UUID, previews: Previews, names: Mapping[UUID, str]
+) -> list[ItemView]:
+    """`names` are those of products."""
     return [
         ItemView(
             item["id"],
@@ -274,6 +292,7 @@ def item_views(items: Sequence[Mapping[str, Any]], plan_id: UUID, previews: Prev
             item["status"],
             item["detail"],
             _picture(item, plan_id, previews),
+            names.get(owner) if (owner := product_of(item["key"])) else None,
         )
         for item in items
     ]

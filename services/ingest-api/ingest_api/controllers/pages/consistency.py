@@ -30,6 +30,7 @@ from ingest_api.pages.consistency_view import (
     deeds,
     item_views,
     page_address,
+    product_of,
     standings,
 )
 from ingest_api.pages.page import FRAGMENT_PARAMETER, PageController, Pages
@@ -54,7 +55,9 @@ HOME = "/admin/consistency"
 RUNS_PER_PAGE = 30
 RECENT_RUNS = 5
 WAITING_RUNS = 10
-STANDINGS_SHOWN = 200
+FIRST_STANDINGS = 15
+STANDINGS_SHOWN = 300
+"""Of products, those that differ first; the further ones are behind a fold."""
 FILES_SHOWN = 200
 SYNCED_SHOWN = 24
 ITEMS_PER_PAGE = 50
@@ -91,6 +94,7 @@ class ConsistencyPages(PageController):
             recent=views[: len(recent)],
             waiting=views[len(recent) :],
             report=await _report_of_all(reconciling, database) if part == "report" else None,
+            first_standings=FIRST_STANDINGS,
             standings_shown=STANDINGS_SHOWN,
             schedules=await _schedules(database) if sees_schedules else None,
             due=await _due(scheduling, database, records) if sees_schedules and part == "due" else None,
@@ -161,7 +165,7 @@ class ConsistencyPages(PageController):
             deciders = {one.decided_by for one in decisions if one.decided_by}
             emails = await AccountRepository(connection).emails(deciders)
         has_items = run.status is not RunStatus.COMPARING and run.plan_id is not None
-        items = await _plan_items(run, after, reconciling, stores) if has_items else _PlanItems()
+        items = await _plan_items(run, after, reconciling, stores, database) if has_items else _PlanItems()
         return pages.answer(
             request,
             "consistency/plan.html",
@@ -253,7 +257,9 @@ class _PlanItems:
     problem: str | None = None
 
 
-async def _plan_items(run: ReconcileRun, after: int, reconciling: Reconciling, stores: Stores) -> _PlanItems:
+async def _plan_items(
+    run: ReconcileRun, after: int, reconciling: Reconciling, stores: Stores, database: Database
+) -> _PlanItems:
     try:
         first = await reconciling.plan_items(
             run.id, -1, ITEMS_PER_PAGE if after < 0 else 1, within_seconds=PLAN_SECONDS
@@ -265,8 +271,11 @@ async def _plan_items(run: ReconcileRun, after: int, reconciling: Reconciling, s
         return _PlanItems(problem=problem.detail)
     summary = first["summary"]
     previews = Previews(has_bucket=stores.bucket is not None and not summary["isExpired"])
+    owners = {owner for item in shown["items"] if (owner := product_of(item["key"])) is not None}
+    async with database.connection() as connection:
+        names = await ProductRepository(connection).names(list(owners))
     return _PlanItems(
-        views=item_views(shown["items"], run.id, previews),
+        views=item_views(shown["items"], run.id, previews, names),
         deeds=deeds(summary["groups"]),
         changes=count_changes(run.counts, summary["files"], run.status),
         total=sum(group["items"] for group in summary["groups"]),
