@@ -17,6 +17,8 @@ startReceipts();
 if (document.getElementById("merge-bar")) startMerging();
 if (document.getElementById("split-bar")) startSplitting();
 if (document.getElementById("new-link-form")) startLinks();
+// On a phone the tabs are wider than the screen.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 document.addEventListener("done", (event) => {
   // Where no list is behind it, what was deleted leads back to one.
   const { leads } = event.target.dataset;
