@@ -315,6 +315,20 @@ def _picture(item: Mapping[str, Any], plan_id: UUID, previews: Previews) -> str 
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class PlanItems:
+    """What a page of a plan shows; `problem` is why it shows nothing of it."""
+
+    views: Sequence[ItemView] = ()
+    deeds: Sequence[Deed] = ()
+    changes: Sequence[CountChange] = ()
+    total: int = 0
+    is_expired: bool = False
+    previous: str | None = None
+    next: str | None = None
+    problem: str | None = None
+
+
 def page_address(plan_id: UUID, after: int) -> str:
     base = f"/admin/consistency/plans/{plan_id}"
     return f"{base}?{urlencode({'after': after})}" if after >= 0 else base

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,10 +19,8 @@ from ingest_api.catalogue import Media, Records
 from ingest_api.controllers.schedules import DueMediaAnswer, schedule_answer
 from ingest_api.cursors import cursor_behind, id_of
 from ingest_api.pages.consistency_view import (
-    CountChange,
-    Deed,
     FileShown,
-    ItemView,
+    PlanItems,
     RunView,
     Standing,
     count_changes,
@@ -165,7 +162,7 @@ class ConsistencyPages(PageController):
             deciders = {one.decided_by for one in decisions if one.decided_by}
             emails = await AccountRepository(connection).emails(deciders)
         has_items = run.status is not RunStatus.COMPARING and run.plan_id is not None
-        items = await _plan_items(run, after, reconciling, stores, database) if has_items else _PlanItems()
+        items = await _plan_items(run, after, reconciling, stores, database) if has_items else PlanItems()
         return pages.answer(
             request,
             "consistency/plan.html",
@@ -243,23 +240,9 @@ async def _run_views(runs: Sequence[ReconcileRun], database: Database) -> list[R
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _PlanItems:
-    """What a page of a plan shows; `problem` is why it shows nothing of it."""
-
-    views: Sequence[ItemView] = ()
-    deeds: Sequence[Deed] = ()
-    changes: Sequence[CountChange] = ()
-    total: int = 0
-    is_expired: bool = False
-    previous: str | None = None
-    next: str | None = None
-    problem: str | None = None
-
-
 async def _plan_items(
     run: ReconcileRun, after: int, reconciling: Reconciling, stores: Stores, database: Database
-) -> _PlanItems:
+) -> PlanItems:
     try:
         first = await reconciling.plan_items(
             run.id, -1, ITEMS_PER_PAGE if after < 0 else 1, within_seconds=PLAN_SECONDS
@@ -268,13 +251,13 @@ async def _plan_items(
     except Problem as problem:
         if problem.status != 503:
             raise
-        return _PlanItems(problem=problem.detail)
+        return PlanItems(problem=problem.detail)
     summary = first["summary"]
     previews = Previews(has_bucket=stores.bucket is not None and not summary["isExpired"])
     owners = {owner for item in shown["items"] if (owner := product_of(item["key"])) is not None}
     async with database.connection() as connection:
         names = await ProductRepository(connection).names(list(owners))
-    return _PlanItems(
+    return PlanItems(
         views=item_views(shown["items"], run.id, previews, names),
         deeds=deeds(summary["groups"]),
         changes=count_changes(run.counts, summary["files"], run.status),
