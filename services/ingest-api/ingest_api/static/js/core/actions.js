@@ -1,7 +1,8 @@
 // Forms that call the API: <form data-api="PATCH" action="/api/…" data-refresh="jobs" data-toast="…">.
 //
-// Fields become JSON by their names ("a.b" is nested), as data-type says: number, boolean, json, list (by commas); what is
-// empty is left out, or null with data-empty="null"; data-local keeps a field here. With enctype="multipart/form-data" the form is sent as it is.
+// Fields become JSON by their names ("a.b" is nested), as data-type says: number, boolean, json, list (by commas). What is
+// empty is left out, or null with data-empty="null"; data-local keeps a field here, data-factor="1048576" sends mebibytes as
+// bytes. With enctype="multipart/form-data" the form is sent as it is.
 //   data-confirm="text" (data-danger, data-action="word")  asks first
 //   data-refresh="id id"   parts that are rendered anew afterwards; "drawer" is what the drawer shows
 //   data-toast="text"      is told when done      data-go="address"  leads on      data-closes  closes the dialog
@@ -120,6 +121,7 @@ function valueOf(input) {
   if (input.dataset.type === "boolean") return input.type === "checkbox" ? input.checked : input.value === "true";
   const text = input.value;
   if (text === "") return input.dataset.empty === "null" ? null : input.dataset.empty === "text" ? "" : undefined;
+  if (input.dataset.factor) return Math.round(Number(text) * Number(input.dataset.factor));
   if (input.dataset.type === "number") return Number(text);
   if (input.dataset.type === "json") return JSON.parse(text);
   if (input.dataset.type === "list") return text.split(",").map((part) => part.trim()).filter(Boolean);
