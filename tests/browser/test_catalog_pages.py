@@ -78,9 +78,12 @@ async def test_images_are_dropped_replaced_and_deleted(visitors: Visitors, produ
     await expect(tile.get_by_text(re.compile(r"^dropped-"))).to_be_visible()
     await others.locator(".drop input").set_input_files([picture("second.jpg", 340), picture("third.jpg", 350)])
     await expect(tile).to_have_count(3)
+    address = await tile.first.locator("img").get_attribute("src")
     await tile.first.locator("input[type='file']").set_input_files(picture("replaced.jpg", 360))
     await expect(tile.get_by_text(re.compile(r"^replaced-"))).to_be_visible()
     await expect(tile.get_by_text(re.compile(r"^dropped-"))).to_have_count(0)
+    # Another address: what the browser keeps under the former one is another picture.
+    await expect(tile.first.locator("img")).not_to_have_attribute("src", str(address))
     await others.get_by_role("button", name=re.compile("^Delete replaced-")).click()
     await page.locator("dialog[open]").get_by_role("button", name="Delete").click()
     await expect(tile).to_have_count(2)

@@ -8,11 +8,17 @@ from pathlib import PurePosixPath
 from typing import Final
 from uuid import UUID
 
-from ingest_api.products import Product, ProductImage, Variant
+from ingest_api.products import Product, ProductImage, ProductRecords, Variant, image_values
 from shared.events import ProductImageType
 
 SLOTS: Final = (ProductImageType.HERO_CARD, ProductImageType.INFO_CARD, ProductImageType.OTHER_IMAGES)
 """In the order in which customers meet them."""
+
+
+def image_address(image: ProductImage, records: ProductRecords) -> str:
+    """Another one for another file: what a browser keeps of a replaced image is not shown for it."""
+    address: str = records.image(image_values(image))["imageUrl"]
+    return f"{address}?v={image.version}" if address.startswith("/") else address
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ ORDER BY action, why, place, status;
 -- name: plan_files
 SELECT why, becomes_synced, count(*) AS files, count(*) FILTER (WHERE is_done) AS done
 FROM (SELECT why, bool_or(action IN ('copy', 'make_record', 'refresh_record')) AS becomes_synced,
-             bool_and(status = 'done') AS is_done
+             bool_and(status IN ('done', 'undoing', 'undo_failed')) AS is_done
       FROM plan_items WHERE plan_id = $1
       GROUP BY why, object_key) AS files
 GROUP BY why, becomes_synced

@@ -207,7 +207,10 @@ class Runs:
         return list(await self._connection.fetch(QUERIES["plan_groups"], plan_id))
 
     async def plan_files(self, plan_id: UUID) -> list[Mapping[str, Any]]:
-        """The files counted by why, and by whether they are in sync afterwards; `done` of them have come to that."""
+        """The files counted by why, and by whether they are in sync afterwards; `done` of them have come to that.
+
+        What could not be brought back is still done.
+        """
         return list(await self._connection.fetch(QUERIES["plan_files"], plan_id))
 
     async def has_items(self, plan_id: UUID) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.cursors import cursor_behind, id_of
-from ingest_api.pages.catalog_view import ProductRow, variant_views
+from ingest_api.pages.catalog_view import ProductRow, image_address, variant_views
 from ingest_api.pages.page import PageController, Pages
 from ingest_api.products import ProductImage
 from shared.storage.stores import Stores
@@ -76,10 +76,7 @@ class CatalogPages(PageController):
 
 def _addresses(images: Sequence[ProductImage], products: ProductDesk) -> dict[UUID, str]:
     """Where each image is read."""
-    words: list[dict[str, Any]] = [
-        products.records.image({"id": str(image.id), "fileName": image.file.object_key}) for image in images
-    ]
-    return {image.id: word["imageUrl"] for image, word in zip(images, words, strict=True)}
+    return {image.id: image_address(image, products.records) for image in images}
 
 
 def _list_address(name_part: str, cursor: str | None) -> str:

@@ -18,6 +18,7 @@ from ingest_api.authentication import SignedInRequest, require
 from ingest_api.catalogue import Media, Records
 from ingest_api.controllers.schedules import DueMediaAnswer, schedule_answer
 from ingest_api.cursors import cursor_behind, id_of
+from ingest_api.pages.catalog_view import image_address
 from ingest_api.pages.consistency_view import (
     FileShown,
     PlanItems,
@@ -33,7 +34,7 @@ from ingest_api.pages.consistency_view import (
 from ingest_api.pages.page import FRAGMENT_PARAMETER, PageController, Pages
 from ingest_api.pages.previews import OBJECTS_PATH, SHOWN_PREFIXES, Previews
 from ingest_api.problem_details import Problem
-from ingest_api.products import ProductImage
+from ingest_api.products import ProductImage, ProductRecords
 from ingest_api.reconciling import Reconciling, no_such_product
 from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.repositories.media import MediaRepository
@@ -206,16 +207,14 @@ async def _report_of_one(
 ) -> dict[str, Any]:
     body = await reconciling.check(ReconcileScope(kind="product", product_id=product_id))
     previews = Previews(has_bucket=stores.bucket is not None)
-    image_ids = {image.file.object_key: image.id for image in images if not image.is_hidden}
+    records = ProductRecords(stores.bucket)
+    pictures = {image.file.object_key: image_address(image, records) for image in images if not image.is_hidden}
     standing: Standing = standings([body], {product_id: name})[0]
     return {
         "standing": standing,
         "orphaned": [FileShown(key, previews.of_object(key)) for key in standing.orphaned[:FILES_SHOWN]],
         "missing": [FileShown(key, None) for key in standing.missing[:FILES_SHOWN]],
-        "synced": [
-            FileShown(key, f"/product-images/{image_ids[key]}" if key in image_ids else None)
-            for key in body["syncedFiles"][:SYNCED_SHOWN]
-        ],
+        "synced": [FileShown(key, pictures.get(key)) for key in body["syncedFiles"][:SYNCED_SHOWN]],
         "is_truncated": bool(body.get("truncated")),
     }
 
