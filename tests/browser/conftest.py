@@ -17,6 +17,8 @@ from deploy.local.object_store import ObjectStoreServer
 from shared.testing.databases import TestDatabases
 from tests.browser.axe_core import ensure_axe
 from tests.browser.chromium import MISSING, find_chromium, running_browser
+from tests.browser.exhibits import Exhibits, set_up
+from tests.browser.hostile import HOSTILE
 from tests.browser.site import Site, running_site
 from tests.browser.visitors import WAIT_MILLISECONDS, Visitors
 
@@ -49,6 +51,12 @@ async def site(
     folder = tmp_path_factory.mktemp("site")
     async with running_site(databases, kafka_process, object_store_process, face_models, folder) as site:
         yield site
+
+
+@pytest.fixture(scope="package")
+async def exhibits(site: Site) -> Exhibits:
+    """What there is to show, named by somebody hostile; all services are at work."""
+    return await set_up(site, HOSTILE, photographs=3)
 
 
 @pytest.fixture(scope="package")
