@@ -36,7 +36,7 @@ PAGES = (
     ShownPage("event-settings", "/admin/events/{event}/settings", Role.ADMIN, "#event-settings"),
     ShownPage("gallery", "/gallery/{gallery}", None, "#all-photos img"),
     ShownPage("sync-jobs", "/admin/media/sync", Role.SUPERADMIN, "tbody[id^='job-'] .chip.good"),
-    ShownPage("sync-job", "/admin/media/sync/{sync_job}", Role.SUPERADMIN, "#job tbody .chip.good"),
+    ShownPage("sync-job", "/admin/media/sync/{sync_job}", Role.SUPERADMIN, "#job tbody .chip"),
     ShownPage("settings", "/admin/media/settings", Role.SUPERADMIN, "form#s3"),
     ShownPage("entity-type", "/admin/media/settings/entity-types/product", Role.ADMIN, "#preview rect"),
     ShownPage("operations", "/admin/ops", Role.SUPERADMIN, ".replicas"),
