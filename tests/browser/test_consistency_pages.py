@@ -61,16 +61,18 @@ async def shelf(site: Site, s3_syncer: None, reconciler: None) -> Shelf:
 
 
 async def ask_for_plan(page: Page) -> None:
+    """By keys alone, as the other decisions below."""
     await page.keyboard.press("p")
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_text("Nothing is changed before you approve it")).to_be_visible()
-    await dialog.get_by_role("button", name="Compare and make the plan").click()
+    await page.keyboard.press("Enter")
     await expect(page).to_have_url(re.compile(rf"{HOME}/plans/[0-9a-f-]+$"))
 
 
 async def answer_question(page: Page, word: str) -> None:
     question = page.locator("dialog[open]")
-    await question.get_by_role("button", name=word).click()
+    await expect(question.get_by_role("button", name=word)).to_be_focused()
+    await page.keyboard.press("Enter")
     await expect(question).to_have_count(0)
 
 
