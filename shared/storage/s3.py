@@ -14,8 +14,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 from aiohttp import ClientError as BrokenAnswer
 from aiohttp import ClientResponse, StreamReader
@@ -333,9 +334,17 @@ class S3Store:
                 return
             key_marker, id_marker = following
 
-    def presigned_get(self, key: str, *, expires_in_seconds: int) -> str:
-        """URL with which anyone may read the object until it expires (at most 7 days)."""
-        return self._presigned("GET", key, {}, expires_in_seconds)
+    def presigned_get(self, key: str, *, expires_in_seconds: int, save_as: str | None = None) -> str:
+        """URL with which anyone may read the object until it expires (at most 7 days).
+
+        Browsers save what they read from it under the name `save_as`, if there is one, instead of showing it.
+        """
+        wishes = (
+            {}
+            if save_as is None
+            else {"response-content-disposition": f"attachment; filename*=UTF-8''{quote(save_as, safe='')}"}
+        )
+        return self._presigned("GET", key, {}, expires_in_seconds, wishes)
 
     def presigned_put(
         self, key: str, *, content_type: str, size_bytes: int | None = None, expires_in_seconds: int
@@ -356,9 +365,16 @@ class S3Store:
             return None
         return f"{self._settings.public_url}/{encoded(validated(key))}"
 
-    def _presigned(self, method: str, key: str, headers: Mapping[str, str], expires_in_seconds: int) -> str:
+    def _presigned(
+        self,
+        method: str,
+        key: str,
+        headers: Mapping[str, str],
+        expires_in_seconds: int,
+        wishes: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         url = f"{self._presign_endpoint}/{self.bucket}/{encoded(validated(key))}"
-        return presigned_url(self._settings, method, url, headers, expires_in_seconds=expires_in_seconds)
+        return presigned_url(self._settings, method, url, headers, expires_in_seconds=expires_in_seconds, wishes=wishes)
 
     async def _put(self, key: str, body: BytesBody | FileBody, content_type: str | None) -> ObjectInfo:
         content_type = content_type or content_type_of(key)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -100,16 +101,25 @@ def _choose_signer(signature_version: str, **_: Any) -> str | None:
 
 
 def presigned_url(
-    settings: S3Settings, method: str, url: str, headers: Mapping[str, str], *, expires_in_seconds: int
+    settings: S3Settings,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    expires_in_seconds: int,
+    wishes: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """`url` with a signature that lets anyone send it, by this method and with exactly these headers."""
+    """`url` with a signature that lets anyone send it, by this method and with exactly these headers.
+
+    `wishes` are parameters of S3 for the answer.
+    """
     if not 1 <= expires_in_seconds <= PRESIGNED_MAX_SECONDS:
         raise ValueError(f"expires_in_seconds is {expires_in_seconds}, expected 1 to {PRESIGNED_MAX_SECONDS}")
     signer = _signer(settings.access_key.get_secret_value(), settings.secret_key.get_secret_value(), settings.region)
     parts = urlsplit(url)
     # Clients leave the port out of the Host header where it is that of the scheme.
     host = parts.netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
-    query = signer.signed_query(method, host, parts.path, headers, expires_in_seconds, datetime.now(UTC))
+    query = signer.signed_query(method, host, parts.path, headers, expires_in_seconds, datetime.now(UTC), wishes)
     return f"{url}?{query}"
 
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
@@ -46,11 +47,18 @@ class Signer:
         return sent
 
     def signed_query(
-        self, method: str, host: str, path: str, headers: Mapping[str, str], expires_in_seconds: int, at: datetime
+        self,
+        method: str,
+        host: str,
+        path: str,
+        headers: Mapping[str, str],
+        expires_in_seconds: int,
+        at: datetime,
+        wishes: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
         """The query with which anyone may send such a request until it expires: exactly these headers, and any body.
 
-        Parameters are as those of `signed`.
+        `wishes` are further parameters of the query; the others are as those of `signed`.
         """
         time = at.strftime("%Y%m%dT%H%M%SZ")
         scope = f"{time[:8]}/{self._region}/s3/{_TERMINATOR}"
@@ -64,6 +72,7 @@ class Signer:
                 "X-Amz-Date": time,
                 "X-Amz-Expires": str(expires_in_seconds),
                 "X-Amz-SignedHeaders": listed,
+                **wishes,
             }
         )
         lines = "".join(f"{name}:{' '.join(sent[name].split())}\n" for name in names)

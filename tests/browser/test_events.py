@@ -45,6 +45,13 @@ async def test_an_event_is_made_and_synced_by_keys_alone(visitors: Visitors, fac
     await expect(page.locator("#photos .tile")).to_have_count(5)
     await expect(page.locator(".sync-counts")).to_contain_text("5 new · 1 without faces")
     await visitors.assert_accessible(page)
+    # Pictures that are there are not loaded again, though their addresses are signed anew.
+    addresses = "all => all.map((one) => one.src)"
+    before = await page.locator("#photos img").evaluate_all(addresses)
+    async with page.expect_response(lambda answer: "fragment=photos" in answer.url):
+        await page.keyboard.press("s")
+    await expect(page.locator(".sync-counts")).to_contain_text("0 new", timeout=PATIENCE_MILLISECONDS)
+    assert await page.locator("#photos img").evaluate_all(addresses) == before
     await page.get_by_role("link", name=re.compile("No faces")).click()
     await expect(page.locator("#photos .tile")).to_have_count(1)
 

@@ -152,6 +152,11 @@ async def test_photos_are_looked_at_and_chosen_by_keys(visitors: Visitors, weddi
     await page.keyboard.press("Escape")
     await expect(page.locator("#viewer")).to_be_hidden()
     await expect(first.locator("button")).to_be_focused()
+    await page.locator("#all-photos .tile[data-original] button").first.click()
+    async with page.expect_download() as original:
+        await page.keyboard.press("d")
+    assert (await original.value).suggested_filename in {"group.jpg", "guest.jpg"}
+    await page.keyboard.press("Escape")
     # Only those with originals can be chosen.
     boxes = page.locator("#all-photos input[type='checkbox']:visible")
     await expect(boxes).to_have_count(2)

@@ -137,6 +137,13 @@ async def test_a_gallery_is_a_page_for_browsers_and_json_for_all_else(
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
+async def test_the_document_of_the_api_describes_the_json(site: IngestSite) -> None:
+    described = (await site.api.get("/docs/openapi.json")).json()["paths"]
+    answer = described["/gallery/{token}"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert answer["schema"]["$ref"].endswith("GalleryPage")
+    assert "/gallery/{token}/archive" not in described
+
+
 async def test_each_allowance_shows_on_its_own(
     site: IngestSite, event: dict[str, Any], guest: httpx.AsyncClient
 ) -> None:
@@ -197,3 +204,6 @@ async def test_a_form_gets_the_originals_as_an_archive(
         refused = await guest.post(f"{path}/archive", data=form)
         assert refused.status_code == status
         assert f'href="{path}"' in refused.text
+    missing = f"{path}/photos/{new_id()}/original"
+    assert f'href="{path}"' in (await guest.get(missing)).text
+    assert (await guest.get(missing, headers={"Accept": "*/*"})).json()["code"] == "not_found"

@@ -101,6 +101,9 @@ async def test_a_guest_sees_the_photos_and_gets_originals(
     }
     original = await guest.get(f"{path}/photos/{photos[0].photo_id}/original", follow_redirects=True)
     assert original.content == f"original of {photos[0].s3_key}".encode()
+    assert (
+        original.headers["content-disposition"] == "attachment; filename*=UTF-8''" + photos[0].s3_key.rpartition("/")[2]
+    )
     for photo_id in (bare.photo_id, new_id()):
         assert (await guest.get(f"{path}/photos/{photo_id}/original")).status_code == 404
 

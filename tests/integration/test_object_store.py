@@ -863,6 +863,9 @@ async def test_presigned_urls_let_others_in_and_only_so_far(s3: S3Store) -> None
         assert stored.status_code == 200
         got = await client.get(s3.presigned_get(key, expires_in_seconds=60))
         assert (got.status_code, got.content, got.headers["content-type"]) == (200, b"123", "image/webp")
+        saved = await client.get(s3.presigned_get(key, expires_in_seconds=60, save_as='ä "1".webp'))
+        assert (saved.status_code, saved.content) == (200, b"123")
+        assert saved.headers["content-disposition"] == "attachment; filename*=UTF-8''%C3%A4%20%221%22.webp"
         other = s3.presigned_get(key, expires_in_seconds=60).replace("uploads", "downloads")
         assert (await client.get(other)).status_code == 403
 

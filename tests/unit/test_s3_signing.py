@@ -34,12 +34,13 @@ def test_signs_as_the_aws_client_does(path: str, parameters: dict[str, str], hea
 
 @pytest.mark.parametrize("url", ["https://s3.example.test:9000/b/%C3%A4%20b/%2B~_.-", "http://s3/b/a//b.jpg"])
 @pytest.mark.parametrize("headers", [{}, {"content-type": "image/webp; a=b  c", "content-length": "3"}])
-def test_addresses_are_those_of_the_aws_client(url: str, headers: dict[str, str]) -> None:
-    request = AWSRequest("PUT", url, headers=headers)
+@pytest.mark.parametrize("wishes", [{}, {"response-content-disposition": "attachment; filename*=UTF-8''%C3%A4.jpg"}])
+def test_addresses_are_those_of_the_aws_client(url: str, headers: dict[str, str], wishes: dict[str, str]) -> None:
+    request = AWSRequest("PUT", f"{url}?{encoded_query(wishes)}" if wishes else url, headers=headers)
     S3SigV4QueryAuth(Credentials("an-access-key", "a/secret+key"), "s3", "eu-central-1", expires=77).add_auth(request)
     at = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     parts = urlsplit(url)
-    ours = SIGNER.signed_query("PUT", parts.netloc, parts.path, headers, 77, at)
+    ours = SIGNER.signed_query("PUT", parts.netloc, parts.path, headers, 77, at, wishes)
     assert dict(parse_qsl(ours)) == dict(parse_qsl(urlsplit(str(request.url)).query))
 
 

@@ -15,6 +15,12 @@ class PhotoUrls:
     bucket: S3Store | None
     valid_seconds: int
 
+    def saved_from(self, event: PhotoEvent, key: str | None) -> str | None:
+        """As `of`; browsers save the file instead of showing it."""
+        if self.bucket is None or key is None or not key.startswith(event.folder):
+            return None
+        return self.bucket.presigned_get(key, expires_in_seconds=self.valid_seconds, save_as=key.rpartition("/")[2])
+
     def of(self, event: PhotoEvent, key: str | None) -> str | None:
         """The address of a file of this event; None for a key outside its folder, whoever told of it."""
         if self.bucket is None or key is None or not key.startswith(event.folder):

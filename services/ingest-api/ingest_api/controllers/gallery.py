@@ -21,7 +21,12 @@ from ingest_api.archive_answer import ArchiveAnswer
 from ingest_api.authentication import OWN_TOKEN
 from ingest_api.controllers.accounts import SMALL_BODY_BYTES, client_address
 from ingest_api.controllers.faces import MatchLimit, SearchAnswer, position_of
-from ingest_api.controllers.pages.gallery import answer_gallery_error, gallery_page, wants_page
+from ingest_api.controllers.pages.gallery import (
+    answer_gallery_error,
+    answer_guest_error,
+    gallery_page,
+    wants_page,
+)
 from ingest_api.controllers.uploads import client_gone
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.galleries import OpenGallery
@@ -101,6 +106,9 @@ class ArchiveBody(BaseModel):
     search_id: UUID | None = None
 
 
+_PAGE_TOO = ResponseSpec(GalleryPage, generate_examples=False, description="The gallery; a page for who asks for one.")
+
+
 class GalleryController(Controller):
     """For whoever has the link, within what it allows and until it ends."""
 
@@ -115,7 +123,7 @@ class GalleryController(Controller):
         "X-Robots-Tag": "noindex",
     }
 
-    @get(summary="Open a gallery", responses={200: ResponseSpec(GalleryPage)})
+    @get(summary="Open a gallery", responses={200: _PAGE_TOO})
     async def read(
         self,
         request: AnyRequest,
@@ -245,7 +253,12 @@ class GalleryController(Controller):
         erasure, secret = await photo_desk.erasures.request(opened, selfie, search_wish(selfie.texts))
         return RequestedErasure(erasure.id, secret, erasure.expires_at)
 
-    @get("/photos/{photo_id:uuid}/original", summary="Download an original", status_code=302)
+    @get(
+        "/photos/{photo_id:uuid}/original",
+        summary="Download an original",
+        status_code=302,
+        exception_handlers={Exception: answer_guest_error, HTTPException: answer_guest_error},
+    )
     async def original(
         self,
         request: AnyRequest,
@@ -254,11 +267,11 @@ class GalleryController(Controller):
         photo_desk: NamedDependency[PhotoDesk],
         search_id: FromQuery[UUID | None] = None,
     ) -> Redirect:
-        """A redirect to the file. Where the link does not list all photos, `search_id` names the search that found
-        it."""
+        """A redirect to the file, which browsers save. Where the link does not list all photos, `search_id` names the
+        search that found it."""
         opened = await photo_desk.galleries.enter(token, _pass(request))
         photos = await _granted(photo_desk, opened, [photo_id], search_id)
-        address = photo_desk.urls.of(opened.event, photos[0].image_key) if photos else None
+        address = photo_desk.urls.saved_from(opened.event, photos[0].image_key) if photos else None
         if address is None:
             raise Problem(404, "not_found", "There is no original of this photo.")
         return Redirect(address)

@@ -17,7 +17,7 @@ from ingest_api.pages.page import Pages, page_answer
 from ingest_api.pages.policy import PAGE_HEADERS
 from ingest_api.pages.texts import LANGUAGES
 from ingest_api.photo_desk import PhotoDesk
-from ingest_api.problem_details import Problem, log_error, problem_of
+from ingest_api.problem_details import answer_error, log_error, problem_of
 
 PHOTOS_SHOWN_FIRST: Final = 48
 PRIVATE_HEADERS: Final[Mapping[str, str]] = {
@@ -73,16 +73,18 @@ async def _open_page(request: AnyRequest, opened: OpenGallery, pages: Pages, des
     )
 
 
+def answer_guest_error(request: AnyRequest, error: Exception) -> Response[Any]:
+    """For what pages lead to and other clients call: a page for who wants one, a problem for all others."""
+    return answer_gallery_error(request, error) if wants_page(request) else answer_error(request, error)
+
+
 def answer_gallery_error(request: AnyRequest, error: Exception) -> Response[str]:
     """Tell on a page what went wrong, and lead back to the gallery; the same page for all links that are over."""
     problem = problem_of(error)
     log_error(request, error, problem)
     headers = {**PAGE_HEADERS, **PRIVATE_HEADERS, **problem.headers}
-    if _is_over(problem, request):
+    path = request.url.path
+    gallery = "/".join(path.split("/")[:3])
+    if problem.status == 404 and path == gallery:
         return page_answer(request, "gallery/over.html", headers, problem.status)
-    back = request.url.path.removesuffix("/archive")
-    return page_answer(request, "gallery/problem.html", headers, problem.status, problem=problem, back=back)
-
-
-def _is_over(problem: Problem, request: AnyRequest) -> bool:
-    return problem.status == 404 and not request.url.path.endswith("/archive")
+    return page_answer(request, "gallery/problem.html", headers, problem.status, problem=problem, gallery=gallery)

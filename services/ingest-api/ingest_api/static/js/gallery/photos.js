@@ -65,7 +65,9 @@ export function startViewing(root, searchId) {
   });
   document.getElementById("viewer-previous").addEventListener("click", () => show(place - 1));
   document.getElementById("viewer-next").addEventListener("click", () => show(place + 1));
-  viewer.addEventListener("keydown", (event) => {
+  // Of the document: what had the focus may be hidden with the next photo, and then nothing in the viewer has it.
+  document.addEventListener("keydown", (event) => {
+    if (!viewer.open) return;
     if (event.key === "ArrowLeft") show(place - 1);
     if (event.key === "ArrowRight") show(place + 1);
   });
