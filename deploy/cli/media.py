@@ -23,7 +23,7 @@ from deploy.cli.problems import ExitCode
 from deploy.cli.session import Session
 
 PATH: Final = "/api/admin/media"
-NAME_MAX_CHARACTERS: Final = 150
+NAME_MAX_BYTES: Final = 200
 
 media = typer.Typer(help="The catalogue: what is there, its files, deleting and restoring.", no_args_is_help=True)
 
@@ -142,7 +142,9 @@ def _fetch(session: Session, medium: UUID, variant: str, file: IO[bytes]) -> int
 
 def _local_name(record: Any, variant: str) -> str:
     """A name in this folder, whatever the uploader called the file: no path, nothing hidden, no control."""
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f/\\]", "_", str(record["filename"])).lstrip(". ")[-NAME_MAX_CHARACTERS:]
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f/\\]", "_", str(record["filename"])).lstrip(". ")
+    # File systems count bytes, and the ends of names tell what they are.
+    name = name.encode()[-NAME_MAX_BYTES:].decode(errors="ignore").lstrip(". ")
     if variant == "original":
         return name or str(record["id"])
     mime_type = next((one["mimeType"] for one in record["variants"] if one["name"] == variant), "image/bin")

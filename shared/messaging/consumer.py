@@ -31,6 +31,8 @@ RecordFunction = Callable[[Record], Awaitable[None]]
 
 LONGEST_RECONNECT_SECONDS = 5.0
 RECORD_SECONDS = 30.0
+BATCHED_SECONDS = 120.0
+"""A batched message may wait behind several batches, each of which has its own deadline."""
 REBALANCE_MARGIN_SECONDS = 10.0
 
 
@@ -81,7 +83,8 @@ class Consumer:
 
         `concurrency` bounds how many messages of the topic run at once (the largest of its handlers counts); messages
         of one key never run at once. After `deadline_seconds` an attempt is cancelled and counts as failed. A `batched`
-        handler hands its message to a `Batching` and waits there with others, beyond `concurrency`.
+        handler hands its message to a `Batching` and waits there with others, beyond `concurrency`, and for at least
+        BATCHED_SECONDS.
         """
 
         def register(function: Callable[[E, Delivery], Awaitable[None]]) -> Callable[[E, Delivery], Awaitable[None]]:
@@ -96,7 +99,7 @@ class Consumer:
                 on_failure,
                 observe_failure,
                 concurrency,
-                deadline_seconds,
+                max(deadline_seconds, BATCHED_SECONDS) if batched else deadline_seconds,
                 batched,
             )
             return function

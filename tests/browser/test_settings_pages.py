@@ -42,6 +42,7 @@ async def test_a_change_on_top_of_somebody_elses_is_refused_in_words(visitors: V
             answer = await api.http.patch(API, json={"softDeleteRetentionDays": changed})
             assert answer.status_code == 200, answer.text
     deletion = page.locator("form#deletion")
+    await deletion.get_by_label("Days until soft deletions become final").fill("60")
     await deletion.get_by_role("button", name="Save").click()
     await expect(deletion.get_by_role("alert")).to_contain_text("Somebody else changed this meanwhile")
 

@@ -60,7 +60,9 @@ async def test_a_job_is_begun_and_watched_to_its_end(visitors: Visitors, entity:
 async def test_a_removal_is_asked_about_first(visitors: Visitors, entity: str) -> None:
     page = await visitors.page(Role.SUPERADMIN)
     await begin(page, "delete_local", f"{entity}-absent")
-    question = page.get_by_role("dialog").filter(has_text="This job removes stored files.")
+    question = page.get_by_role("dialog").filter(
+        has_text="“Remove from disk” – Those that match. This job removes stored files."
+    )
     await question.get_by_role("button", name="Cancel").click()
     await expect(question).to_be_hidden()
     await expect(page.get_by_role("button", name="Start")).to_be_enabled()

@@ -183,7 +183,8 @@ class BulkDeletions:
     async def _must_wait(self, tx: Transaction, parent: UnplannedDeletion) -> bool:
         if parent.selection.kind != "hard_delete":
             return False
-        return (await MediaDeletionRepository(tx.connection).count_open()).count >= MOST_OPEN
+        # A purge has a bound of its own: selections of people don't wait for the night's work.
+        return (await MediaDeletionRepository(tx.connection).count_open()).asked_for >= MOST_OPEN
 
     async def _done(
         self, tx: Transaction, parent: UnplannedDeletion, page: Sequence[LockedMedium]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from ingest_api.repositories.dead_letters import DeadLetterRepository, DeadLette
 from shared.db.unit_of_work import UnitOfWork
 from shared.messaging import headers as names
 from shared.messaging.consumer import Consumer
+from shared.messaging.errors import InfrastructureUnavailable
 from shared.messaging.incoming import Record
 from shared.messaging.letters import Letter, Settled, Settlement, read_letter, replay_of, settlement_of
 from shared.messaging.topics import SERVICES, Topic, dead_letter_topic
@@ -19,6 +21,7 @@ from shared.outbox.outgoing import append
 
 log = logging.getLogger(__name__)
 
+NOTE_SECONDS = 10.0
 INTEGER_DIGITS = 9
 BIGINT_DIGITS = 18
 
@@ -49,13 +52,17 @@ class DeadLetterDesk:
         except ValueError:
             log.error("a dead letter without an id is passed over", extra={"topic": record.topic, "at": record.offset})
             return
-        async with self._unit_of_work.database.connection() as connection:
-            letters = DeadLetterRepository(connection)
-            if isinstance(found, Settled):
-                await letters.note_settled(letter_id, found.how, datetime.now(UTC))
-            else:
-                row = row_of(letter_id, found, self._services[record.topic])
-                await letters.record(row, found.headers, found.payload)
+        try:
+            async with asyncio.timeout(NOTE_SECONDS), self._unit_of_work.database.connection() as connection:
+                letters = DeadLetterRepository(connection)
+                if isinstance(found, Settled):
+                    await letters.note_settled(letter_id, found.how, datetime.now(UTC))
+                else:
+                    row = row_of(letter_id, found, self._services[record.topic])
+                    await letters.record(row, found.headers, found.payload)
+        except TimeoutError as error:
+            # Held and tried again, as while PostgreSQL is away: a slow view must not end the process.
+            raise InfrastructureUnavailable("postgresql", f"no answer within {NOTE_SECONDS:g} seconds") from error
 
     async def settle(self, letter_id: UUID, how: Settlement, user_id: UUID) -> DeadLetterRow:
         """Replay or drop a letter, once; Problem 404, or 409 where the other was decided."""

@@ -18,9 +18,12 @@ CHIP_KINDS: Final = {
 }
 
 
+MOST_BATCHES_SHOWN: Final = 50
+
+
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """`job` with what is reckoned from it at one moment."""
+    """`job` with what is reckoned from it at one moment; `children` are its first batches."""
 
     job: SyncJob
     bytes_per_second: int | None
@@ -29,7 +32,7 @@ class JobView:
 
     @classmethod
     def of(cls, job: SyncJob, now: datetime) -> JobView:
-        children = tuple(cls.of(child, now) for child in job.children)
+        children = tuple(cls.of(child, now) for child in job.children[:MOST_BATCHES_SHOWN])
         return cls(job, bytes_per_second(job, now), eta_seconds(job, now), children)
 
     @property
@@ -38,6 +41,10 @@ class JobView:
         if not self.job.total_files:
             return 100 if self.job.is_finished else 0
         return 100 * self.job.ended_files // self.job.total_files
+
+    @property
+    def batch_count(self) -> int:
+        return len(self.job.children)
 
     @property
     def chip_kind(self) -> str:

@@ -149,7 +149,7 @@ SET asked = asked + 1, ask_at = clock_timestamp() + make_interval(secs => least(
 WHERE id = ANY($1::uuid[]);
 
 -- name: count_open
-SELECT count(*) AS open,
+SELECT count(*) AS open, count(*) FILTER (WHERE purge_id IS NULL) AS asked_for,
        coalesce(extract(epoch FROM clock_timestamp() - min(begun_at)), 0)::float8 AS oldest_seconds
 FROM media_deletions WHERE completed_at IS NULL;
 

@@ -32,9 +32,10 @@ class LockedMedium:
 
 @dataclass(frozen=True, slots=True)
 class OpenDeletions:
-    """How many deletions are not completed, and for how long the oldest is not."""
+    """How many deletions are not completed, and for how long the oldest is not; `asked_for` leaves purges out."""
 
     count: int
+    asked_for: int
     oldest_seconds: float
 
 
@@ -145,7 +146,7 @@ class MediaDeletionRepository:
     async def count_open(self) -> OpenDeletions:
         row = await self._connection.fetchrow(QUERIES["count_open"])
         assert row is not None, "counting gives one row"
-        return OpenDeletions(row["open"], row["oldest_seconds"])
+        return OpenDeletions(row["open"], row["asked_for"], row["oldest_seconds"])
 
     async def remove_receipts(self, older_than_seconds: float, limit: int) -> int:
         """Remove at most `limit` receipts and say how many."""

@@ -21,13 +21,26 @@ const UPLOAD_MILLISECONDS = 15 * 60 * 1000;
 async function ended(answer, told = () => {}) {
   if (!answer?.jobId) return;
   for (let looks = 0; looks < MOST_LOOKS; looks += 1) {
-    const job = await call("GET", `/admin/products/jobs/${encodeURIComponent(answer.jobId)}`);
-    if (job.status === "completed") return;
-    if (job.status === "failed") throw new ApiProblem(409, { ...job.error, type: `#${job.error?.code ?? ""}` });
-    told(job.status);
+    const job = await lookAt(answer.jobId);
+    if (job?.status === "completed") return;
+    if (job?.status === "failed") throw new ChangeFailed(409, { ...job.error, type: `#${job.error?.code ?? ""}` });
+    if (job) told(job.status);
     await new Promise((resolve) => setTimeout(resolve, LOOK_MILLISECONDS));
   }
   throw new ApiProblem(503, { detail: t("catalog.goes_on") });
+}
+
+/** A change that ended, and left everything as it was. */
+class ChangeFailed extends ApiProblem {}
+
+/** Null while nobody answers: the change goes on without being watched. */
+async function lookAt(jobId) {
+  try {
+    return await call("GET", `/admin/products/jobs/${encodeURIComponent(jobId)}`);
+  } catch (error) {
+    if (error instanceof NotReached || error.status >= 500) return null;
+    throw error;
+  }
 }
 
 // --- forms
@@ -54,8 +67,9 @@ async function change(form, submitter) {
     if (form.dataset.go) location.assign(form.dataset.go);
     else await refresh("variants");
   } catch (error) {
-    refuse(form, error);
+    // First, for what is told at fields is no part of what the server renders.
     await refresh("variants");
+    refuse(form, error);
   } finally {
     form.removeAttribute("aria-busy");
     submitter?.removeAttribute("aria-busy");
@@ -99,11 +113,13 @@ function uploadRow(place, file) {
     fields.append("file", file, file.name);
     return fields;
   };
+  let answer = null;
   const send = async () => {
     again.hidden = close.hidden = true;
     row.classList.remove("failed");
     try {
-      const answer = await upload(method, address, form(), (percent) => {
+      // What was taken on already is looked at again, not sent twice.
+      answer ??= await upload(method, address, form(), (percent) => {
         bar.value = percent;
         state.textContent = percent < 100 ? t("catalog.sending", { percent }) : t("catalog.storing");
       });
@@ -113,6 +129,7 @@ function uploadRow(place, file) {
       row.remove();
       toast(method === "PUT" ? t("catalog.replaced") : t("catalog.added"));
     } catch (error) {
+      if (error instanceof ChangeFailed) answer = null;
       row.classList.add("failed");
       state.textContent = `${t("catalog.not_done")} ${error.message}`;
       again.hidden = close.hidden = false;

@@ -37,12 +37,17 @@ function scene() {
   ];
 }
 
+/** What was stored, until the slider is moved: sliders round to their steps. */
+function share(name) {
+  return Number(field(name).dataset.value ?? field(name).value);
+}
+
 function rules() {
   return {
     position: field("position").value,
-    opacity: Number(field("opacity").value),
-    scale: Number(field("scale").value),
-    margin: Number(field("margin").value),
+    opacity: share("opacity"),
+    scale: share("scale"),
+    margin: share("margin"),
     tiled: field("tiled").checked,
   };
 }
@@ -181,7 +186,10 @@ rows.addEventListener("click", (event) => {
   button.closest(".variant").remove();
   countRows();
 });
-form.addEventListener("input", draw);
+form.addEventListener("input", (event) => {
+  delete event.target.dataset.value;
+  draw();
+});
 form.addEventListener("change", draw);
 countRows();
 draw();

@@ -16,7 +16,7 @@ document.addEventListener("click", async (event) => {
     const wanted = {};
     for (const name of (button.dataset.fields ?? "").split(" ").filter(Boolean)) {
       const value = button.form.elements[name].value.trim();
-      if (value) wanted[name] = value;
+      wanted[name] = value || null;
     }
     const outcome = await call("POST", "/api/admin/media/settings/test-s3", button.dataset.fields ? wanted : undefined, { seconds: 10 });
     const counted = outcome.success && outcome.objectCount !== null ? ` ${t("settings.objects", { count: outcome.objectCount })}` : "";

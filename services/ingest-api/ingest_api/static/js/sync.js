@@ -44,8 +44,16 @@ function setSelection() {
   const add = (name, value, type) => form.append(element("input", { type: "hidden", name, value, "data-type": type }));
   if (which() === "everything") add("filter.everything", "true", "boolean");
   if (which() === "chosen") add("mediaIds", JSON.stringify(chosenMedia()), "json");
-  if (removals.has(operation.value)) form.dataset.confirm = t("sync.removes");
-  else delete form.dataset.confirm;
+  const wish = { operation: operation.selectedOptions[0].textContent, which: nameOfSelection() };
+  delete form.dataset.confirm;
+  delete form.dataset.danger;
+  if (removals.has(operation.value)) form.dataset.confirm = t("sync.removes", wish);
+  else if (copies.has(operation.value) && form.elements.deleteSource.checked) form.dataset.confirm = t("sync.removes_source", wish);
+  if (form.dataset.confirm) form.dataset.danger = "";
+}
+
+function nameOfSelection() {
+  return form.querySelector("input[name=which]:checked").closest("label").textContent.trim();
 }
 
 function start() {
@@ -54,7 +62,8 @@ function start() {
   choice.hidden = chosen.length === 0;
   if (chosen.length) {
     document.getElementById("chosen-text").textContent = t("sync.chosen", { count: chosen.length });
-    choice.querySelector("input").checked = true;
+    // Chosen a moment ago for this job; later somebody may have forgotten them.
+    choice.querySelector("input").checked = isAskedFor;
   }
   show();
 }
@@ -64,5 +73,6 @@ for (const radio of form.querySelectorAll("input[name=which]")) radio.dataset.lo
 form.addEventListener("change", show);
 form.addEventListener("reset", () => setTimeout(show));
 form.addEventListener("done", () => sessionStorage.removeItem(SELECTION));
+const isAskedFor = new URLSearchParams(location.search).has("new");
 start();
-if (new URLSearchParams(location.search).has("new")) dialog.showModal();
+if (isAskedFor) dialog.showModal();

@@ -2,7 +2,8 @@
 //
 // Fields become JSON by their names ("a.b" is nested), as data-type says: number, boolean, json, list (by commas). What is
 // empty is left out, or null with data-empty="null"; data-local keeps a field here, data-factor="1048576" sends mebibytes as
-// bytes. With enctype="multipart/form-data" the form is sent as it is.
+// bytes. With enctype="multipart/form-data" the form is sent as it is. With data-changed only what the visitor changed is
+// sent, so that saving takes nothing back which others changed meanwhile.
 //   data-confirm="text" (data-danger, data-action="word")  asks first
 //   data-refresh="id id"   parts that are rendered anew afterwards; "drawer" is what the drawer shows
 //   data-toast="text"      is told when done      data-go="address"  leads on      data-closes  closes the dialog
@@ -37,10 +38,16 @@ async function submit(form, submitter) {
   try {
     const method = submitter?.dataset.method ?? form.dataset.api;
     const address = submitter?.formAction && submitter.hasAttribute("formaction") ? submitter.formAction : form.action;
-    const answer = await call(method, address, bodyOf(form, submitter, method), {
+    const body = bodyOf(form, submitter, method);
+    if (body === undefined && form.dataset.changed !== undefined) {
+      await succeed(form, submitter, null);
+      return;
+    }
+    const answer = await call(method, address, body, {
       seconds: Number(form.dataset.seconds || 60),
       headers: form.dataset.version ? { "If-Match": `"${form.dataset.version}"` } : {},
     });
+    if (form.dataset.changed !== undefined) takeAsSaved(form);
     await succeed(form, submitter, answer);
   } catch (error) {
     refuse(form, error);
@@ -109,12 +116,31 @@ export function bodyOf(form, submitter, method) {
     if (input instanceof HTMLButtonElement && input !== submitter) continue;
     if (input.type === "radio" && !input.checked) continue;
     if (input.type === "checkbox" && input.dataset.type !== "boolean" && !input.checked) continue;
+    if (form.dataset.changed !== undefined && !isChanged(input)) continue;
     const value = valueOf(input);
     if (value === undefined) continue;
     hasFields = true;
     put(body, input.name.split("."), value, input.dataset.type === "list" || input.dataset.many !== undefined);
   }
   return hasFields || form.dataset.body !== undefined ? body : undefined;
+}
+
+function isChanged(input) {
+  // A hidden field has no default of its own.
+  if (input.type === "hidden") return input.value !== input.dataset.saved;
+  if (input.type === "checkbox" || input.type === "radio") return input.checked !== input.defaultChecked;
+  if (input instanceof HTMLSelectElement) return [...input.options].some((option) => option.selected !== option.defaultSelected);
+  return input instanceof HTMLButtonElement || input.value !== input.defaultValue;
+}
+
+/** What stands in the fields is what the server has now. */
+function takeAsSaved(form) {
+  for (const input of form.elements) {
+    if (input.type === "hidden") input.dataset.saved = input.value;
+    else if (input.type === "checkbox" || input.type === "radio") input.defaultChecked = input.checked;
+    else if (input instanceof HTMLSelectElement) for (const option of input.options) option.defaultSelected = option.selected;
+    else if ("defaultValue" in input) input.defaultValue = input.value;
+  }
 }
 
 function valueOf(input) {

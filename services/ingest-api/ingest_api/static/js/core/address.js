@@ -17,3 +17,8 @@ export function comeBack() {
   if (behind) history.replaceState(history.state, "", behind);
   behind = null;
 }
+
+/** The browser went elsewhere by itself: what it shows is the page's own address now. */
+export function forget() {
+  behind = null;
+}

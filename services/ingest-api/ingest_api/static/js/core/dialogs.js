@@ -1,6 +1,6 @@
 // Dialogs, and the drawer in which a detail page is shown beside its list.
 
-import { comeBack, standIn } from "./address.js";
+import { comeBack, forget, standIn } from "./address.js";
 import { element } from "./dom.js";
 import { fetchFragment, fragmentAddress, parsed, watchFragments } from "./fragments.js";
 import { t } from "./texts.js";
@@ -82,6 +82,11 @@ export function startDialogs() {
     }
     // A click beside an open dialog closes it.
     if (event.target instanceof HTMLDialogElement && event.target.classList.contains("drawer")) event.target.close();
+  });
+  addEventListener("popstate", () => {
+    if (!drawer?.open) return;
+    forget();
+    drawer.close();
   });
   drawer?.addEventListener("close", () => {
     comeBack();

@@ -6,6 +6,8 @@
 
 import { pageAddress } from "./address.js";
 import { isLive, onMessage } from "./live.js";
+import { t } from "./texts.js";
+import { toast } from "./toasts.js";
 
 const BUNDLE_MILLISECONDS = 250;
 const DEADLINE_SECONDS = 20;
@@ -28,6 +30,14 @@ export function fragmentAddress(name, source = pageAddress()) {
   return address.href;
 }
 
+let isSignedOutTold = false;
+
+/** Once: the page stays as it is, for there may be words or uploads in it that must not be lost. */
+function tellSignedOut() {
+  if (!isSignedOutTold) toast(t("common.signed_out"), { bad: true });
+  isSignedOutTold = true;
+}
+
 /** The HTML of a part; throws where the server refuses or is not reached. */
 export async function fetchFragment(address, seconds = DEADLINE_SECONDS) {
   const response = await fetch(address, {
@@ -36,7 +46,7 @@ export async function fetchFragment(address, seconds = DEADLINE_SECONDS) {
     signal: AbortSignal.timeout(seconds * 1000),
   });
   const html = await response.text();
-  if (response.status === 401) location.reload();
+  if (response.status === 401) tellSignedOut();
   if (!response.ok) throw Object.assign(new Error(String(response.status)), { html });
   return html;
 }
@@ -109,7 +119,7 @@ function morph(target, source) {
     return;
   }
   // What the visitor is typing, has opened or has chosen is the visitor's.
-  if (target.dataset.keep !== undefined) return;
+  if (target.dataset.keep !== undefined || target.classList.contains("problem")) return;
   const isEdited = target === document.activeElement && /^(INPUT|TEXTAREA|SELECT)$/.test(target.nodeName);
   for (const { name, value } of [...source.attributes]) {
     if (isEdited && name === "value") continue;
