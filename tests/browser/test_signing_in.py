@@ -27,7 +27,7 @@ async def test_the_right_words_lead_to_where_one_wanted_to_go(visitors: Visitors
     account = visitors.site.accounts[Role.ADMIN]
     await fill_in(page, account.email, account.password)
     await expect(page).to_have_url(re.compile(r"/account$"))
-    await expect(page.get_by_text(account.email)).to_be_visible()
+    await expect(page.get_by_role("heading", name=account.email)).to_be_visible()
 
 
 async def test_wrong_words_are_told_on_the_form_and_the_address_stays(visitors: Visitors) -> None:

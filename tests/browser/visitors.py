@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, ViewportSize
+from playwright.async_api import Browser, BrowserContext, Page, Response, ViewportSize
 
 from ingest_api.accounts import Role
 from tests.browser.axe_core import findings
@@ -53,7 +53,9 @@ class Visitors:
             cookies = await self.site.session_cookies(role)
             for name, value in cookies.items():
                 await context.add_cookies([{"name": name, "value": value, "url": self.site.base_url}])
-        return await context.new_page()
+        page = await context.new_page()
+        _answer_keys(page)
+        return page
 
     def expect_trouble(self, pattern: str) -> None:
         """Errors, dialogs and failed requests in which this regular expression is found are meant to happen here.
@@ -78,3 +80,15 @@ class Visitors:
         for context in self._contexts:
             await context.close()
         return self._watch.verdict()
+
+
+def _answer_keys(page: Page) -> None:
+    """Have `goto` end once the page's scripts run too: whoever types before that types into nothing."""
+    go = page.goto
+
+    async def goto(url: str, **options: Any) -> Response | None:
+        answer = await go(url, **options)
+        await page.locator("html[data-ready], html:not(:has(script[type=module]))").wait_for(state="attached")
+        return answer
+
+    page.goto = goto  # type: ignore[method-assign]
