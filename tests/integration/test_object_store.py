@@ -841,8 +841,9 @@ async def test_a_store_killed_in_the_middle_is_an_outage_and_comes_back(tmp_path
 
             async def chunks() -> AsyncIterator[bytes]:
                 yield data
-                await server.kill()
+                # First, for parts on their way fail while the server is being killed, and end this here.
                 killing.set()
+                await server.kill()
                 yield data
 
             with pytest.raises(StoreUnavailable):
