@@ -6,15 +6,19 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TextIO
 
 from deploy.local import proc
 from deploy.local.errors import StackError
 from deploy.local.processes import write_private
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+LETTING_GO_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,29 @@ class StackFolder:
         """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.root / "supervisor.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StackError(
-                    f"a stack runs already in {self.root} (supervisor pid {self.supervisor_pid()}): stop it with "
-                    "`make stack-stop`, or name another folder with MEDIABUS_STACK_DIR"
-                ) from None
+            self._take(lock)
             ticks = proc.start_time_ticks(os.getpid())
             write_private(self._supervisor_record, json.dumps({"pid": os.getpid(), "startTimeTicks": ticks}))
             try:
                 yield
             finally:
                 self._supervisor_record.unlink(missing_ok=True)
+
+    def _take(self, lock: TextIO) -> None:
+        """A killed holder is gone a moment before the kernel lets go of its lock: that moment is waited for."""
+        deadline = time.monotonic() + LETTING_GO_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if (pid := self.supervisor_pid()) is not None or time.monotonic() > deadline:
+                    raise StackError(
+                        f"a stack runs already in {self.root} (supervisor pid {pid}): stop it with "
+                        "`make stack-stop`, or name another folder with MEDIABUS_STACK_DIR"
+                    ) from None
+                time.sleep(LOOK_SECONDS)
+            else:
+                return
 
     def supervisor_pid(self) -> int | None:
         """The pid of the living supervisor, None when there is none."""
