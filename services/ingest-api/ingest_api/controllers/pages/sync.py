@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
-from ingest_api.cursors import encode_cursor, id_of
+from ingest_api.cursors import cursor_behind, id_of
 from ingest_api.pages.page import PageController, Pages
 from ingest_api.pages.sync_view import JobView
 from ingest_api.repositories.sync_jobs import SyncJobRepository
@@ -39,7 +39,7 @@ class SyncPages(PageController):
         async with database.connection() as connection:
             found = await SyncJobRepository(connection).newest(id_of(cursor), JOBS_PER_PAGE + 1)
         shown, now = found[:JOBS_PER_PAGE], datetime.now(UTC)
-        older = encode_cursor(str(shown[-1].id)) if len(found) > len(shown) else None
+        older = cursor_behind(found, JOBS_PER_PAGE)
         return pages.answer(
             request,
             "sync/jobs.html",
