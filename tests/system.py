@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ MODULES = {
     "cleanup-scheduler": "cleanup_scheduler.app",
 }
 SUPERADMIN_EMAIL = "root@example.test"
+
+
+def _where_it_is_noon() -> str:
+    """Nightly schedules stay asleep there, at whatever hour the tests run."""
+    behind_hours = datetime.now(UTC).hour - 12
+    return f"Etc/GMT{behind_hours:+d}"
 
 
 @dataclass
@@ -56,6 +63,7 @@ class System:
             "MEDIABUS_MEDIA_ROOT": str(self.media_root),
             "MEDIABUS_SIGNING_KEY": "00" * 32,
             "MEDIABUS_SELFIE_KEY": "11" * 32,
+            "MEDIABUS_TIME_ZONE": _where_it_is_noon(),
             **self.environment,
             **(extra or {}),
         }
