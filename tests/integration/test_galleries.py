@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import AsyncIterator
 from typing import Any
@@ -32,6 +33,7 @@ async def site(
     bucket = {
         **bucket_settings(object_store_server),
         "gallery_downloads": 1,
+        "gallery_archive_photos": 60,
         "gallery_searches_per_minute": 2,
         "gallery_erasure_requests": 1,
     }
@@ -124,6 +126,32 @@ async def test_originals_come_as_an_archive(site: IngestSite, event: dict[str, A
     with zipfile.ZipFile(io.BytesIO((await guest.post(f"{path}/download", json=some)).content)) as archive:
         assert archive.namelist() == [photos[1].s3_key.rpartition("/")[2]]
     assert (await guest.post(f"{path}/download", json={"photo_ids": [str(gone.photo_id)]})).status_code == 404
+
+
+async def test_many_photos_come_in_parts_that_new_ones_dont_shift(
+    site: IngestSite, event: dict[str, Any], guest: httpx.AsyncClient
+) -> None:
+    photos = [photo_of(event, f"{number}.jpg") for number in range(130)]
+    for photo in photos:
+        await site.handlers.deliver(photo)
+    path, _ = await linked(site, event)
+    refused = await guest.post(f"{path}/download", json={})
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+    mixed = await guest.post(f"{path}/download", json={"cursor": "", "photo_ids": [str(photos[0].photo_id)]})
+    assert (mixed.status_code, mixed.json()["errors"][0]["field"]) == (422, "cursor")
+
+    page = await guest.get(path, headers={"Accept": "text/html"})
+    cursors = re.findall(r'name="cursor" value="([^"]*)"', page.text)
+    assert re.findall(r"Photos (\d+)–(\d+)", page.text) == [("1", "60"), ("61", "120"), ("121", "130")]
+    await site.handlers.deliver(photo_of(event, "later.jpg"))
+    names: list[str] = []
+    for cursor in cursors:
+        answer = await guest.post(f"{path}/archive", data={"cursor": cursor})
+        assert answer.status_code == 200, answer.text
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            # None of them is in the bucket, which archives tell by their names.
+            names += archive.read("missing.txt").decode().split()
+    assert sorted(names) == [*sorted(f"{number}.jpg" for number in range(130)), "later.jpg"]
 
 
 async def test_archives_on_their_way_are_bounded(

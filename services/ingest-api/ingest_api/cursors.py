@@ -26,6 +26,11 @@ def cursor_behind(found: Sequence[Identified], limit: int) -> str | None:
     return encode_cursor(str(found[limit - 1].id)) if len(found) > limit else None
 
 
+def cursor_of(after: UUID | None) -> str:
+    """Where a list ordered by id goes on behind this one; empty at its beginning."""
+    return "" if after is None else encode_cursor(str(after))
+
+
 def encode_cursor(position: str) -> str:
     return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.problem_details import Problem
-from ingest_api.repositories.event_photos import EventPhoto, EventPhotoRepository, Removal
+from ingest_api.repositories.event_photos import EventPhoto, EventPhotoRepository, PhotoPart, Removal
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import BucketObjectV1, PhotoStatus
 from shared.messaging.errors import InfrastructureUnavailable
@@ -39,6 +39,11 @@ class EventPhotos:
     ) -> list[EventPhoto]:
         async with self._unit_of_work.database.connection() as connection:
             return await EventPhotoRepository(connection).page(event.id, status, after, limit)
+
+    async def parts(self, event: PhotoEvent, photos_each: int) -> list[PhotoPart]:
+        """All of the event in parts that later arrivals don't shift."""
+        async with self._unit_of_work.database.connection() as connection:
+            return await EventPhotoRepository(connection).parts(event.id, photos_each)
 
     async def by_ids(self, event: PhotoEvent, photo_ids: list[UUID]) -> list[EventPhoto]:
         """Those of the photos that are there."""

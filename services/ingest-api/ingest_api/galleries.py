@@ -66,6 +66,7 @@ class Galleries:
         self._passes = passes
         self._searches_per_minute = settings.gallery_searches_per_minute
         self._free_downloads = settings.gallery_downloads
+        self.archive_photos = settings.gallery_archive_photos
 
     # --- for who owns the event -----------------------------------------------------------------------------------
 

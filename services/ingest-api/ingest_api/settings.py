@@ -137,6 +137,9 @@ class IngestSettings(ServiceSettings):
         default=14 * DAY_SECONDS, gt=0, description="then a guest's request that nobody decided on is over"
     )
     gallery_downloads: int = Field(default=8, ge=1, description="archives that are sent at once; beyond: 429")
+    gallery_archive_photos: int = Field(
+        default=1000, ge=1, description="an archive of all photos has at most so many; more come as parts"
+    )
     people_change_wait_seconds: float = Field(
         default=10.0, ge=0, description="a decision about people that takes longer is answered with 202"
     )

@@ -98,12 +98,16 @@ class GalleryPass(msgspec.Struct):
 
 
 class ArchiveBody(BaseModel):
-    """Which originals: those of `photo_ids`, or all that the search found, or all of the event."""
+    """Which originals: those of `photo_ids`, or all that the search found, or all of the event.
+
+    Of an event with many photos all come in parts: `cursor` is empty for the first, later that of a list of photos.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     photo_ids: list[UUID] | None = Field(default=None, min_length=1, max_length=MOST_ARCHIVED)
     search_id: UUID | None = None
+    cursor: str | None = Field(default=None, max_length=100)
 
 
 _PAGE_TOO = ResponseSpec(GalleryPage, generate_examples=False, description="The gallery; a page for who asks for one.")
@@ -284,8 +288,9 @@ class GalleryController(Controller):
         data: JSONBody[ArchiveBody],
         photo_desk: NamedDependency[PhotoDesk],
     ) -> ASGIApp:
-        """`photo_ids`, what `search_id` found, or with neither all photos where the link lists them; 1000 at most. What
-        has no original is left out."""
+        """`photo_ids`, what `search_id` found, or with neither all photos where the link lists them. More than
+        1000 photos are refused with 413: with `cursor`, at first an empty one, the 1000 behind it come. What has no
+        original is left out."""
         opened = await photo_desk.galleries.enter(token, _pass(request))
         return await _archive(photo_desk, opened, data)
 
@@ -309,7 +314,12 @@ class GalleryController(Controller):
 
 
 async def _archive(desk: PhotoDesk, opened: OpenGallery, wanted: ArchiveBody) -> ASGIApp:
-    photos = await _granted(desk, opened, wanted.photo_ids, wanted.search_id)
+    if wanted.photo_ids is None and wanted.search_id is None:
+        photos = await _part_of_all(desk, opened, wanted.cursor)
+    elif wanted.cursor is None:
+        photos = await _granted(desk, opened, wanted.photo_ids, wanted.search_id)
+    else:
+        raise InvalidFields(FieldError("cursor", "goes with neither photo_ids nor search_id"))
     bucket, folder = desk.urls.bucket, opened.event.folder
     keys = [photo.image_key for photo in photos if photo.image_key and photo.image_key.startswith(folder)]
     if bucket is None or not keys:
@@ -319,7 +329,7 @@ async def _archive(desk: PhotoDesk, opened: OpenGallery, wanted: ArchiveBody) ->
 
 def _wanted(form: dict[str, str]) -> ArchiveBody:
     """`photo_ids` by commas. Raises InvalidFields."""
-    fields: dict[str, Any] = {"search_id": form.get("search_id") or None}
+    fields: dict[str, Any] = {"search_id": form.get("search_id") or None, "cursor": form.get("cursor")}
     if photo_ids := form.get("photo_ids"):
         fields["photo_ids"] = photo_ids.split(",")
     try:
@@ -340,12 +350,18 @@ async def _granted(
             raise InvalidFields(FieldError("photo_ids", "must be among what the search found"))
         return await desk.photos.by_ids(opened.event, photo_ids or sorted(found))
     opened.require(opened.gallery.may_list, "download what they did not find: name the search that found it")
-    if photo_ids is not None:
-        return await desk.photos.by_ids(opened.event, photo_ids)
-    photos = await desk.photos.page(opened.event, None, None, MOST_ARCHIVED + 1)
-    if len(photos) > MOST_ARCHIVED:
-        raise Problem(413, "too_large", f"An archive has {MOST_ARCHIVED} photos at most: name some of them.")
-    return photos
+    return await desk.photos.by_ids(opened.event, photo_ids or [])
+
+
+async def _part_of_all(desk: PhotoDesk, opened: OpenGallery, cursor: str | None) -> list[EventPhoto]:
+    """Those behind the cursor; without one, all. Raises Problem 403, and 413 for all of too many."""
+    opened.require(opened.gallery.may_download, "download originals")
+    opened.require(opened.gallery.may_list, "download what they did not find: name the search that found it")
+    most = desk.galleries.archive_photos
+    photos = await desk.photos.page(opened.event, None, id_of(cursor or None), most + 1)
+    if cursor is None and len(photos) > most:
+        raise Problem(413, "too_large", f"An archive has {most} photos at most: name some of them, or ask for parts.")
+    return photos[:most]
 
 
 def _pass(request: AnyRequest) -> str | None:

@@ -23,6 +23,15 @@ WHERE event_id = $1 AND status <> 'removed' AND hidden_at IS NULL
 ORDER BY id
 LIMIT $4;
 
+-- The last photo of every full part, and how many photos there are.
+-- name: part_ends
+SELECT id, photos FROM (
+    SELECT id, row_number() OVER (ORDER BY id) AS place, count(*) OVER () AS photos FROM event_photos
+    WHERE event_id = $1 AND status <> 'removed' AND hidden_at IS NULL
+) AS counted
+WHERE place % $2 = 0 OR place = photos
+ORDER BY place;
+
 -- name: by_ids
 SELECT id, s3_key, image_key, status, faces, confidence, code, detail, changed_at FROM event_photos
 WHERE event_id = $1 AND status <> 'removed' AND hidden_at IS NULL AND id = ANY($2::uuid[])

@@ -41,6 +41,15 @@ class EventPhoto:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoPart:
+    """Some photos that follow each other: those behind the photo `after`, by their places from 1."""
+
+    after: UUID | None
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """The files of a deleted photo that are still in the bucket, in the order in which they go."""
 
@@ -82,6 +91,15 @@ class EventPhotoRepository:
         """Those that are there, of one status or of all, in the order in which they were found."""
         rows = await self._connection.fetch(QUERIES["page"], event_id, status, after, limit)
         return [_photo(row) for row in rows]
+
+    async def parts(self, event_id: UUID, photos_each: int) -> list[PhotoPart]:
+        """All that are there, in the order in which they were found, in parts of so many; the last may have fewer."""
+        rows = await self._connection.fetch(QUERIES["part_ends"], event_id, photos_each)
+        starts: list[UUID | None] = [None, *(row["id"] for row in rows[:-1])]
+        return [
+            PhotoPart(after, number * photos_each + 1, min((number + 1) * photos_each, row["photos"]))
+            for number, (after, row) in enumerate(zip(starts, rows, strict=True))
+        ]
 
     async def by_ids(self, event_id: UUID, photo_ids: Sequence[UUID]) -> list[EventPhoto]:
         """Those of the photos that are there, in the order in which they were found."""

@@ -11,7 +11,7 @@ from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
 from ingest_api.controllers.pages.entrance import language_cookie
-from ingest_api.cursors import cursor_behind
+from ingest_api.cursors import cursor_behind, cursor_of
 from ingest_api.galleries import OpenGallery
 from ingest_api.pages.page import Pages, page_answer
 from ingest_api.pages.policy import PAGE_HEADERS
@@ -57,6 +57,8 @@ async def _open_page(request: AnyRequest, opened: OpenGallery, pages: Pages, des
     gallery, event = opened.gallery, opened.event
     found = await desk.photos.page(event, None, None, PHOTOS_SHOWN_FIRST + 1) if gallery.may_list else []
     shown = found[:PHOTOS_SHOWN_FIRST]
+    in_parts = gallery.may_download and len(found) > PHOTOS_SHOWN_FIRST
+    parts = await desk.photos.parts(event, desk.galleries.archive_photos) if in_parts else []
     return pages.answer(
         request,
         "gallery/gallery.html",
@@ -69,6 +71,7 @@ async def _open_page(request: AnyRequest, opened: OpenGallery, pages: Pages, des
             for photo in shown
         ],
         next_cursor=cursor_behind(found, PHOTOS_SHOWN_FIRST) or "",
+        archive_parts=[(cursor_of(part.after), part.first, part.last) for part in parts],
         now=datetime.now(UTC),
     )
 
