@@ -160,7 +160,8 @@ class Outsider:
     async def act(self) -> None:
         """Do one thing to one object, which may be gone: what lies there is looked up now and then."""
         if next(self._acts) % ACTS_PER_LISTING == 0:
-            self._listed = sorted(await self.world.keys("products/"))
+            # The gateway lists a folder whose last file has just gone, under a name that no object can have.
+            self._listed = sorted(key for key in await self.world.keys("products/") if not key.endswith("/"))
         key = self.chance.choice(self._listed) if self._listed else self.new_key()
         action = self.chance.choice(
             ("delete", "overwrite", "corrupt", "move", "add", "add", "stray", "disk_delete", "disk_stray", "nobodys")
