@@ -45,6 +45,9 @@ def main() -> int:
     except (BackupError, StackError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

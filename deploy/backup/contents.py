@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deploy.backup.errors import BackupError
+from shared.storage.atomic_file import sync_directory
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -28,7 +29,10 @@ class Contents:
         return path.exists() and path.stat().st_size == size_bytes
 
     async def add(self, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-        """Keep what comes, durably, and return its SHA-256 and size; a file appears whole or not at all."""
+        """Keep what comes, and return its SHA-256 and size; a file appears whole or not at all.
+
+        Its bytes are durable, its name only with `sync`.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = self._folder / f".tmp-{secrets.token_hex(8)}"
         digest, size_bytes = hashlib.sha256(), 0
@@ -46,6 +50,11 @@ class Contents:
         finally:
             unfinished.unlink(missing_ok=True)
         return digest.hexdigest(), size_bytes
+
+    def sync(self) -> None:
+        """Make durable what was kept: whatever names it comes behind this."""
+        for folder in (*self._folder.glob("??"), self._folder):
+            sync_directory(folder)
 
     def keep_only(self, wanted: Set[str]) -> int:
         """Remove what nobody names any more, and what was cut short; returns the bytes that became free."""

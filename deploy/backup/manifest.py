@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -70,8 +71,11 @@ class Summary(BaseModel):
 
 
 def write_entries(path: Path, entries: Iterable[FileEntry]) -> None:
+    """Durably: the summary, which counts them, comes behind."""
     with path.open("x", encoding="utf-8") as lines:
         lines.writelines(entry.model_dump_json(exclude_defaults=True) + "\n" for entry in entries)
+        lines.flush()
+        os.fsync(lines.fileno())
 
 
 def read_entries(path: Path) -> Iterator[FileEntry]:

@@ -15,6 +15,7 @@ from deploy.backup.contents import chunks_of_file
 from deploy.backup.errors import BackupError
 from deploy.backup.manifest import FileEntry
 from deploy.backup.site import BucketAddress, Site
+from shared.storage.atomic_file import make_directories, sync_directory
 from shared.storage.keys import TEMPORARY_PREFIX
 from shared.storage.sealed import SELFIES_PREFIX
 
@@ -123,7 +124,8 @@ class Disk:
         path = self._root / entry.key
         if not path.resolve().is_relative_to(self._root.resolve()):
             raise BackupError(f"{entry.key!r} of the backup leads out of the media root")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._root.mkdir(parents=True, exist_ok=True)
+        make_directories(self._root, path.parent)
         unfinished = path.with_name(f"{TEMPORARY_PREFIX}{path.name[:100]}")
         with source.open("rb") as given, unfinished.open("wb") as file:
             while chunk := given.read(_CHUNK_BYTES):
@@ -132,6 +134,8 @@ class Disk:
             os.fsync(file.fileno())
         os.utime(unfinished, (entry.modified_at.timestamp(),) * 2)
         unfinished.replace(path)
+        # Records that name the file may take the place of others when all files are written.
+        sync_directory(path.parent)
 
 
 class Bucket:

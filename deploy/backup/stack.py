@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from deploy.backup.errors import BackupError
 from deploy.backup.restoring import Restored, put_back
 from deploy.backup.site import BucketAddress, Site
 from deploy.backup.taking import read_keys, verify
+from deploy.local.left_behind import end_what_was_left
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import remembered_ports
 from deploy.local.postgres import PostgresServer
-from deploy.local.replaced_records import RESTORING, replace_records, settle
+from deploy.local.replaced_records import RESTORING, leftovers, replace_records, settle
 from deploy.local.stack_folder import StackFolder
 from deploy.local.stack_secrets import load_secrets
 from deploy.local.topology import BUCKET, DATABASE, OBJECT_STORE, POSTGRES, REGION
@@ -41,6 +41,9 @@ async def restore_stack(
     **The stack keeps its records until the backup's are all there**: they are restored beside them, and take their
     place when nothing can fail any more. Whatever fails before leaves the stack with what it had, and with files of
     the backup that it lacked. What a kill interrupts behind that point, the next start of the stack finishes.
+
+    What a former restore or supervisor has left running is ended first, and its end waited for; StackError says what
+    to do where it does not end.
     """
     await verify(backup)
     if folder.secrets.exists() and not keep_files:
@@ -51,15 +54,16 @@ async def restore_stack(
     with folder.supervised():
         for path in (folder.media, folder.logs):
             path.mkdir(parents=True, exist_ok=True)
-        settle(folder)
-        shutil.rmtree(folder.data(RESTORING), ignore_errors=True)
+        await end_what_was_left(folder)
+        settle(folder, report)
+        if left := [str(path) for path in leftovers(folder)]:
+            raise BackupError(f"a former restore has left {' and '.join(left)}: remove that, then restore again")
         site = StackSite(folder, remembered_ports(folder.ports, _PORTS), load_secrets(folder.secrets, SCHEMAS.values()))
         try:
             restored = await _with_servers(site, backup, report)
-            replace_records(folder, read_keys(backup))
+            replace_records(folder, read_keys(backup), report)
         finally:
-            settle(folder)
-            shutil.rmtree(folder.data(RESTORING), ignore_errors=True)
+            settle(folder, report)
         return restored
 
 

@@ -20,6 +20,7 @@ from deploy.backup.places import Listed, Place, at_once, open_places
 from deploy.backup.site import Site
 from deploy.local.processes import write_private
 from shared.db.schemas import SCHEMAS
+from shared.storage.atomic_file import sync_directory
 
 CONTENTS: Final = "contents"
 KEYS: Final = "keys.json"
@@ -73,8 +74,14 @@ async def take(site: Site, backups: Path, *, with_contents: bool, report: Report
             disk_bytes=sum(entry.size_bytes for entry in disk.values()),
             gone_meanwhile=sum(len(before[name].keys() - after[name].keys()) for name in places),
         )
+        # What the summary speaks of is durable before it; pg_dump has seen to the dumps itself. When this returns, the
+        # backup is durable, too: it may soon be all that is left.
+        if contents:
+            await asyncio.to_thread(contents.sync)
         write_private(unfinished / SUMMARY, summary.model_dump_json(indent=2))
         unfinished.rename(folder)
+        sync_directory(backups)
+        sync_directory(backups.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -100,6 +107,7 @@ def prune(backups: Path, keep: int) -> tuple[int, int]:
     for folder in gone:
         # Without it the folder is no backup any more, whatever happens to the rest.
         (folder / SUMMARY).unlink()
+        sync_directory(folder)
         shutil.rmtree(folder)
     named = {
         entry.sha256

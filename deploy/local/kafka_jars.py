@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,8 +225,14 @@ def write_properties(folder: Path, port: int, controller_port: int, settings: di
     return path
 
 
-def format_storage(broker: Broker, properties: Path) -> None:
+def format_storage(broker: Broker, properties: Path, kept_descriptors: Sequence[int] = ()) -> None:
     """Prepare the log folder for its first use; does nothing to one that was prepared."""
     arguments = ("format", "--ignore-formatted", "-t", _CLUSTER_ID, "-c", str(properties))
     command = broker.command("kafka.tools.StorageTool", *arguments, flags=broker.archived())
-    run_to_end(command, name="formatting Kafka's log folder", environment=base_environment(), timeout_seconds=60)
+    run_to_end(
+        command,
+        name="formatting Kafka's log folder",
+        environment=base_environment(),
+        timeout_seconds=60,
+        kept_descriptors=kept_descriptors,
+    )

@@ -60,7 +60,7 @@ class KafkaServer(EmbeddedServer):
         write_properties(self.data_folder, self.port, self._controller_port, self._settings)
         # Written by the formatter last of all.
         if not (self.data_folder / "log" / "meta.properties").exists():
-            format_storage(self._broker, self._properties)
+            format_storage(self._broker, self._properties, (self._lock.descriptor,))
 
     def _spec(self) -> ProcessSpec:
         if self._broker is None:

@@ -122,7 +122,13 @@ class ObjectStoreServer(EmbeddedServer):
             return
         command = [str(gateway_program()), "format", "--no-agent", "--storage", "file", "--trash-days", "0"]
         command += ["--bucket", f"{self.data_folder / 'blocks'}/", self._meta_url, _VOLUME]
-        run_to_end(command, name="formatting the object store", environment=base_environment(), timeout_seconds=60)
+        run_to_end(
+            command,
+            name="formatting the object store",
+            environment=base_environment(),
+            timeout_seconds=60,
+            kept_descriptors=(self._lock.descriptor,),
+        )
         (self.data_folder / "formatted").touch()
 
     def _spec(self) -> ProcessSpec:

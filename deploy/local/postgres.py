@@ -16,6 +16,7 @@ from deploy.local.errors import StackError
 from deploy.local.identity import choose_identity, give_to
 from deploy.local.processes import OURSELVES, ProcessSpec, base_environment, run_to_end, write_private
 from deploy.local.server import EmbeddedServer
+from shared.storage.atomic_file import sync_directory
 
 ADMIN_USER = "postgres"
 
@@ -129,12 +130,20 @@ class PostgresServer(EmbeddedServer):
         initdb += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions"]
         try:
             run_to_end(
-                initdb, name="initdb", environment=base_environment(), identity=self._identity, timeout_seconds=120
+                initdb,
+                name="initdb",
+                environment=base_environment(),
+                identity=self._identity,
+                timeout_seconds=120,
+                kept_descriptors=(self._lock.descriptor,),
             )
         finally:
             password_file.unlink()
         # The rename makes the cluster appear whole: an initdb that was cut short is done again.
         unfinished.rename(self.cluster_folder)
+        # initdb has made durable what is in it: so must be its name, before anything is committed there.
+        sync_directory(self.data_folder)
+        sync_directory(self.data_folder.parent)
 
     def _spec(self) -> ProcessSpec:
         command = [str(binaries_folder() / "postgres"), "-D", str(self.cluster_folder), "-p", str(self.port)]

@@ -46,6 +46,25 @@ def all_pids() -> list[int]:
     return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
 
 
+def pids_with_open(path: Path) -> list[int]:
+    """Who has the file open, of those into whom we may look."""
+    return [pid for pid in all_pids() if _has_open(pid, path)]
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    try:
+        return any(_leads_to(descriptor, path) for descriptor in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def _leads_to(descriptor: Path, path: Path) -> bool:
+    try:
+        return descriptor.samefile(path)
+    except OSError:
+        return False
+
+
 def descendants(pid: int) -> list[int]:
     """Every living child, grandchild and so on of `pid`, without `pid` itself."""
     children: dict[int, list[int]] = {}

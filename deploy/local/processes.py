@@ -19,9 +19,13 @@ from pathlib import Path
 
 from deploy.local import proc
 from deploy.local.errors import StackError
+from shared.storage.atomic_file import sync_directory
 
 RECORD_NAME = "process.json"
 """In the data folder of a part: who runs there."""
+
+LOCK_NAME = "folder.lock"
+"""Beside it: open in every process that works there."""
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _MARK_NAME = "MEDIABUS_PROCESS_MARK"
@@ -166,7 +170,8 @@ class ManagedProcess:
             "program": Path(self.spec.command[0]).name,
             "mark": self._mark,
         }
-        write_private(self.spec.record_path, json.dumps(record))
+        # It tells of this boot alone: a power cut makes it void anyway.
+        write_private(self.spec.record_path, json.dumps(record), is_durable=False)
 
 
 async def end_recorded(record_path: Path, timeout_seconds: float = 5.0) -> bool:
@@ -255,7 +260,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "folder.lock"
+        self._path = folder / LOCK_NAME
         self._descriptor: int | None = None
 
     @property
@@ -265,28 +270,50 @@ class FolderLock:
         return self._descriptor
 
     async def acquire(self, timeout_seconds: float) -> None:
+        """StackError that names who works in the folder, when they don't end in time."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(descriptor)
-                    raise StackError(
-                        f"{self._path.parent} is in use by another server; stop that one, or use another folder"
-                    ) from None
-                await asyncio.sleep(_POLL_SECONDS)
-            else:
-                self._descriptor = descriptor
-                return
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise StackError(self._in_use(timeout_seconds))
+            await asyncio.sleep(_POLL_SECONDS)
+        self._descriptor = descriptor
+
+    def is_held(self) -> bool:
+        """Whether anybody works in the folder, as far as a moment tells."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _locked(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _in_use(self, waited_seconds: float) -> str:
+        pids = [pid for pid in proc.pids_with_open(self._path) if pid != os.getpid()]
+        programs = ", ".join(f"{' '.join(proc.command_line(pid)[:1])} (pid {pid})" for pid in pids)
+        todo = f"end them with `kill {' '.join(map(str, pids))}`" if pids else "stop that one"
+        return (
+            f"{self._path.parent} is in use by another server{f': {programs}' if pids else ''}, which did not end "
+            f"within {waited_seconds:g} s; {todo}, or use another folder"
+        )
 
     def release(self) -> None:
         """Close our own hold; the lock stays while a server that inherited it lives."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def wait_until(
@@ -316,8 +343,12 @@ def run_to_end(
     environment: Mapping[str, str],
     identity: Identity = OURSELVES,
     timeout_seconds: float,
+    kept_descriptors: Sequence[int] = (),
 ) -> str:
-    """Run a short program and give its output; StackError with the output when it fails."""
+    """Run a short program and give its output; StackError with the output when it fails.
+
+    `kept_descriptors` stay open in it and in what it starts: the lock of the folder in which it writes.
+    """
     try:
         done = subprocess.run(
             [*_launcher(identity, signal.SIGKILL, niceness=0), *command],
@@ -327,6 +358,7 @@ def run_to_end(
             env=dict(environment),
             timeout=timeout_seconds,
             check=False,
+            pass_fds=tuple(kept_descriptors),
         )
     except subprocess.TimeoutExpired as error:
         raise StackError(f"{name} did not end within {timeout_seconds:g} s: {' '.join(command)}") from error
@@ -371,11 +403,20 @@ def tail(path: Path, count: int, end_byte: int | None = None) -> list[str]:
         return []
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+def write_private(path: Path, text: str, *, is_durable: bool = True) -> None:
+    """Write a file that only its owner may read, whole or not at all, whatever is killed.
+
+    `is_durable`: when this returns, a power cut leaves it as it is, too. The bytes come first, else it could bear its
+    name with none of them; then the name, else the next step could outlive it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        if is_durable:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
+    if is_durable:
+        sync_directory(path.parent)

@@ -11,7 +11,9 @@ from deploy.local.topology import BUCKET, DATABASE, JAEGER, KAFKA, OBJECT_STORE,
 
 def write_stack_file(site: Site, service_pids: Mapping[str, int]) -> None:
     """Write where everything of the stack is; only the owner may read it, because it holds passwords."""
-    write_private(site.folder.stack_file, json.dumps(stack_facts(site, service_pids), indent=2) + "\n")
+    facts = json.dumps(stack_facts(site, service_pids), indent=2)
+    # It goes when the stack ends, however it ends.
+    write_private(site.folder.stack_file, facts + "\n", is_durable=False)
 
 
 def stack_facts(site: Site, service_pids: Mapping[str, int]) -> dict[str, object]:

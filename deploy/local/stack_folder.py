@@ -63,6 +63,10 @@ class StackFolder:
         """Where a part keeps its files and the record of its process."""
         return self.root / "data" / name
 
+    def data_folders(self) -> list[Path]:
+        """Of every part that has ever run here."""
+        return sorted(path for path in self.data("").glob("*") if path.is_dir())
+
     @property
     def _supervisor_record(self) -> Path:
         return self.root / "supervisor.json"
@@ -77,7 +81,8 @@ class StackFolder:
         with (self.root / "supervisor.lock").open("w") as lock:
             self._take(lock)
             ticks = proc.start_time_ticks(os.getpid())
-            write_private(self._supervisor_record, json.dumps({"pid": os.getpid(), "startTimeTicks": ticks}))
+            record = {"pid": os.getpid(), "startTimeTicks": ticks}
+            write_private(self._supervisor_record, json.dumps(record), is_durable=False)
             try:
                 yield
             finally:

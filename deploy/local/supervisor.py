@@ -16,6 +16,7 @@ from typing import Any
 from deploy.local.errors import StackError
 from deploy.local.jaeger import JaegerServer
 from deploy.local.kafka_server import KafkaServer
+from deploy.local.left_behind import end_what_was_left
 from deploy.local.object_store import ObjectStoreServer
 from deploy.local.ports import remembered_ports
 from deploy.local.postgres import SLOW_STATEMENT_MILLIS, PostgresServer
@@ -28,7 +29,7 @@ from deploy.local.processes import (
     end_recorded,
     write_private,
 )
-from deploy.local.replaced_records import RESTORING, settle
+from deploy.local.replaced_records import settle
 from deploy.local.restarts import consecutive_deaths, restart_delay_seconds
 from deploy.local.server import EmbeddedServer
 from deploy.local.service_process import ServiceProcess
@@ -108,9 +109,9 @@ class Supervisor:
             group.create_task(self._bound_logs())
 
     async def _start(self) -> None:
-        await self._end_what_was_left()
-        if settle(self._folder):
-            self._report("a restore that was interrupted at its end is finished")
+        # Before ports are looked at: what still runs after a supervisor was killed holds its own.
+        await end_what_was_left(self._folder)
+        settle(self._folder, self._report)
         self._prepare()
         try:
             await self._prepare_ground()
@@ -121,11 +122,6 @@ class Supervisor:
             raise _first_stack_error(failures) from failures
         self._write_stack_file()
         self._report(f"ready; where everything is: {self._folder.stack_file}")
-
-    async def _end_what_was_left(self) -> None:
-        """Before ports are looked at: what still runs after a supervisor was killed holds its own."""
-        parts = (*self._topology.servers, *(service.name for service in self._topology.services), RESTORING)
-        await asyncio.gather(*(end_recorded(self._folder.data(part) / RECORD_NAME) for part in parts))
 
     def _prepare(self) -> None:
         folder = self._folder

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -18,7 +16,9 @@ from deploy.backup.errors import BackupError
 from deploy.backup.manifest import SUMMARY, FileEntry, SchemaDump, Summary, write_entries
 from deploy.backup.stack import restore_stack
 from deploy.backup.taking import CONTENTS, KEYS
-from deploy.local.replaced_records import RESTORING, replace_records, settle
+from deploy.local.errors import StackError
+from deploy.local.processes import FolderLock
+from deploy.local.replaced_records import RESTORING
 from deploy.local.stack_folder import StackFolder
 from deploy.local.topology import KAFKA, POSTGRES
 from shared.testing.databases import TestDatabase
@@ -115,6 +115,22 @@ async def test_a_restore_that_fails_leaves_the_records_that_were_there_and_the_n
     assert stack.secrets.stat().st_mode & 0o077 == 0
 
 
+async def test_no_restore_begins_while_a_server_of_a_former_one_works_in_its_folder(
+    stack: StackFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As right after a kill: what shuts itself down holds the lock of its folder to the end."""
+    monkeypatch.setattr("deploy.local.left_behind.END_SECONDS", 0.1)
+    former = stack.data(RESTORING) / "cluster"
+    former.mkdir(parents=True)
+    lock = FolderLock(former.parent)
+    await lock.acquire(timeout_seconds=0)
+    with pytest.raises(StackError, match=f"{RESTORING} is in use by another server"):
+        await restore_stack(stack, backup_in(tmp_path / "backups"), keep_files=True, report=silent)
+    assert former.exists(), "no server loses its files while it works"
+    assert has_its_records(stack)
+    lock.release()
+
+
 @pytest.mark.stack
 async def test_a_new_event_gets_no_folder_in_which_photos_of_a_newer_one_lie(database: TestDatabase) -> None:
     connection = await asyncpg.connect(database.dsn("ingest-api"), timeout=10)
@@ -128,44 +144,3 @@ async def test_a_new_event_gets_no_folder_in_which_photos_of_a_newer_one_lie(dat
         assert await connection.fetchval(next_number) == 43
     finally:
         await connection.close(timeout=5)
-
-
-class Killed(BaseException):
-    """As if the process ended here: nothing behind it is done but what a test does."""
-
-
-@pytest.mark.parametrize("steps", range(8))
-def test_what_a_kill_interrupts_while_records_change_places_the_next_start_finishes(
-    stack: StackFolder, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    """Every step to a name of its own may be the last one."""
-    stack.data(RESTORING).mkdir()
-    (stack.data(RESTORING) / "present").write_text("of the backup")
-    left = iter(range(steps))
-    rename, replace = Path.rename, Path.replace
-
-    def counted(step: Any) -> Any:
-        def run(path: Path, target: Path) -> Path:
-            if next(left, None) is None:
-                raise Killed
-            moved: Path = step(path, target)
-            return moved
-
-        return run
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", counted(rename))
-        patched.setattr(Path, "replace", counted(replace))
-        with contextlib.suppress(Killed):
-            replace_records(stack, {"signing_key": "of the backup"})
-    was_decided = steps > 0
-    assert settle(stack) is (0 < steps < 5)
-    assert settle(stack) is False
-    present = {path.parent.name: path.read_text() for path in stack.data("").glob("*/present")}
-    secrets = json.loads(stack.secrets.read_text())
-    if was_decided:
-        assert present == {POSTGRES: "of the backup"}
-        assert secrets == {"signing_key": "of the backup", "postgres_admin_password": "secret"}
-    else:
-        assert present == {POSTGRES: "of today", KAFKA: "of today", RESTORING: "of the backup"}
-        assert secrets["signing_key"] == "of today"

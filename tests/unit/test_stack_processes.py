@@ -14,9 +14,20 @@ import pytest
 
 from deploy.local import proc
 from deploy.local.errors import StackError
+from deploy.local.left_behind import end_what_was_left
 from deploy.local.log_following import follow
 from deploy.local.ports import free_port, is_free, remembered_ports
-from deploy.local.processes import FolderLock, ManagedProcess, ProcessSpec, bound_log, end_recorded, tail
+from deploy.local.processes import (
+    FolderLock,
+    ManagedProcess,
+    ProcessSpec,
+    base_environment,
+    bound_log,
+    end_recorded,
+    run_to_end,
+    tail,
+)
+from deploy.local.stack_folder import StackFolder
 from shared.testing.waiting import eventually
 
 SLEEPING = (sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)")
@@ -130,6 +141,39 @@ async def test_a_folder_is_locked_for_one(tmp_path: Path) -> None:
     first.release()
     await second.acquire(timeout_seconds=1)
     second.release()
+
+
+async def test_a_folder_stays_locked_for_what_a_program_has_started_in_it_and_its_pid_is_told(tmp_path: Path) -> None:
+    lock, later = FolderLock(tmp_path), FolderLock(tmp_path)
+    await lock.acquire(timeout_seconds=1)
+    script = "sleep 60 >/dev/null 2>&1 & echo $!"
+    told = run_to_end(
+        ["/bin/sh", "-c", script],
+        name="a script",
+        environment=base_environment(),
+        timeout_seconds=10,
+        kept_descriptors=(lock.descriptor,),
+    )
+    lock.release()
+    assert later.is_held()
+    with pytest.raises(StackError, match=rf"sleep \(pid {told.strip()}\).* end them with `kill {told.strip()}`"):
+        await later.acquire(timeout_seconds=0)
+    os.kill(int(told), signal.SIGKILL)
+    await later.acquire(timeout_seconds=5)
+    later.release()
+    assert not later.is_held()
+    assert not FolderLock(tmp_path / "no such folder").is_held()
+
+
+async def test_what_a_killed_supervisor_has_left_is_ended_whichever_part_it_is_of(tmp_path: Path) -> None:
+    folder = StackFolder(tmp_path)
+    record_path = folder.data("postgres.restoring") / "process.json"
+    record_path.parent.mkdir(parents=True)
+    process = await started(record_path.parent, SLEEPING)
+    record = json.loads(record_path.read_text())
+    record_path.write_text(json.dumps({**record, "parentStartTimeTicks": record["parentStartTimeTicks"] + 1}))
+    await end_what_was_left(folder)
+    assert await process.wait() == -signal.SIGTERM
 
 
 def test_ports_are_remembered_and_free(tmp_path: Path) -> None:
