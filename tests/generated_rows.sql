@@ -38,6 +38,12 @@ INSERT INTO notices (uploader, id, type, job_id, media_id, body, created_at)
 SELECT uploaded_by, row_number() OVER (PARTITION BY uploaded_by ORDER BY id), 'media:processed', id, id, '{}', created_at
 FROM media;
 
+-- name: ingest_dead_letters
+INSERT INTO dead_letters (id, service, topic, partition, "offset", key, type, code, detail, attempts, dead_lettered_at,
+                          headers, payload)
+SELECT id, 'image-processor', 'image.process', 0, 1, id::text, 'image.process.v1', 'refused', '', 1, created_at, '{}', ''
+FROM media;
+
 -- name: ingest_bulk_jobs
 -- One in a hundred is older than a day.
 INSERT INTO bulk_jobs (id, uploader, created_at)

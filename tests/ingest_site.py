@@ -26,6 +26,7 @@ from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
+from ingest_api.dead_letter_retention import DeadLetterRetention, LettersKept
 from ingest_api.dead_letters import DeadLetterDesk
 from ingest_api.direct_upload_sweep import DirectUploadSweep
 from ingest_api.direct_uploads import DirectUploads
@@ -266,7 +267,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             ),
             photo_desk=photo_desk,
             scheduling=Scheduling(answers, unit_of_work),
-            dead_letters=DeadLetterDesk(unit_of_work),
+            dead_letters=DeadLetterDesk(unit_of_work, DeadLetterRetention(pool, LettersKept.of(settings))),
         )
         stack.push_async_callback(_cancel, asyncio.create_task(hub.run()))
         if stores.bucket is not None:

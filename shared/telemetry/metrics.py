@@ -108,6 +108,12 @@ messages_handled_total = Counter(
     "dead_lettered above zero wants a person; duplicates after a deploy or a crash are normal.",
     ["topic", "type", "outcome"],
 )
+dead_letters_forgotten_total = Counter(
+    "mediabus_dead_letters_forgotten",
+    "Dead letters that ingest-api keeps no more, by reason: age, number, bytes (it keeps the newest), medium_gone (a "
+    "medium went for good, and they with it). number and bytes: a flood that nobody has looked through yet.",
+    ["reason"],
+)
 message_handling_seconds = Histogram(
     "mediabus_message_handling_seconds",
     "How long one attempt of a handler took.",
@@ -261,6 +267,8 @@ for _happened in ("created", "removed"):
     bucket_events_missed_total.labels(_happened)
 for _outcome in ("stored", "repeated", "ignored", "invalid"):
     bucket_notifications_total.labels(_outcome)
+for _reason in ("number", "bytes"):
+    dead_letters_forgotten_total.labels(_reason)
 for _outcome in ("announced", "received", "refused"):
     direct_uploads_total.labels(_outcome)
 bucket_objects_unknown_total.labels("uploads/")

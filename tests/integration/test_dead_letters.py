@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 from deploy.local.kafka_server import KafkaServer
+from ingest_api.dead_letter_retention import DeadLetterRetention, LettersKept
 from ingest_api.dead_letters import DeadLetterDesk
 from ingest_api.repositories.dead_letters import DeadLetterRepository, DeadLetterRow, LetterFilter
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import UnitOfWork
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
@@ -55,8 +61,12 @@ async def site(running: IngestSite) -> IngestSite:
     return running
 
 
+KEPT = LettersKept(seconds=30 * 24 * 3600, letters=100, size_bytes=2**20)
+
+
 def desk_of(site: IngestSite) -> DeadLetterDesk:
-    return DeadLetterDesk(UnitOfWork(site.database, source="/tests", schema="ingest"))
+    unit_of_work = UnitOfWork(site.database, source="/tests", schema="ingest")
+    return DeadLetterDesk(unit_of_work, DeadLetterRetention(site.database, KEPT))
 
 
 async def take(site: IngestSite, payload: bytes = b'{"n": 1}', /, service: str = "s3-syncer", **headers: str) -> str:
@@ -208,15 +218,92 @@ async def test_what_was_settled_elsewhere_is_known_and_a_letter_that_comes_again
     assert letter["settledBy"] is None
 
 
-async def test_old_letters_and_too_many_of_them_are_forgotten(site: IngestSite) -> None:
+def forgotten(reason: str) -> float:
+    return REGISTRY.get_sample_value("mediabus_dead_letters_forgotten_total", {"reason": reason}) or 0.0
+
+
+async def kept(site: IngestSite, bounds: LettersKept) -> list[str]:
+    """The letters that are left within these bounds, newest first."""
+    await DeadLetterRetention(site.database, bounds).remove()
+    rows = await site.rows.fetch("SELECT id FROM dead_letters ORDER BY dead_lettered_at DESC")
+    return [str(row["id"]) for row in rows]
+
+
+async def test_old_letters_too_many_and_too_large_ones_are_forgotten_the_oldest_first(
+    site: IngestSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ingest_api.dead_letter_retention")
     now = datetime.now(UTC)
-    ages = {days: await take(site, mb_dead_lettered_at=(now - timedelta(days=days)).isoformat()) for days in (1, 2, 31)}
+    days = {day: (now - timedelta(days=day)).isoformat() for day in (1, 2, 3, 4, 31)}
+    ids = {day: await take(site, b"x" * 10_000, mb_dead_lettered_at=at) for day, at in days.items()}
+    before = {reason: forgotten(reason) for reason in ("age", "number", "bytes")}
+    assert await kept(site, KEPT) == [ids[1], ids[2], ids[3], ids[4]]
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert await kept(site, replace(KEPT, letters=3)) == [ids[1], ids[2], ids[3]]
+    assert await kept(site, replace(KEPT, size_bytes=25_000)) == [ids[1], ids[2]], "headers count, too"
+    assert {reason: forgotten(reason) - count for reason, count in before.items()} == {
+        "age": 1,
+        "number": 1,
+        "bytes": 1,
+    }
+    told = caplog.records[-1].__dict__
+    assert (told["levelname"], told["bytes"], told["undecided"]) == ("WARNING", 1, 1)
+
+
+async def test_a_flood_of_large_letters_is_bounded_while_it_comes(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest_api.dead_letter_retention.LOOK_AFTER_BYTES", 100_000)
+    desk = DeadLetterDesk(
+        UnitOfWork(site.database, source="/tests", schema="ingest"),
+        DeadLetterRetention(site.database, replace(KEPT, size_bytes=100_000)),
+    )
+    most_bytes = 0
+    for _ in range(12):
+        await desk.take(FakeRecord("s3-syncer", str(uuid4()), {"ce_type": "t.v1"}, b"x" * 40_000))
+        most_bytes = max(most_bytes, await site.rows.fetchval("SELECT sum(size_bytes) FROM dead_letters"))
+    assert 100_000 < most_bytes < 100_000 + 100_000 + 50_000
+    assert await site.count("dead_letters") >= 2
+
+
+async def end_medium(connection: PooledConnection[Any] | asyncpg.Connection[Any], media_id: str) -> None:
+    """As the end of a deletion for good leaves it."""
+    await connection.execute("DELETE FROM media WHERE id = $1", UUID(media_id))
+    await connection.execute(
+        "INSERT INTO media_deletions (id, media_id, version, revision, entity_type, keeps_bucket, reason, is_told,"
+        " stage, owing) VALUES ($1, $2, 1, 1, 'product', false, 'requested', false, 'completed', '{}')",
+        new_id(),
+        UUID(media_id),
+    )
+
+
+async def test_a_letter_of_a_medium_that_is_gone_is_dropped_unless_it_is_about_that(site: IngestSite) -> None:
+    media_id = str(new_id())
+    await end_medium(site.rows, media_id)
+    dropped = await take(site, b'{"filename": "me.jpg"}', ce_type="image.process.v1", mb_origin_key=media_id)
+    about_its_end = await take(site, ce_type="image.discarded.v1", mb_origin_key=media_id)
+    of_another = await take(site, ce_type="image.process.v1", mb_origin_key=str(new_id()))
+    rows = await site.rows.fetch("SELECT id FROM dead_letters")
+    assert {str(row["id"]) for row in rows} == {about_its_end, of_another}
+    ((topic, key, headers, _),) = await sent(site)
+    assert (topic, key, headers["mb_settled"]) == ("s3-syncer.dead-letter", dropped, "dropped")
+
+
+async def test_a_letter_that_comes_while_its_medium_goes_is_not_missed(site: IngestSite) -> None:
+    """The letter waits for the end of the medium, so that one of both finds the other."""
+    media_id = (await site.uploaded())["mediaId"]
     async with site.database.connection() as connection:
-        letters = DeadLetterRepository(connection)
-        assert await letters.remove_old(30 * 24 * 3600, 10, 500) == 1
-        assert await letters.remove_old(30 * 24 * 3600, 1, 500) == 1
-        left = await letters.newest(LetterFilter(), None, 10)
-    assert [str(row.id) for row in left] == [ages[1]]
+        going = connection.transaction()
+        await going.start()
+        await end_medium(connection, media_id)
+        taking = asyncio.create_task(take(site, ce_type="image.process.v1", mb_origin_key=media_id))
+        waits = (
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        await eventually(lambda: site.rows.fetchval(waits), why="the letter waits for the medium")
+        await going.commit()
+    await taking
+    assert await site.count("dead_letters") == 0
 
 
 async def test_a_letter_is_read_from_its_topic_replayed_by_its_service_and_linked_when_it_fails_again(
@@ -233,7 +320,7 @@ async def test_a_letter_is_read_from_its_topic_replayed_by_its_service_and_linke
     ingest = World("ingest-api", database.dsn("ingest-api"), kafka_server.bootstrap)
     reader = ingest.process()
     world.processes.append(reader)
-    desk = DeadLetterDesk(reader.unit_of_work, services=[world.service])
+    desk = DeadLetterDesk(reader.unit_of_work, DeadLetterRetention(reader.database, KEPT), services=[world.service])
     reader.consumer.on_records(f"letters-of-{world.service}", desk.topics, desk.take)
     await shop.start(world.relay(shop))
     await reader.start(ingest.relay(reader))

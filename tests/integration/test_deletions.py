@@ -104,6 +104,21 @@ def files_gone(begun: MediaDeletionBegunV1, *files: FileOfMedium) -> MediaFilesR
     )
 
 
+async def given_up(site: IngestSite, event_type: type[Event], media_id: UUID, state: str = "open") -> UUID:
+    """A dead letter of image-processor about a medium; its id."""
+    letter_id = new_id()
+    await site.rows.execute(
+        'INSERT INTO dead_letters (id, service, state, topic, partition, "offset", key, type, code, detail, attempts,'
+        " dead_lettered_at, headers, payload)"
+        " VALUES ($1, 'image-processor', $2, 't', 0, 0, $3, $4, '', '', 1, now(), '{}', '')",
+        letter_id,
+        state,
+        str(media_id),
+        event_type.event_type,
+    )
+    return letter_id
+
+
 async def deliver(site: IngestSite, events: Sequence[Event]) -> None:
     for event in events:
         await site.handlers.deliver(event)
@@ -194,6 +209,9 @@ async def test_a_deletion_for_good_waits_for_everybody_and_ends_as_a_receipt(sit
 
     [begun] = await told(site, MediaDeletionBegunV1)
     assert (str(begun.deletion_id), begun.version, begun.keeps_bucket) == (deletion_id, 2, False)
+    await given_up(site, ProcessImageV1, command.media_id, state="replayed")
+    letter_id = await given_up(site, ProcessImageV1, command.media_id)
+    await given_up(site, ImageDiscardedV1, command.media_id)
     by_image_processor, by_reconciler = forgotten(begun)
     assert await told(site, RemoveMediaFilesV1) == []
     await site.handlers.deliver(by_image_processor)
@@ -226,6 +244,12 @@ async def test_a_deletion_for_good_waits_for_everybody_and_ends_as_a_receipt(sit
     }
     assert record["receipt"]["records"]["image-processor"] == 1, "the first answer counts what there was"
     assert (await site.count("media"), await site.count("jobs")) == (0, 0)
+    [letter] = await site.rows.fetch("SELECT type FROM dead_letters")
+    assert letter["type"] == ImageDiscardedV1.event_type, (
+        "a replay of it may still remove a file; names are in no letter"
+    )
+    [mark] = await site.rows.fetch("SELECT key FROM outbox WHERE topic = 'image-processor.dead-letter'")
+    assert mark["key"] == str(letter_id), "it goes from the topic, too"
     [completed] = await told(site, MediaDeletionCompletedV1)
     assert (completed.version, completed.removed_files, completed.removed_bytes) == (3, 1, 7)
     [notice] = await site.rows.fetch("SELECT type, uploader, job_id FROM notices")

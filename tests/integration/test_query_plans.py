@@ -34,6 +34,7 @@ FILLED = {
         "ingest_media",
         "ingest_jobs",
         "ingest_notices",
+        "ingest_dead_letters",
         "ingest_bulk_jobs",
         "ingest_notice_streams",
         "kernel_outbox",
@@ -126,6 +127,13 @@ HOT = [
     ),
     Hot("ingest-api", f"{INGEST}/notices.sql", "after", "'{uploader}', 10, 100", frozenset({"notices_pkey"})),
     Hot("ingest-api", f"{INGEST}/notices.sql", "prune", "1e9, 500", frozenset({"notices_by_time"})),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/dead_letters.sql",
+        "remove_of_media",
+        f"ARRAY[{MEDIUM}], ARRAY['image.discarded.v1']",
+        frozenset({"dead_letters_of_medium"}),
+    ),
     Hot("ingest-api", f"{INGEST}/bulk_jobs.sql", "remove_bulk_jobs", "86400, 20", frozenset({"bulk_jobs_by_time"})),
     Hot(
         "ingest-api",

@@ -13,6 +13,7 @@ from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
+from ingest_api.dead_letter_retention import DeadLetterRetention, LettersKept
 from ingest_api.dead_letters import DeadLetterDesk
 from ingest_api.direct_upload_sweep import DirectUploadSweep
 from ingest_api.direct_uploads import DirectUploads
@@ -65,7 +66,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     service.tell("answers", answers.state)
     register_schedules(service.consumer, unit_of_work)
     register_operations(service.consumer, database)
-    dead_letters = DeadLetterDesk(unit_of_work)
+    dead_letters = DeadLetterDesk(unit_of_work, DeadLetterRetention(database, LettersKept.of(settings)))
     dead_letters.register(service.consumer)
     rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
     hub = NewsHub(database.session_dsn, application_name=service.name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from ingest_api.dead_letter_retention import TYPES_OF_ITS_END, DeadLetterRetention
 from ingest_api.problem_details import Problem
 from ingest_api.repositories.dead_letters import DeadLetterRepository, DeadLetterRow
 from shared.db.unit_of_work import UnitOfWork
@@ -18,6 +19,7 @@ from shared.messaging.incoming import Record
 from shared.messaging.letters import Letter, Settled, Settlement, read_letter, replay_of, settlement_of
 from shared.messaging.topics import SERVICES, Topic, dead_letter_topic
 from shared.outbox.outgoing import append
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,11 @@ class DeadLetterDesk:
     service that gave the message up, with the claim that the letter gives it: sent twice it takes effect once.
     """
 
-    def __init__(self, unit_of_work: UnitOfWork, services: Sequence[str] = SERVICES) -> None:
+    def __init__(
+        self, unit_of_work: UnitOfWork, retention: DeadLetterRetention, services: Sequence[str] = SERVICES
+    ) -> None:
         self._unit_of_work = unit_of_work
+        self._retention = retention
         self._services = {dead_letter_topic(service).name: service for service in services}
 
     @property
@@ -53,16 +58,27 @@ class DeadLetterDesk:
             log.error("a dead letter without an id is passed over", extra={"topic": record.topic, "at": record.offset})
             return
         try:
-            async with asyncio.timeout(NOTE_SECONDS), self._unit_of_work.database.connection() as connection:
-                letters = DeadLetterRepository(connection)
+            async with asyncio.timeout(NOTE_SECONDS):
                 if isinstance(found, Settled):
-                    await letters.note_settled(letter_id, found.how, datetime.now(UTC))
+                    async with self._unit_of_work.database.connection() as connection:
+                        await DeadLetterRepository(connection).note_settled(letter_id, found.how, datetime.now(UTC))
                 else:
                     row = row_of(letter_id, found, self._services[record.topic])
-                    await letters.record(row, found.headers, found.payload)
+                    await self._retention.added(await self._record(row, found))
         except TimeoutError as error:
             # Held and tried again, as while PostgreSQL is away: a slow view must not end the process.
             raise InfrastructureUnavailable("postgresql", f"no answer within {NOTE_SECONDS:g} seconds") from error
+
+    async def _record(self, row: DeadLetterRow, letter: Letter) -> int:
+        """How many bytes were added. A letter of a medium that is gone is dropped, as if it had come before that."""
+        media_id = None if row.type in TYPES_OF_ITS_END else _id(row.key)
+        async with self._unit_of_work.begin() as transaction:
+            letters = DeadLetterRepository(transaction.connection)
+            if media_id is None or not await letters.is_of_gone_medium(media_id):
+                return await letters.record(row, letter.headers, letter.payload)
+            transaction.outgoing.append(settlement_of(letter.id, row.service, Settlement.DROPPED))
+        metrics.dead_letters_forgotten_total.labels("medium_gone").inc()
+        return 0
 
     async def settle(self, letter_id: UUID, how: Settlement, user_id: UUID) -> DeadLetterRow:
         """Replay or drop a letter, once; Problem 404, or 409 where the other was decided."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from ingest_api.catalogue import ChangedJob, Media
+from ingest_api.dead_letter_retention import forget_letters_of
 from ingest_api.media_deletion import (
     S3_SYNCER,
     Answer,
@@ -264,6 +265,7 @@ class MediaDeletions:
         if not deletions:
             return
         completed = await MediaDeletionRepository(tx.connection).complete(deletions)
+        await forget_letters_of(tx, [deletion.media_id for deletion in completed])
         for deletion in completed:
             tx.publish(_completed(deletion), trace=traces.get(deletion.id))
         # At the end, and in one order: other notices of a person wait for this one's commit.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ingest_api.dead_letter_retention import DeadLetterRetention, LettersKept
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
-from ingest_api.repositories.dead_letters import DeadLetterRepository
 from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import FaceSearchRepository
 from ingest_api.repositories.face_syncs import FaceSyncRepository
@@ -91,12 +91,7 @@ class Retention:
                     settings.schedule_runs_kept_seconds, BATCH_ROWS
                 ),
             ),
-            "dead_letters": await self._all(
-                BATCH_ROWS,
-                lambda connection: DeadLetterRepository(connection).remove_old(
-                    settings.dead_letters_kept_seconds, settings.dead_letters_kept, BATCH_ROWS
-                ),
-            ),
+            "dead_letters": await DeadLetterRetention(self._database, LettersKept.of(settings)).remove(),
             "idempotency_keys": await self._all(
                 BATCH_ROWS,
                 lambda connection: JobRepository(connection).remove_old_idempotency_keys(

@@ -89,6 +89,11 @@ class IngestSettings(ServiceSettings):
         default=30 * DAY_SECONDS, gt=0, description="no longer than their topics keep them"
     )
     dead_letters_kept: int = Field(default=100_000, ge=1, description="the newest; their topics keep the others")
+    dead_letters_kept_bytes: int = Field(
+        default=256 * MEBIBYTE,
+        ge=4 * MEBIBYTE,
+        description="of the newest, with their headers; their topics keep the others",
+    )
     staging_orphans_kept_seconds: float = Field(
         default=HOUR_SECONDS, gt=0, description="staged files that no job knows are removed at this age"
     )

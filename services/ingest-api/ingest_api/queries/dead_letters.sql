@@ -3,7 +3,8 @@
 INSERT INTO dead_letters (id, service, topic, partition, "offset", key, type, event_id, code, detail, attempts, trace_id,
                           replay_of, dead_lettered_at, headers, payload)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT (id) DO NOTHING
+RETURNING size_bytes;
 
 -- name: note_settled
 UPDATE dead_letters SET state = $2, settled_at = $3 WHERE id = $1 AND state = 'open';
@@ -46,12 +47,32 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 -- name: open_by_service
 SELECT service, count(*) AS letters FROM dead_letters WHERE state = 'open' GROUP BY service;
 
--- Those that are over, and of the others the oldest beyond so many.
--- name: remove_old
-WITH over AS (
-    (SELECT id FROM dead_letters WHERE dead_lettered_at < statement_timestamp() - make_interval(secs => $1) LIMIT $3)
-    UNION
-    (SELECT id FROM dead_letters ORDER BY dead_lettered_at DESC, id DESC OFFSET $2 LIMIT $3)
+-- What is over, and of the others the oldest: beyond so many, or beside newer ones that are as many bytes as are kept.
+-- name: remove_over
+WITH ranked AS (
+    SELECT id, dead_lettered_at, row_number() OVER newest AS place, sum(size_bytes) OVER newest AS bytes
+    FROM dead_letters
+    WINDOW newest AS (ORDER BY dead_lettered_at DESC, id DESC ROWS UNBOUNDED PRECEDING)
 ),
-removed AS (DELETE FROM dead_letters WHERE id IN (SELECT id FROM over LIMIT $3) RETURNING 1)
-SELECT count(*) FROM removed;
+over AS (
+    SELECT id, CASE WHEN dead_lettered_at < statement_timestamp() - make_interval(secs => $1) THEN 'age'
+                    WHEN place > $2 THEN 'number' ELSE 'bytes' END AS reason
+    FROM ranked
+    WHERE dead_lettered_at < statement_timestamp() - make_interval(secs => $1) OR place > $2 OR bytes > $3
+    ORDER BY dead_lettered_at, id
+    LIMIT $4
+),
+removed AS (DELETE FROM dead_letters USING over WHERE dead_letters.id = over.id RETURNING reason, state)
+SELECT reason, count(*) AS letters, count(*) FILTER (WHERE state = 'open') AS open_letters FROM removed GROUP BY reason;
+
+-- Until the transaction ends its deletion is not completed: that removes the record.
+-- name: hold_medium
+SELECT true FROM media WHERE id = $1 FOR KEY SHARE;
+
+-- name: is_gone
+SELECT EXISTS (SELECT FROM media_deletions WHERE media_id = $1 AND stage = 'completed');
+
+-- name: remove_of_media
+DELETE FROM dead_letters
+WHERE key = ANY($1::text[]) AND octet_length(key) = 36 AND NOT coalesce(type, '') = ANY($2::text[])
+RETURNING id, service, state;

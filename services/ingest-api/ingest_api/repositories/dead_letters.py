@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +44,22 @@ class DeadLetterRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """How many letters went for one reason (`age`, `number`, `bytes`), and on how many of them nobody had decided."""
+
+    reason: str
+    letters: int
+    open_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedLetter:
+    id: UUID
+    service: str
+    state: LetterState
+
+
+@dataclass(frozen=True, slots=True)
 class LetterFilter:
     """None: any."""
 
@@ -66,9 +82,9 @@ class DeadLetterRepository:
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
 
-    async def record(self, row: DeadLetterRow, headers: Mapping[str, str], payload: bytes) -> None:
-        """Note a letter; one that is known stays as it is."""
-        await self._connection.execute(
+    async def record(self, row: DeadLetterRow, headers: Mapping[str, str], payload: bytes) -> int:
+        """Note a letter, and return how many bytes it is; one that is known stays as it is, and adds none."""
+        size_bytes: int | None = await self._connection.fetchval(
             QUERIES["record"],
             row.id,
             row.service,
@@ -87,6 +103,17 @@ class DeadLetterRepository:
             dict(headers),
             payload,
         )
+        return size_bytes or 0
+
+    async def is_of_gone_medium(self, media_id: UUID) -> bool:
+        """Whether the medium went for good.
+
+        **One that is there stays until the transaction ends**: its deletion is completed before, and this says so, or
+        behind it, and finds what the transaction has written.
+        """
+        if await self._connection.fetchval(QUERIES["hold_medium"], media_id):
+            return False
+        return bool(await self._connection.fetchval(QUERIES["is_gone"], media_id))
 
     async def note_settled(self, letter_id: UUID, how: Settlement | None, at: datetime) -> None:
         """Take over that an open letter was settled elsewhere; without a word how, it is forgotten."""
@@ -130,6 +157,13 @@ class DeadLetterRepository:
     async def open_by_service(self) -> dict[str, int]:
         return {row["service"]: row["letters"] for row in await self._connection.fetch(QUERIES["open_by_service"])}
 
-    async def remove_old(self, kept_seconds: float, kept: int, limit: int) -> int:
-        """Remove those that are too old, and the oldest beyond `kept`; how many, at most `limit`."""
-        return int(await self._connection.fetchval(QUERIES["remove_old"], kept_seconds, kept, limit))
+    async def remove_over(self, kept_seconds: float, kept: int, kept_bytes: int, limit: int) -> list[Removed]:
+        """Remove those that are too old, and the oldest beyond `kept` or `kept_bytes`; at most `limit`."""
+        rows = await self._connection.fetch(QUERIES["remove_over"], kept_seconds, kept, kept_bytes, limit)
+        return [Removed(**row) for row in rows]
+
+    async def remove_of_media(self, media_ids: Sequence[UUID], except_types: Sequence[str]) -> list[RemovedLetter]:
+        """Remove those whose key is one of these media, unless they are of these types."""
+        keys = [str(media_id) for media_id in media_ids]
+        rows = await self._connection.fetch(QUERIES["remove_of_media"], keys, list(except_types))
+        return [RemovedLetter(**row) for row in rows]
