@@ -154,6 +154,17 @@ async def test_many_photos_come_in_parts_that_new_ones_dont_shift(
     assert sorted(names) == [*sorted(f"{number}.jpg" for number in range(130)), "later.jpg"]
 
 
+async def test_nobody_is_offered_an_archive_of_nothing(
+    site: IngestSite, event: dict[str, Any], guest: httpx.AsyncClient
+) -> None:
+    await site.handlers.deliver(photo_of(event, "bare.jpg", image_key=None))
+    path, _ = await linked(site, event)
+    page = {"Accept": "text/html"}
+    assert "Download all</button>" not in (await guest.get(path, headers=page)).text
+    await photographed(site, event, "a.jpg")
+    assert "Download all</button>" in (await guest.get(path, headers=page)).text
+
+
 async def test_archives_on_their_way_are_bounded(
     site: IngestSite, event: dict[str, Any], guest: httpx.AsyncClient
 ) -> None:
