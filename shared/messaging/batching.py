@@ -12,14 +12,16 @@ from typing import Generic, TypeVar
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import Event
 from shared.messaging.delivery import Delivery
-from shared.messaging.errors import AlreadyHandled, InfrastructureUnavailable, TransientError, decisive
+from shared.messaging.errors import AlreadyHandled, InfrastructureUnavailable, Postponed, TransientError, decisive
 from shared.telemetry.tracing import trace_headers
 
 E = TypeVar("E", bound=Event)
 
 MOST_MESSAGES = 200
 """In one transaction. A topic with batched handlers takes so many more before it is paused."""
-BATCH_SECONDS = 20.0
+TRANSACTION_SECONDS = 20.0
+TURNS_SECONDS = 40.0
+"""From the beginning of a batch: no part of it is begun later, so it is over TRANSACTION_SECONDS after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,9 @@ class Joined(Generic[E]):
     trace: Mapping[str, str]
 
 
+Waiting = tuple[Joined[E], asyncio.Future[bool]]
+
+
 class Batching(Generic[E]):
     """Hands messages that wait at the same time to one function, in a transaction that has claimed them all.
 
@@ -40,15 +45,24 @@ class Batching(Generic[E]):
     other's locks, as long as one `Batching` takes them all.
 
     **A message has the same fate as alone**: one that was handled before is left out; where the function fails the
-    batch is tried again in halves, until the message that can't be handled fails by itself.
+    batch is tried again in halves, until the message that can't be handled fails by itself. A batch that runs out of
+    time is tried again one by one, for halves would wait again and again for the same lock: the message that is late by
+    itself uses an attempt up, those that have no turn within `turns_seconds` come again later and use none.
     """
 
     def __init__(
-        self, unit_of_work: UnitOfWork, handle: Callable[[Transaction, Sequence[Joined[E]]], Awaitable[None]]
+        self,
+        unit_of_work: UnitOfWork,
+        handle: Callable[[Transaction, Sequence[Joined[E]]], Awaitable[None]],
+        *,
+        transaction_seconds: float = TRANSACTION_SECONDS,
+        turns_seconds: float = TURNS_SECONDS,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._handle = handle
-        self._waiting: deque[tuple[Joined[E], asyncio.Future[bool]]] = deque()
+        self._transaction_seconds = transaction_seconds
+        self._turns_seconds = turns_seconds
+        self._waiting: deque[Waiting[E]] = deque()
         self._running: asyncio.Task[None] | None = None
 
     async def join(self, event: E, delivery: Delivery) -> None:
@@ -65,52 +79,62 @@ class Batching(Generic[E]):
             raise AlreadyHandled
 
     async def _run(self) -> None:
+        taken: list[Waiting[E]] = []
         try:
             while self._waiting:
                 # Those that came in the same turn of the loop are in.
                 await asyncio.sleep(0)
                 taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_MESSAGES))]
-                if batch := [one for one in taken if not one[1].done()]:
-                    await self._attempt(batch)
+                await self._attempt(taken, asyncio.get_running_loop().time() + self._turns_seconds)
         finally:
             self._running = None
-            while self._waiting:
-                self._waiting.popleft()[1].cancel()
+            for _, done in (*taken, *self._waiting):
+                done.cancel()
+            self._waiting.clear()
 
-    async def _attempt(self, batch: Sequence[tuple[Joined[E], asyncio.Future[bool]]]) -> None:
+    async def _attempt(self, part: Sequence[Waiting[E]], turns_until: float) -> None:
+        """Settle each of them that somebody still waits for; `turns_until` is a time of the loop."""
+        batch = [one for one in part if not one[1].done()]
+        if not batch:
+            return
+        if asyncio.get_running_loop().time() >= turns_until:
+            _fail(batch, Postponed("batch_deadline", f"it had no turn within {self._turns_seconds:g} seconds"))
+            return
         try:
             is_new = await self._commit([joined for joined, _ in batch])
         except Exception as error:
-            reason = decisive(error)
-            if len(batch) == 1 or isinstance(reason, InfrastructureUnavailable | TimeoutError):
-                _fail(batch, error)
-                return
-            half = len(batch) // 2
-            await self._attempt(batch[:half])
-            await self._attempt(batch[half:])
-        except asyncio.CancelledError:
-            for _, done in batch:
-                done.cancel()
-            raise
+            await self._divide(batch, error, turns_until)
         else:
             for (_, done), new in zip(batch, is_new, strict=True):
                 if not done.done():
                     done.set_result(new)
 
+    async def _divide(self, batch: Sequence[Waiting[E]], error: Exception, turns_until: float) -> None:
+        reason = decisive(error)
+        is_late = isinstance(reason, TimeoutError)
+        if len(batch) == 1 and is_late:
+            late = TransientError("batch_deadline", f"not done within {self._transaction_seconds:g} seconds")
+            _fail(batch, late)
+        elif len(batch) == 1 or isinstance(reason, InfrastructureUnavailable):
+            _fail(batch, error)
+        else:
+            size = 1 if is_late else len(batch) // 2
+            for start in range(0, len(batch), size):
+                await self._attempt(batch[start : start + size], turns_until)
+
     async def _commit(self, batch: Sequence[Joined[E]]) -> list[bool]:
         """Which of them took effect now; the others had before."""
         deliveries = [joined.delivery for joined in batch]
-        async with asyncio.timeout(BATCH_SECONDS), self._unit_of_work.begin_many(deliveries) as (transaction, is_new):
+        async with (
+            asyncio.timeout(self._transaction_seconds),
+            self._unit_of_work.begin_many(deliveries) as (transaction, is_new),
+        ):
             if new := [joined for joined, is_one in zip(batch, is_new, strict=True) if is_one]:
                 await self._handle(transaction, new)
         return is_new
 
 
-def _fail(batch: Sequence[tuple[Joined[E], asyncio.Future[bool]]], error: Exception) -> None:
+def _fail(batch: Sequence[Waiting[E]], error: Exception) -> None:
     for _, done in batch:
-        if done.done():
-            continue
-        if isinstance(error, TimeoutError):
-            done.set_exception(TransientError("batch_deadline", f"not done within {BATCH_SECONDS:g} seconds"))
-        else:
+        if not done.done():
             done.set_exception(error)

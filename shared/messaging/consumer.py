@@ -31,8 +31,8 @@ RecordFunction = Callable[[Record], Awaitable[None]]
 
 LONGEST_RECONNECT_SECONDS = 5.0
 RECORD_SECONDS = 30.0
-BATCHED_SECONDS = 120.0
-"""A batched message may wait behind several batches, each of which has its own deadline."""
+BATCHED_SECONDS = 200.0
+"""A batched message may wait behind two batches before it is in one: no more are taken. Each is over in 60 seconds."""
 REBALANCE_MARGIN_SECONDS = 10.0
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 
 import asyncpg
 import pytest
@@ -13,7 +14,14 @@ from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import Envelope
 from shared.messaging.batching import Batching, Joined
 from shared.messaging.delivery import Delivery
-from shared.messaging.errors import AlreadyHandled, InfrastructureUnavailable, PermanentError
+from shared.messaging.errors import (
+    AlreadyHandled,
+    InfrastructureUnavailable,
+    PermanentError,
+    Postponed,
+    TransientError,
+)
+from shared.messaging.retry import PROCESSING_RETRIES, Postpone, next_attempt
 from shared.outbox.outgoing import channel_of
 from shared.telemetry.tracing import span
 from shared.testing.waiting import eventually
@@ -23,17 +31,22 @@ pytestmark = pytest.mark.stack
 
 
 class Orders:
-    """Places the orders of a batch; `refused` ones fail it."""
+    """Places the orders of a batch; a `refused` one fails it, a `stuck` one waits for longer than it may take."""
 
-    def __init__(self, unit_of_work: UnitOfWork, refused: int | None = None) -> None:
-        self.batching = Batching(unit_of_work, self._place)
+    def __init__(
+        self, unit_of_work: UnitOfWork, refused: int | None = None, stuck: Collection[int] = (), **seconds: float
+    ) -> None:
+        self.batching = Batching(unit_of_work, self._place, **seconds)
         self.sizes: list[int] = []
         self._refused = refused
+        self._stuck = stuck
 
     async def _place(self, transaction: Transaction, batch: Sequence[Joined[PlaceOrderV1]]) -> None:
         self.sizes.append(len(batch))
         for joined in batch:
             order = joined.event
+            if order.number in self._stuck:
+                await transaction.connection.execute("SELECT pg_sleep(60)")
             await transaction.connection.execute(
                 "INSERT INTO effects (customer, number, attempt) VALUES ($1, $2, 1)", order.customer, order.number
             )
@@ -82,6 +95,39 @@ async def test_who_cannot_be_handled_fails_alone(world: World) -> None:
     assert isinstance(ended[11], PermanentError)
     assert await numbers(world) == [number for number in range(20) if number != 11]
     assert len(await world.rows("SELECT 1 FROM outbox")) == 19
+
+
+async def test_who_is_late_fails_alone_and_the_others_take_effect(world: World) -> None:
+    orders = Orders(world.process().unit_of_work, stuck=(4,), transaction_seconds=0.3, turns_seconds=10)
+    ended = await orders.place([order(number) for number in range(8)])
+    assert [number for number, error in enumerate(ended) if error is not None] == [4]
+    assert isinstance(ended[4], TransientError)
+    assert await numbers(world) == [number for number in range(8) if number != 4]
+    assert orders.sizes == [8, *[1] * 8]
+
+
+async def test_who_has_no_turn_in_time_comes_again_without_an_attempt_used_up(world: World) -> None:
+    orders = Orders(world.process().unit_of_work, stuck=range(9), transaction_seconds=0.2, turns_seconds=0.5)
+    began = time.monotonic()
+    ended = await orders.place([order(number) for number in range(9)])
+    assert time.monotonic() - began < 3, "not as long as all of them would take"
+    kinds = [type(error) for error in ended]
+    assert kinds == [TransientError] * kinds.count(TransientError) + [Postponed] * kinds.count(Postponed)
+    assert 0 < kinds.count(TransientError) < 9, "some had their turn"
+    decisions = [next_attempt(error, 1, PROCESSING_RETRIES) for error in ended if isinstance(error, Postponed)]
+    assert all(isinstance(decision, Postpone) for decision in decisions)
+    assert await numbers(world) == []
+
+
+async def test_for_whom_nobody_waits_any_more_is_not_tried_again(world: World) -> None:
+    orders = Orders(world.process().unit_of_work, stuck=range(9), transaction_seconds=0.3)
+    waiting = asyncio.create_task(orders.place([order(number) for number in range(9)]))
+    await eventually(lambda: orders.sizes, why="the batch has begun")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    begun = asyncio.create_task(orders.place([order(10)]))
+    assert await begun == [None]
+    assert orders.sizes == [9, 1], "a process that stops does not go through what it has taken"
 
 
 async def test_without_a_database_all_are_told_so_and_none_takes_effect() -> None:
