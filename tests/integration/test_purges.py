@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ from shared.identifiers import new_id
 from shared.messaging.errors import AlreadyHandled, Postponed
 from shared.settings_feed import SettingsFeed
 from shared.testing.databases import TestDatabase, TestDatabases
+from shared.testing.waiting import eventually
 from tests.clock_world import USER, ClockWorld, clock_world, delivery_of, utc
 
 pytestmark = pytest.mark.stack
@@ -113,20 +115,9 @@ class Purges:
             begun_by=None,
             begun_at=utc(NIGHT),
         )
-        completed = MediaDeletionCompletedV1(
-            deletion_id=begun.deletion_id,
-            media_id=media_id,
-            version=9,
-            removed_files=5,
-            removed_bytes=1000,
-            kept_files=0,
-            kept_bytes=0,
-            purge_id=begun.purge_id,
-            completed_at=utc(NIGHT),
-        )
         async with self.world.works[0].begin() as transaction:
             await Ledger(transaction.connection).know_going([begun])
-            await self.purging.completed(transaction, [completed])
+            await self.purging.completed(transaction, [completion(media_id, begun.purge_id)])
 
     # --- the night ------------------------------------------------------------------------------------------------
 
@@ -210,16 +201,18 @@ async def test_no_more_is_commanded_than_may_be_on_its_way(purges: Purges, monke
     first, second = await purges.commands()
     await purges.taken(first, media[:1], passed_over=media[1:2])
     await purges.send()
-    assert await purges.commanded() == media[:6], "what was passed over makes room"
+    assert len(await purges.commands()) == 2, "three are on their way: no room for a whole command"
     await purges.gone(first, media[0])
     await purges.send()
-    assert len(await purges.commands()) == 3, "four are on their way"
+    assert await purges.commanded() == media[:6], "what was passed over makes room too"
     await purges.taken(second, media[2:4])
     await purges.gone(second, media[2])
     await purges.send()
+    assert len(await purges.commands()) == 3
+    await purges.gone(second, media[3])
+    await purges.send()
     assert await purges.commanded() == media
     _, _, third, fourth = await purges.commands()
-    await purges.gone(second, media[3])
     for command, going in ((third, media[4:6]), (fourth, media[6:])):
         await purges.taken(command, going)
         for medium in going:
@@ -229,6 +222,61 @@ async def test_no_more_is_commanded_than_may_be_on_its_way(purges: Purges, monke
     assert (ended["status"], ended["counts"]["media"], ended["counts"]["passed_over"]) == ("done", 6, 1)
     await purges.night("05-02T03:00")
     assert await purges.commanded() == [*media, media[1]], "it is still deleted, as far as is known"
+
+
+async def test_what_is_on_its_way_is_bounded_over_all_runs(purges: Purges, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MAX_PURGED_AT_ONCE", 2), ("MOST_OUTSTANDING", 5)):
+        monkeypatch.setattr(f"cleanup_scheduler.purging.{name}", value)
+    for day in (1, 2, 3):
+        await purges.deleted(f"03-0{day}T10:00")
+    await purges.night()
+    assert len(await purges.commanded()) == 3, "all of the first run are on their way"
+    for day in (4, 5, 6):
+        await purges.deleted(f"03-0{day}T10:00")
+    await run_now(purges)
+    assert len(await purges.commanded()) == 5, "the second run gets the room that the first has left"
+
+
+async def test_who_tells_of_purges_at_once_does_not_wait_in_a_circle(purges: Purges) -> None:
+    """One has been passed over for another deletion, which ends together with one of the same purge."""
+    passed, begun = sorted([await purges.deleted("03-01T10:00"), await purges.deleted("03-02T10:00")])
+    await purges.night()
+    (command,) = await purges.commands()
+    work = purges.world.works[0]
+    both = [completion(passed, None), completion(begun, UUID(command["purge_id"]))]
+
+    async def complete() -> None:
+        async with work.begin() as transaction:
+            await purges.purging.completed(transaction, both)
+
+    async with work.database.connection() as holder, holder.transaction():
+        await holder.execute("SELECT FROM media WHERE media_id = $1 FOR UPDATE", begun)
+        completing = asyncio.create_task(complete())
+        await eventually(lambda: waiting(purges, 1), why="the completion waits for the second of its media")
+        taking = asyncio.create_task(purges.taken(command, [begun], passed_over=[passed]))
+        await eventually(lambda: waiting(purges, 2), why="the answer waits for the completion")
+    await asyncio.gather(completing, taking)
+    assert (await purges.world.last_run(PURGE))["counts"] == {"media": 1, "passed_over": 1, "bytes": 1000}
+
+
+def completion(media_id: UUID, purge_id: UUID | None) -> MediaDeletionCompletedV1:
+    return MediaDeletionCompletedV1(
+        deletion_id=new_id(),
+        media_id=media_id,
+        version=9,
+        removed_files=5,
+        removed_bytes=1000,
+        kept_files=0,
+        kept_bytes=0,
+        purge_id=purge_id,
+        completed_at=utc(NIGHT),
+    )
+
+
+async def waiting(purges: Purges, how_many: int) -> bool:
+    """Whether so many transactions of this database wait for a lock."""
+    sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return len(await purges.world.rows(sql)) == how_many
 
 
 async def test_a_night_with_nothing_to_do_is_done_at_once(purges: Purges) -> None:

@@ -38,14 +38,19 @@ from shared.telemetry import metrics
 BATCHES_AT_ONCE: Final = 10
 """In one transaction."""
 MOST_OUTSTANDING: Final = 2000
-"""More media are not on their way out at once: nobody's commands wait behind those of a whole purge."""
+"""More media of all runs are not on their way out at once: nobody's commands wait behind those of a whole purge."""
 LOOK_EVERY_SECONDS: Final = 30.0
 LOST_AFTER: Final = timedelta(hours=20)
 """A command that was not taken by then is not waited for by the next night."""
 
 
 class Purging:
-    """Nothing is commanded but what the ledger shows as deleted; its owner looks again before anything goes."""
+    """Nothing is commanded but what the ledger shows as deleted; its owner looks again before anything goes.
+
+    **Locks are taken in one order**, so that nobody waits in a circle: plans that are to be sent, purges by id, media
+    by id, runs by id. Planning and deciding begin with a run that has no purges yet: whoever holds others' rows never
+    waits for that one.
+    """
 
     def __init__(self, unit_of_work: UnitOfWork, clock: Clock, feed: SettingsFeed, guard: Guard) -> None:
         self._unit_of_work = unit_of_work
@@ -139,9 +144,9 @@ class Purging:
             if plan is None:
                 return False
             run_id, deleted_until = plan
-            if await ledger.outstanding(run_id, now - LOST_AFTER) >= MOST_OUTSTANDING:
-                return False
-            for _ in range(BATCHES_AT_ONCE):
+            # Whole commands alone: one for each medium that is gone would be as many as there are media.
+            room = (MOST_OUTSTANDING - await ledger.outstanding(now - LOST_AFTER)) // MAX_PURGED_AT_ONCE
+            for _ in range(min(room, BATCHES_AT_ONCE)):
                 purge_id = new_id()
                 media = await ledger.take(deleted_until, purge_id, MAX_PURGED_AT_ONCE)
                 if not media:
@@ -152,7 +157,7 @@ class Purging:
                 transaction.publish(
                     PurgeMediaV1(purge_id=purge_id, run_id=run_id, media=tuple(media), requested_at=now)
                 )
-        return True
+        return room > 0
 
     # --- following ------------------------------------------------------------------------------------------------
 
@@ -171,8 +176,9 @@ class Purging:
     async def completed(self, transaction: Transaction, events: Sequence[MediaDeletionCompletedV1]) -> None:
         """Note that media are gone everywhere."""
         ledger = Ledger(transaction.connection)
+        over = await ledger.note_completed(events)
         await ledger.forget([event.media_id for event in events])
-        for run_id in sorted(await ledger.note_completed(events)):
+        for run_id in sorted(over):
             await self._end(transaction, run_id)
 
     async def _end(self, transaction: Transaction, run_id: UUID) -> None:

@@ -1,3 +1,6 @@
+-- Statements that lock several rows do so by their ids, and transactions in the order that purging.py names: without
+-- that two of them would wait for each other.
+
 -- name: know_uploaded
 INSERT INTO media (media_id, version, state) VALUES ($1, 0, 'live') ON CONFLICT DO NOTHING;
 
@@ -27,7 +30,8 @@ ON CONFLICT (media_id) DO UPDATE SET version = excluded.version, state = exclude
 WHERE media.version <= excluded.version;
 
 -- name: forget
-DELETE FROM media WHERE media_id = ANY($1::uuid[]);
+WITH gone AS (SELECT media_id FROM media WHERE media_id = ANY($1::uuid[]) ORDER BY media_id FOR UPDATE)
+DELETE FROM media USING gone WHERE media.media_id = gone.media_id;
 
 -- name: due
 SELECT count(*) AS media, coalesce(sum(files), 0)::bigint AS files, coalesce(sum(size_bytes), 0)::bigint AS size_bytes
@@ -44,10 +48,14 @@ SELECT count(*) FROM media WHERE state = 'live';
 -- What a command was lost for, or was passed over with, is due again, also when its run is forgotten by now. Should its
 -- deletion have begun without this service having heard of it, it is passed over once more.
 -- name: free_left
-UPDATE media SET purge_id = NULL
-WHERE state = 'deleted' AND purge_id IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM purges
-                  WHERE purges.purge_id = media.purge_id AND taken_at IS NULL AND sent_at >= $1);
+WITH held AS (
+    SELECT media_id FROM media
+    WHERE state = 'deleted' AND purge_id IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM purges
+                      WHERE purges.purge_id = media.purge_id AND taken_at IS NULL AND sent_at >= $1)
+    ORDER BY media_id FOR UPDATE OF media
+)
+UPDATE media SET purge_id = NULL FROM held WHERE media.media_id = held.media_id;
 
 -- name: add_plan
 INSERT INTO purge_plans (run_id, stage, deleted_until, planned_at) VALUES ($1, $2, $3, $4);
@@ -58,9 +66,9 @@ SELECT run_id FROM purge_plans WHERE stage = 'waiting' ORDER BY planned_at;
 -- name: set_stage
 UPDATE purge_plans SET stage = $3 WHERE run_id = $1 AND stage = $2 RETURNING true;
 
+-- All of them, whichever is sent: two replicas that send at once would each count without what the other is sending.
 -- name: lock_sending
-SELECT run_id, deleted_until FROM purge_plans WHERE stage = 'sending'
-ORDER BY planned_at LIMIT 1 FOR UPDATE SKIP LOCKED;
+SELECT run_id, deleted_until FROM purge_plans WHERE stage = 'sending' ORDER BY planned_at, run_id FOR UPDATE;
 
 -- name: take
 WITH taken AS (
@@ -76,7 +84,8 @@ INSERT INTO purges (purge_id, run_id, media, sent_at) VALUES ($1, $2, $3, $4);
 
 -- What was given up as lost is not waited for.
 -- name: outstanding
-SELECT coalesce(sum(media - passed_over - completed), 0)::integer FROM purges WHERE run_id = $1 AND sent_at >= $2;
+SELECT coalesce(sum(media - passed_over - completed), 0)::integer FROM purges
+WHERE sent_at >= $1 AND (taken_at IS NULL OR completed < begun);
 
 -- name: note_taken
 UPDATE purges SET taken_at = $2, begun = $3, passed_over = $4 WHERE purge_id = $1 AND taken_at IS NULL
@@ -84,13 +93,16 @@ RETURNING CASE WHEN completed >= begun THEN run_id END;
 
 -- Not before all of the run is commanded: the same would be commanded and passed over for ever.
 -- name: pass_over
-UPDATE media SET purge_id = NULL
-WHERE purge_id = $1 AND media_id = ANY($2)
-  AND NOT EXISTS (SELECT FROM purges JOIN purge_plans USING (run_id)
-                  WHERE purges.purge_id = $1 AND purge_plans.stage = 'sending');
+WITH passed_over AS (
+    SELECT media_id FROM media
+    WHERE purge_id = $1 AND media_id = ANY($2)
+      AND NOT EXISTS (SELECT FROM purges JOIN purge_plans USING (run_id)
+                      WHERE purges.purge_id = $1 AND purge_plans.stage = 'sending')
+    ORDER BY media_id FOR UPDATE OF media
+)
+UPDATE media SET purge_id = NULL FROM passed_over WHERE media.media_id = passed_over.media_id;
 
--- The deletions of a purge may end before it is told that they have begun. In one order, so that replicas never wait in
--- a circle.
+-- The deletions of a purge may end before it is told that they have begun.
 -- name: note_completed
 WITH told AS (
     SELECT purge_id, media, removed_bytes

@@ -109,9 +109,9 @@ class Ledger:
         return bool(await self._connection.fetchval(QUERIES["set_stage"], run_id, before, after))
 
     async def lock_sending(self) -> tuple[UUID, datetime] | None:
-        """A plan that is to be sent, and nobody else is at, with the moment up to which it takes."""
-        row = await self._connection.fetchrow(QUERIES["lock_sending"])
-        return (row["run_id"], row["deleted_until"]) if row else None
+        """The oldest plan that is to be sent, with the moment up to which it takes, while nobody else sends any."""
+        rows = await self._connection.fetch(QUERIES["lock_sending"])
+        return (rows[0]["run_id"], rows[0]["deleted_until"]) if rows else None
 
     async def take(self, deleted_until: datetime, purge_id: UUID, limit: int) -> list[MediumToPurge]:
         """Some media that are due and in no purge, now in this one."""
@@ -121,9 +121,9 @@ class Ledger:
     async def add_purge(self, purge_id: UUID, run_id: UUID, media: int, now: datetime) -> None:
         await self._connection.execute(QUERIES["add_purge"], purge_id, run_id, media, now)
 
-    async def outstanding(self, run_id: UUID, sent_after: datetime) -> int:
-        """How many media of a run, commanded since then, are neither gone nor passed over."""
-        return int(await self._connection.fetchval(QUERIES["outstanding"], run_id, sent_after))
+    async def outstanding(self, sent_after: datetime) -> int:
+        """How many media of all runs, commanded since then, are neither gone nor passed over."""
+        return int(await self._connection.fetchval(QUERIES["outstanding"], sent_after))
 
     async def note_taken(self, event: MediaPurgeTakenV1) -> UUID | None:
         """The run, where this purge is over. What was passed over is due again, should it still be deleted."""
