@@ -16,6 +16,9 @@ from pydantic import SecretStr
 
 from ingest_api.accounts import Role
 from ingest_api.face_syncs import FaceSyncs
+from ingest_api.repositories.face_erasures import FaceErasureRepository
+from ingest_api.repositories.face_searches import FaceSearchRepository
+from ingest_api.repositories.replicas import ReplicaRepository
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import FaceSyncChangedV1, FaceSyncStatus, SyncEventPhotosV1
 from shared.identifiers import new_id
@@ -230,6 +233,32 @@ async def test_syncs_and_records_of_searches_go_after_their_time(site: IngestSit
     results = {row["search_id"] for row in await site.rows.fetch("SELECT search_id FROM face_search_results")}
     assert kept & set(searches.values()) == {searches[1], searches[2 * 3600]}
     assert results == {searches[1]}
+
+
+async def test_what_searches_found_requests_and_silent_replicas_go_in_batches(
+    site: IngestSite, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inserts = (
+        "INSERT INTO face_searches (id, event_id, asked_by, outcome) VALUES ($1, $2, $1, 'answered')",
+        "INSERT INTO face_search_results (search_id, event_id, asked_by, faces_in_selfie, chosen, pack, threshold, "
+        "matches, found_at) VALUES ($1, $2, $1, 1, 0, 'lite', 0, '[]', now() - interval '2 hours')",
+        "INSERT INTO face_erasures (id, event_id, asked_by, faces, expires_at) "
+        "VALUES ($1, $2, $1, '[]', now() - interval '1 second')",
+        "INSERT INTO replicas (service, instance, version, started_at, told_at, every_seconds, is_ready, problems, "
+        "lag_messages) VALUES ($2::uuid::text, $1::uuid::text, '1', now(), now() - interval '2 hours', 10, true, "
+        "'{}', '{}')",
+    )
+    for _ in range(5):
+        new = new_id()
+        for insert in inserts:
+            await site.rows.execute(insert, new, UUID(event["uuid"]))
+    async with site.database.connection() as connection:
+        assert await FaceSearchRepository(connection).remove_results(3600, 2) == 2
+        assert await FaceErasureRepository(connection).remove_unconfirmed(2) == 2
+        assert await ReplicaRepository(connection).remove_silent(3600, 2) == 2
+    monkeypatch.setattr("ingest_api.retention.BATCH_ROWS", 2)
+    removed = await site.retention.sweep()
+    assert [removed[name] for name in ("face_search_results", "face_erasures", "replicas")] == [3, 3, 3]
 
 
 async def test_without_s3_there_is_nothing_to_sync(site: IngestSite, event: dict[str, Any]) -> None:

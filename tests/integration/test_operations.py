@@ -86,6 +86,17 @@ async def test_who_is_silent_is_not_seen_and_who_says_farewell_is_gone(site: Ing
     assert (await shown(site))["status"] == "ready"
 
 
+async def test_a_word_that_comes_behind_a_farewell_brings_nobody_back(site: IngestSite) -> None:
+    await beat(site, "a-1")
+    await beat(site, "b-2", ago_seconds=5, is_stopping=True)
+    await beat(site, "b-2", ago_seconds=8)
+    assert [one["instance"] for one in (await shown(site))["replicas"]] == ["a-1"]
+    # A farewell that comes late takes nobody away who was heard since: a process under the same name.
+    await beat(site, "b-2", ago_seconds=2)
+    await beat(site, "b-2", ago_seconds=5, is_stopping=True)
+    assert [one["instance"] for one in (await shown(site))["replicas"]] == ["a-1", "b-2"]
+
+
 async def test_the_newest_word_counts_and_says_why_a_replica_is_not_ready(site: IngestSite) -> None:
     await beat(site, is_ready=False, problems={"kafka": "no answer"})
     await beat(site, ago_seconds=5)

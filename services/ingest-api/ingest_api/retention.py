@@ -35,7 +35,7 @@ class Retention:
     async def sweep(self) -> dict[str, int]:
         """Remove what is over by now; how many rows of what."""
         settings = self._settings
-        removed = {
+        return {
             "completed_jobs": await self._all(
                 BATCH_ROWS,
                 lambda connection: JobRepository(connection).remove_completed(
@@ -66,6 +66,18 @@ class Retention:
                 lambda connection: FaceSearchRepository(connection).remove_records(
                     settings.face_searches_kept_seconds, BATCH_ROWS
                 ),
+            ),
+            "face_search_results": await self._all(
+                BATCH_ROWS,
+                lambda connection: FaceSearchRepository(connection).remove_results(
+                    settings.face_search_results_kept_seconds, BATCH_ROWS
+                ),
+            ),
+            "face_erasures": await self._all(
+                BATCH_ROWS, lambda connection: FaceErasureRepository(connection).remove_unconfirmed(BATCH_ROWS)
+            ),
+            "replicas": await self._all(
+                BATCH_ROWS, lambda connection: ReplicaRepository(connection).remove_silent(HOUR_SECONDS, BATCH_ROWS)
             ),
             "people_changes": await self._all(
                 BATCH_ROWS,
@@ -103,11 +115,6 @@ class Retention:
                 lambda connection: NoticeRepository(connection).prune(settings.notices_kept_seconds, BATCH_ROWS),
             ),
         }
-        async with self._database.connection() as connection:
-            await FaceSearchRepository(connection).remove_results(settings.face_search_results_kept_seconds)
-            await FaceErasureRepository(connection).remove_unconfirmed()
-            await ReplicaRepository(connection).remove_silent(HOUR_SECONDS)
-        return removed
 
     async def _all(self, rows_at_once: int, remove: RemoveSome) -> int:
         return await remove_in_batches(self._database, rows_at_once, remove)

@@ -56,4 +56,9 @@ WHERE id = $1;
 DELETE FROM face_search_results WHERE event_id = $1;
 
 -- name: remove_unconfirmed
-DELETE FROM face_erasures WHERE confirmed_at IS NULL AND expires_at < statement_timestamp();
+-- The condition again in the outer statement: one that is refused in this moment stays, to be read.
+DELETE FROM face_erasures WHERE confirmed_at IS NULL AND expires_at < statement_timestamp() AND id IN (
+    SELECT id FROM face_erasures WHERE confirmed_at IS NULL AND expires_at < statement_timestamp()
+    ORDER BY expires_at
+    LIMIT $1
+);

@@ -21,7 +21,12 @@ ORDER BY id DESC
 LIMIT $3;
 
 -- name: remove_results
-DELETE FROM face_search_results WHERE found_at < statement_timestamp() - make_interval(secs => $1);
+DELETE FROM face_search_results WHERE search_id IN (
+    SELECT search_id FROM face_search_results
+    WHERE found_at < statement_timestamp() - make_interval(secs => $1)
+    ORDER BY found_at
+    LIMIT $2
+);
 
 -- name: remove_records
 DELETE FROM face_searches WHERE id IN (

@@ -12,7 +12,7 @@ from ingest_api.erasure_receipt import SignedReceipt
 from ingest_api.face_erasure import FaceErasure
 from ingest_api.gallery import Gallery
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import FaceToErase
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "face_erasures.sql")
@@ -91,9 +91,9 @@ class FaceErasureRepository:
         )
         await self._connection.execute(QUERIES["forget_results"], erasure.event_id)
 
-    async def remove_unconfirmed(self) -> None:
-        """Forget what nobody confirmed in time."""
-        await self._connection.execute(QUERIES["remove_unconfirmed"])
+    async def remove_unconfirmed(self, limit: int) -> int:
+        """Forget at most `limit` of those that nobody confirmed in time, and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["remove_unconfirmed"], limit))
 
 
 def _rows(faces: Sequence[FaceToErase]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "face_searches.sql")
 
@@ -119,8 +119,9 @@ class FaceSearchRepository:
         rows = await self._connection.fetch(QUERIES["of_event"], event_id, after, limit)
         return [SearchRecord(**row) for row in rows]
 
-    async def remove_results(self, older_than_seconds: float) -> None:
-        await self._connection.execute(QUERIES["remove_results"], older_than_seconds)
+    async def remove_results(self, older_than_seconds: float, limit: int) -> int:
+        """Remove at most `limit` and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["remove_results"], older_than_seconds, limit))
 
     async def remove_records(self, older_than_seconds: float, limit: int) -> int:
         """Remove at most `limit`, and say how many."""

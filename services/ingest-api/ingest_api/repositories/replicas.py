@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import HeartbeatV1
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "replicas.sql")
@@ -40,10 +40,7 @@ class ReplicaRepository:
         self._connection = connection
 
     async def record(self, event: HeartbeatV1) -> None:
-        """Take over what is newer than what was known; a process that ends is known no more."""
-        if event.is_stopping:
-            await self._connection.execute(QUERIES["remove"], event.service, event.instance)
-            return
+        """Take over what is newer than what was known, by the clock of the process that tells."""
         await self._connection.execute(
             QUERIES["record"],
             event.service,
@@ -56,11 +53,13 @@ class ReplicaRepository:
             event.problems,
             event.lag_messages,
             event.outbox_waiting,
+            event.is_stopping,
         )
 
     async def heard_within(self, seconds: float) -> list[Replica]:
-        """By service, the oldest first; at most 500."""
+        """Those that have not ended, by service, the oldest first; at most 500."""
         return [Replica(**row) for row in await self._connection.fetch(QUERIES["heard_within"], seconds, MOST_SHOWN)]
 
-    async def remove_silent(self, seconds: float) -> None:
-        await self._connection.execute(QUERIES["remove_silent"], seconds)
+    async def remove_silent(self, seconds: float, limit: int) -> int:
+        """Remove at most `limit` and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["remove_silent"], seconds, limit))
