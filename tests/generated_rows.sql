@@ -53,6 +53,13 @@ FROM generate_series(1, $1::integer) AS n;
 -- name: ingest_notice_streams
 INSERT INTO notice_streams (uploader, last_id) SELECT uploader, max(id) FROM notices GROUP BY uploader;
 
+-- name: ingest_sync_jobs
+-- Parents with three thousand children each.
+INSERT INTO sync_jobs (id, parent_job_id, is_parent, batch_index, operation, status, total_files, requested_by)
+SELECT id_of(now(), n, '8'), CASE WHEN n % 3000 <> 1 THEN id_of(now(), n - (n - 1) % 3000, '8') END, n % 3000 = 1,
+       CASE WHEN n % 3000 <> 1 THEN (n - 1) % 3000 - 1 END, 'upload_to_s3', 'completed', 100, id_of(now(), 1, '9')
+FROM generate_series(1, $1::integer) AS n;
+
 -- name: kernel_outbox
 -- All but the last few are sent; some wait for their time.
 INSERT INTO outbox (topic, key, headers, payload, created_at, due_at, sent_at)

@@ -135,7 +135,7 @@ def job_list(body: Any) -> Sequence[Shown]:
         (
             one["id"],
             one["operation"],
-            f"{one['status']}\n{len(one['childJobs'])} batches" if one["isParent"] else one["status"],
+            f"{one['status']}\n{one['childCount']:,} batches" if one["isParent"] else one["status"],
             _files(one),
             decimal(one["movedBytes"]),
             f"{moment(one['createdAt'])}\n{moment(one['finishedAt'])}",
@@ -165,13 +165,19 @@ def job_facts(body: Any) -> Sequence[Shown]:
         (one["id"], one["batchIndex"], one["status"], _files(one), decimal(one["movedBytes"]), one["error"])
         for one in body["childJobs"]
     ]
+    columns = ("job", "batch", "status", "files", "moved", "error")
     failures = [one for one in body["results"] if one["status"] == "failed"][:FAILURES_SHOWN]
     failed = [(one["mediaId"], one["code"], one["detail"]) for one in failures]
     return [
         facts_table(f"Storage job {body['id']}", facts),
-        *([rows_table("Batches", ("job", "batch", "status", "files", "moved", "error"), batches)] if batches else []),
+        *([rows_table(_batches(body), columns, batches)] if batches else []),
         *([rows_table("Files that failed", ("medium", "code", "why"), failed)] if failed else []),
     ]
+
+
+def _batches(job: Any) -> str:
+    first = len(job["childJobs"])
+    return "Batches" if first == job["childCount"] else f"The first {first} of {job['childCount']:,} batches"
 
 
 def _files(job: Any) -> str:

@@ -33,9 +33,9 @@ async def show_batch_sync(client: Client, console: Console) -> bool:
     synced = states.count("synced")
     console.print(
         f"storage job {job['status']}: {job['processedFiles']} of {job['totalFiles']} pictures copied to the bucket by "
-        f"{len(job['childJobs'])} children, {job['movedBytes'] / 1e6:.1f} MB in {seconds:.1f} s; {synced} are synced"
+        f"{job['childCount']} children, {job['movedBytes'] / 1e6:.1f} MB in {seconds:.1f} s; {synced} are synced"
     )
-    return job["status"] == "completed" and job["processedFiles"] == PICTURES == synced and len(job["childJobs"]) > 1
+    return job["status"] == "completed" and job["processedFiles"] == PICTURES == synced and bool(job["childCount"] > 1)
 
 
 async def _upload(client: Client, console: Console) -> list[str]:

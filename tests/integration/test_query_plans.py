@@ -37,6 +37,7 @@ FILLED = {
         "ingest_dead_letters",
         "ingest_bulk_jobs",
         "ingest_notice_streams",
+        "ingest_sync_jobs",
         "kernel_outbox",
         "kernel_inbox",
     ),
@@ -150,6 +151,14 @@ HOT = [
         frozenset({"media_of_entity"}),
         walks=True,
     ),
+    Hot("ingest-api", f"{INGEST}/sync_jobs.sql", "newest", "NULL, 21", frozenset({"sync_jobs_roots"}), walks=True),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/sync_jobs.sql",
+        "families",
+        "ARRAY['{storage_job}'::uuid], -1, 50",
+        frozenset({"sync_jobs_children_in_order"}),
+    ),
     Hot("ingest-api", f"{INGEST}/media_deletions.sql", "complete", f"'[]', {MEDIA}", frozenset({"media_pkey"})),
     Hot("ingest-api", f"{INGEST}/media_deletions.sql", "stored_keys", MEDIA, frozenset({"media_pkey"})),
     Hot("ingest-api", f"{INGEST}/media_deletions.sql", "renderings", MEDIA, frozenset({"jobs_of_medium"})),
@@ -226,6 +235,7 @@ async def known(filled: TestDatabase) -> dict[str, str]:
         "SELECT (SELECT id FROM ingest.media ORDER BY id OFFSET 6000 LIMIT 1) AS medium, "
         "(SELECT uploaded_by FROM ingest.media LIMIT 1) AS uploader, gen_random_uuid() AS stranger, "
         "(SELECT job_id FROM sync.jobs WHERE is_parent ORDER BY job_id OFFSET 100 LIMIT 1) AS sync_parent, "
+        "(SELECT id FROM ingest.sync_jobs WHERE is_parent LIMIT 1) AS storage_job, "
         "(SELECT event_id FROM faces.events LIMIT 1) AS event"
     )
     await admin.close()

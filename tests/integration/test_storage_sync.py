@@ -17,6 +17,7 @@ import websockets
 from pydantic import SecretStr
 
 from ingest_api.accounts import Role
+from ingest_api.cursors import encode_cursor
 from shared.events import (
     CancelSyncJobV1,
     MediaStorageChangedV1,
@@ -304,6 +305,7 @@ async def test_the_list_has_the_fields_that_callers_know(site: IngestSite) -> No
         "parentJobId": str(parent_id),
         "batchIndex": 0,
         "batchSize": 10,
+        "childCount": 0,
         "childJobs": [],
         **common,
     }
@@ -321,6 +323,7 @@ async def test_the_list_has_the_fields_that_callers_know(site: IngestSite) -> No
         "parentJobId": None,
         "batchIndex": None,
         "batchSize": 10,
+        "childCount": 1,
         "childJobs": [of_child],
         "results": [result],
         **common,
@@ -328,6 +331,34 @@ async def test_the_list_has_the_fields_that_callers_know(site: IngestSite) -> No
     assert answer.json() == {"jobs": [of_parent], "nextCursor": None}
     assert await read(site, parent_id) == of_parent
     assert await read(site, child_id) == of_child | {"results": [result]}
+
+
+async def test_of_many_children_the_first_are_shown_and_all_are_counted(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent_id, ids = new_id(), [new_id() for _ in range(5)]
+    await site.handlers.deliver(parent_fact(site, parent_id, 1, total_files=50))
+    for index, child_id in reversed(list(enumerate(ids))):
+        counted = {"processed_files": 7, "failed_files": 1, "moved_bytes": 10}
+        await site.handlers.deliver(child_fact(site, parent_id, child_id, 1, batch_index=index, **counted))
+    for name in ("CHILDREN_LISTED", "CHILDREN_SHOWN"):
+        monkeypatch.setattr(f"ingest_api.controllers.sync.{name}", 2)
+    [listed] = (await site.api.get(SYNC)).json()["jobs"]
+    for job in (listed, await read(site, parent_id)):
+        assert (job["totalFiles"], job["processedFiles"], job["failedFiles"], job["movedBytes"]) == (50, 35, 5, 50)
+        assert job["childCount"] == 5
+        assert [child["id"] for child in job["childJobs"]] == [str(child_id) for child_id in ids[:2]]
+    path, shown, cursor = f"{SYNC}/{parent_id}/children", [], None
+    for wanted in (2, 2, 1):
+        page = (await site.api.get(path, params={"limit": 2, **({"cursor": cursor} if cursor else {})})).json()
+        assert len(page["jobs"]) == wanted
+        shown += [child["batchIndex"] for child in page["jobs"]]
+        cursor = page["nextCursor"]
+    assert (shown, cursor) == ([0, 1, 2, 3, 4], None)
+    assert (await site.api.get(f"{SYNC}/{ids[0]}/children")).json() == {"jobs": [], "nextCursor": None}
+    assert (await site.api.get(f"{SYNC}/{new_id()}/children")).status_code == 404
+    for wrong in ("-1", str(2**31), "x"):
+        assert (await site.api.get(path, params={"cursor": encode_cursor(wrong)})).status_code == 400
 
 
 async def test_an_active_job_says_how_long_it_takes(site: IngestSite) -> None:
@@ -352,9 +383,9 @@ async def test_the_list_pages_newest_first(site: IngestSite) -> None:
 
 async def test_the_description_names_every_field(site: IngestSite) -> None:
     description = (await site.api.get("/docs/openapi.json")).json()
-    assert {f"{SYNC}{rest}" for rest in ("", "/{job_id}", "/{job_id}/cancel", "/{job_id}/retry")} <= set(
-        description["paths"]
-    )
+    assert {
+        f"{SYNC}{rest}" for rest in ("", "/{job_id}", "/{job_id}/children", "/{job_id}/cancel", "/{job_id}/retry")
+    } <= set(description["paths"])
     schemas = description["components"]["schemas"]
     assert {"operation", "mediaIds", "filter", "deleteSource", "profile"} <= set(schemas["SyncBody"]["properties"])
     assert {"childJobs", "results", "processedFiles"} <= set(schemas["SyncJobAnswer"]["properties"])

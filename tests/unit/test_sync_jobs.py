@@ -12,7 +12,7 @@ import pytest
 from ingest_api.problem_details import InvalidFields
 from ingest_api.selections import unknown_ids
 from ingest_api.storage_sync import cancel_refusal, retry_refusal
-from ingest_api.sync_jobs import SyncJob, assembled, bytes_per_second, eta_seconds, with_children
+from ingest_api.sync_jobs import ChildSums, SyncJob, assembled, bytes_per_second, counted, eta_seconds
 from ingest_api.sync_request import SyncBody, request_of
 from shared.events import MediaFilter, SyncJobStatus, SyncOperation
 from shared.identifiers import new_id
@@ -57,25 +57,32 @@ def child(index: int, processed: int, failed: int = 0, total: int = 10, **change
     return job(**{"parent_job_id": PARENT, "batch_index": index, **counts, **changes})
 
 
+def sums(total: int, processed: int, failed: int = 0, moved_bytes: int = 0) -> ChildSums:
+    return ChildSums(2, total, processed, failed, 0, moved_bytes)
+
+
 def test_a_parent_counts_its_children_and_not_what_it_says_itself() -> None:
-    children = [child(1, 4, 1, moved_bytes=40), child(0, 10, moved_bytes=100)]
-    summed = with_children(parent(total_files=30, processed_files=29, moved_bytes=999), children)
+    said = parent(total_files=30, processed_files=29, moved_bytes=999)
+    summed = counted(said, sums(20, 14, 1, 140))
     assert (summed.total_files, summed.processed_files, summed.failed_files, summed.moved_bytes) == (30, 14, 1, 140)
-    assert [one.batch_index for one in summed.children] == [0, 1]
+    assert summed.child_count == 2
 
 
 def test_the_parts_never_exceed_the_total_whatever_facts_are_known() -> None:
     chance = random.Random(4)
     for _ in range(500):
-        children = []
-        for index in range(chance.randrange(5)):
-            total = chance.randrange(10)
-            processed = chance.randrange(total + 1)
-            children.append(child(index, processed, chance.randrange(total - processed + 1), total))
-        said = parent(total_files=chance.randrange(30), processed_files=chance.randrange(30))
-        summed = with_children(said, children)
-        assert summed.ended_files <= summed.total_files
-        assert summed.ended_files == sum(one.ended_files for one in children)
+        total = chance.randrange(40)
+        processed = chance.randrange(total + 1)
+        of_children = sums(total, processed, chance.randrange(total - processed + 1))
+        said = job(
+            is_parent=bool(chance.randrange(2)),
+            total_files=chance.randrange(30),
+            processed_files=chance.randrange(30),
+        )
+        told = counted(said, of_children)
+        assert told.ended_files <= told.total_files
+        if said.is_parent:
+            assert told.ended_files == of_children.processed_files + of_children.failed_files
 
 
 def test_rows_become_families_newest_first() -> None:
@@ -85,6 +92,7 @@ def test_rows_become_families_newest_first() -> None:
     families = assembled(rows)
     assert [family.id for family in families] == sorted([older, newer, PARENT], reverse=True)
     assert {family.id: len(family.children) for family in families} == {older: 0, newer: 0, PARENT: 2}
+    assert [one.batch_index for family in families for one in family.children] == [0, 1]
 
 
 @pytest.mark.parametrize(

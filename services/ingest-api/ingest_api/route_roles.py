@@ -109,6 +109,7 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/admin/media/sync"): Role.SUPERADMIN,
         ("POST", "/api/admin/media/sync"): Role.SUPERADMIN,
         ("GET", "/api/admin/media/sync/{job_id}"): Role.SUPERADMIN,
+        ("GET", "/api/admin/media/sync/{job_id}/children"): Role.SUPERADMIN,
         ("POST", "/api/admin/media/sync/{job_id}/cancel"): Role.SUPERADMIN,
         ("POST", "/api/admin/media/sync/{job_id}/retry"): Role.SUPERADMIN,
         ("WEBSOCKET", "/api/ws"): Role.PHOTOGRAPHER,

@@ -10,6 +10,10 @@ from uuid import UUID
 
 from shared.events import SyncJobStatus, SyncOperation
 
+CHILDREN_LISTED = 50
+"""Of each job in a list of jobs; `child_count` says how many there are."""
+CHILDREN_SHOWN = 200
+"""Of a job that is read by itself."""
 RESULTS_KEPT = 1000
 """Per job that somebody asked for, its children's together."""
 RESULTS_SHOWN = 500
@@ -22,8 +26,23 @@ FINAL = frozenset({SyncJobStatus.COMPLETED, SyncJobStatus.FAILED, SyncJobStatus.
 
 
 @dataclass(frozen=True, slots=True)
+class ChildSums:
+    """Of all children of a job."""
+
+    count: int
+    total_files: int
+    processed_files: int
+    failed_files: int
+    total_bytes: int
+    moved_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncJob:
-    """One job. A parent's counts are the sums of its children's; processed and failed never exceed the total."""
+    """One job. A parent's counts are the sums of its children's; processed and failed never exceed the total.
+
+    `children` are some of them, by batch index; `child_count` counts all.
+    """
 
     id: UUID
     parent_job_id: UUID | None
@@ -46,6 +65,7 @@ class SyncJob:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    child_count: int = 0
     children: tuple[SyncJob, ...] = ()
 
     @property
@@ -69,41 +89,41 @@ class KeptResult:
     detail: str | None
 
 
-def assembled(rows: Iterable[SyncJob]) -> list[SyncJob]:
-    """Jobs without a parent among the rows, newest first, each with its children by batch index."""
-    by_id = {job.id: job for job in rows}
-    children: dict[UUID, list[SyncJob]] = {}
-    roots: list[SyncJob] = []
-    for job in by_id.values():
-        if job.parent_job_id in by_id:
-            children.setdefault(job.parent_job_id, []).append(_counted(job))
-        else:
-            roots.append(job)
-    return [with_children(root, children.get(root.id, ())) for root in sorted(roots, key=lambda job: job.id)[::-1]]
-
-
-def with_children(job: SyncJob, children: Sequence[SyncJob]) -> SyncJob:
-    """The job with its children, counted as they are.
+def counted(job: SyncJob, sums: ChildSums) -> SyncJob:
+    """The job with the counts that callers read.
 
     Facts of parent and children may be of different moments. The sums are of the children alone, and the total is the
     larger of what the parent said and what the children hold, so the parts never exceed it.
     """
     if not job.is_parent:
-        return _counted(job)
-    in_order = sorted(children, key=lambda child: (child.batch_index is None, child.batch_index or 0, child.id))
+        return replace(job, total_files=max(job.total_files, job.ended_files))
     return replace(
         job,
-        total_files=max(job.total_files, sum(child.total_files for child in in_order)),
-        processed_files=sum(child.processed_files for child in in_order),
-        failed_files=sum(child.failed_files for child in in_order),
-        total_bytes=max(job.total_bytes, sum(child.total_bytes for child in in_order)),
-        moved_bytes=sum(child.moved_bytes for child in in_order),
-        children=tuple(in_order),
+        total_files=max(job.total_files, sums.total_files),
+        processed_files=sums.processed_files,
+        failed_files=sums.failed_files,
+        total_bytes=max(job.total_bytes, sums.total_bytes),
+        moved_bytes=sums.moved_bytes,
+        child_count=sums.count,
     )
 
 
-def _counted(job: SyncJob) -> SyncJob:
-    return replace(job, total_files=max(job.total_files, job.ended_files))
+def assembled(jobs: Iterable[SyncJob]) -> list[SyncJob]:
+    """Those without a parent among them, newest first, each with its children by batch index."""
+    by_id = {job.id: job for job in jobs}
+    children: dict[UUID, list[SyncJob]] = {}
+    roots: list[SyncJob] = []
+    for job in by_id.values():
+        if job.parent_job_id in by_id:
+            children.setdefault(job.parent_job_id, []).append(job)
+        else:
+            roots.append(job)
+    return [_with_children(root, children.get(root.id, ())) for root in sorted(roots, key=lambda job: job.id)[::-1]]
+
+
+def _with_children(job: SyncJob, children: Sequence[SyncJob]) -> SyncJob:
+    in_order = sorted(children, key=lambda child: (child.batch_index or 0, child.id))
+    return replace(job, children=tuple(in_order)) if job.is_parent else job
 
 
 def bytes_per_second(job: SyncJob, now: datetime) -> int | None:

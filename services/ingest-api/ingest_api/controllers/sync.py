@@ -15,10 +15,18 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
-from ingest_api.cursors import MAX_LIMIT, cursor_behind, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, decode_cursor, encode_cursor, id_of
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.storage_sync import StorageSync, no_such_job
-from ingest_api.sync_jobs import RESULTS_SHOWN, KeptResult, SyncJob, bytes_per_second, eta_seconds
+from ingest_api.sync_jobs import (
+    CHILDREN_LISTED,
+    CHILDREN_SHOWN,
+    RESULTS_SHOWN,
+    KeptResult,
+    SyncJob,
+    bytes_per_second,
+    eta_seconds,
+)
 from ingest_api.sync_request import SyncBody, request_of
 from shared.db.pool import Database
 from shared.events import SyncJobStatus, SyncOperation
@@ -38,7 +46,7 @@ class SyncResultAnswer(msgspec.Struct, rename="camel"):
 
 
 class SyncJobPart(msgspec.Struct, rename="camel", kw_only=True):
-    """A child among `childJobs`; it has none itself."""
+    """A child among `childJobs`; it has none itself. `childCount` counts all children, `childJobs` are the first."""
 
     id: UUID
     operation: SyncOperation
@@ -60,6 +68,7 @@ class SyncJobPart(msgspec.Struct, rename="camel", kw_only=True):
     error: str | None
     retry_of: UUID | None
     requested_by: UUID
+    child_count: int
     child_jobs: list[SyncJobPart]
 
 
@@ -69,6 +78,11 @@ class SyncJobAnswer(SyncJobPart, rename="camel", kw_only=True):
 
 class SyncJobList(msgspec.Struct, rename="camel"):
     jobs: list[SyncJobAnswer]
+    next_cursor: str | None
+
+
+class SyncChildList(msgspec.Struct, rename="camel"):
+    jobs: list[SyncJobPart]
     next_cursor: str | None
 
 
@@ -93,11 +107,11 @@ class SyncController(Controller):
         limit: Limit = 10,
         cursor: FromQuery[str | None] = None,
     ) -> SyncJobList:
-        """Newest first, each with `childJobs`, whose sums its counts are, and `results`: failures first, then the
-        newest, 500 in all. `nextCursor` is null on the last page."""
+        """Newest first. A parent's counts are the sums of its `childCount` children, the first 50 of which are its
+        `childJobs`. `results`: failures first, then the newest, 500 in all. `nextCursor` is null on the last page."""
         async with database.connection() as connection:
             sync = SyncJobRepository(connection)
-            jobs = await sync.newest(id_of(cursor), limit + 1)
+            jobs = await sync.newest(id_of(cursor), limit + 1, children=CHILDREN_LISTED)
             page = jobs[:limit]
             results = await sync.results_of_many([job.id for job in page], RESULTS_SHOWN // limit)
         now = datetime.now(UTC)
@@ -115,14 +129,32 @@ class SyncController(Controller):
 
     @get("/{job_id:uuid}", summary="Read a storage job")
     async def read(self, job_id: FromPath[UUID], database: NamedDependency[Database]) -> SyncJobAnswer:
-        """With its children, and up to 500 results: failures first, then the newest."""
+        """With its first 200 children, and up to 500 results: failures first, then the newest."""
         async with database.connection() as connection:
             sync = SyncJobRepository(connection)
-            job = await sync.get(job_id)
+            job = await sync.get(job_id, children=CHILDREN_SHOWN)
             if job is None:
                 raise no_such_job()
             results = await sync.results(job, RESULTS_SHOWN)
         return _answer(job, results, datetime.now(UTC))
+
+    @get("/{job_id:uuid}/children", summary="List the children of a storage job")
+    async def children(
+        self,
+        job_id: FromPath[UUID],
+        database: NamedDependency[Database],
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: FromQuery[str | None] = None,
+    ) -> SyncChildList:
+        """By `batchIndex`; none of a job that is no parent. `nextCursor` is null on the last page."""
+        behind = None if cursor is None else decode_cursor(cursor, batch_index_of)
+        async with database.connection() as connection:
+            job = await SyncJobRepository(connection).get(job_id, children=limit + 1, behind=behind)
+        if job is None:
+            raise no_such_job()
+        now, page = datetime.now(UTC), job.children[:limit]
+        following = encode_cursor(str(page[-1].batch_index)) if len(job.children) > limit else None
+        return SyncChildList([_part(child, now) for child in page], following)
 
     @post("/{job_id:uuid}/cancel", summary="Cancel a storage job", status_code=202)
     async def cancel(
@@ -140,6 +172,14 @@ class SyncController(Controller):
         unless that one has ended, was not cancelled, and some of its files failed."""
         retry_id = await storage_sync.retry(job_id, request.user.user_id)
         return _waiting(retry_id, f"A new job waits with the failed files; follow it at {self.path}/{retry_id}.")
+
+
+def batch_index_of(text: str) -> int:
+    """Raises ValueError unless it is one that a job may have."""
+    index = int(text)
+    if not 0 <= index < 2**31:
+        raise ValueError(f"batch indexes are from 0 to {2**31 - 1}, not {index}")
+    return index
 
 
 def _answer(job: SyncJob, results: Iterable[KeptResult], now: datetime) -> SyncJobAnswer:
@@ -172,6 +212,7 @@ def _facts(job: SyncJob, now: datetime) -> dict[str, Any]:
         "error": job.error,
         "retry_of": job.retry_of,
         "requested_by": job.requested_by,
+        "child_count": job.child_count,
         "child_jobs": [_part(child, now) for child in job.children],
     }
 

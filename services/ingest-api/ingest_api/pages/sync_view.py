@@ -18,12 +18,9 @@ CHIP_KINDS: Final = {
 }
 
 
-MOST_BATCHES_SHOWN: Final = 50
-
-
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """`job` with what is reckoned from it at one moment; `children` are its first batches."""
+    """`job` with what is reckoned from it at one moment; `children` are those of its batches that are shown."""
 
     job: SyncJob
     bytes_per_second: int | None
@@ -32,7 +29,7 @@ class JobView:
 
     @classmethod
     def of(cls, job: SyncJob, now: datetime) -> JobView:
-        children = tuple(cls.of(child, now) for child in job.children[:MOST_BATCHES_SHOWN])
+        children = tuple(cls.of(child, now) for child in job.children)
         return cls(job, bytes_per_second(job, now), eta_seconds(job, now), children)
 
     @property
@@ -44,7 +41,7 @@ class JobView:
 
     @property
     def batch_count(self) -> int:
-        return len(self.job.children)
+        return self.job.child_count
 
     @property
     def chip_kind(self) -> str:

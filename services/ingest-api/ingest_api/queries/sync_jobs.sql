@@ -48,25 +48,32 @@ WHERE id = $1
        OR told_at < clock_timestamp() - make_interval(secs => $2))
 RETURNING true;
 
--- name: family
--- A job and its children in one statement, so that they are of one moment.
-SELECT id, parent_job_id, is_parent, batch_index, batch_size, operation, status, total_files, processed_files,
-       failed_files, total_bytes, moved_bytes, error, retry_of, requested_by, delete_source, rename_from, rename_to,
-       profile, created_at, started_at, finished_at
-FROM sync_jobs WHERE id = $1 OR parent_job_id = $1;
-
 -- name: newest
-WITH roots AS (
-    SELECT id FROM sync_jobs
-    WHERE parent_job_id IS NULL AND ($1::uuid IS NULL OR id < $1)
-    ORDER BY id DESC
-    LIMIT $2
-)
+SELECT id FROM sync_jobs
+WHERE parent_job_id IS NULL AND ($1::uuid IS NULL OR id < $1)
+ORDER BY id DESC
+LIMIT $2;
+
+-- name: families
+-- Jobs, some children of each behind a batch index, and the sums over all children: in one statement, so that they are
+-- of one moment.
 SELECT job.id, job.parent_job_id, job.is_parent, job.batch_index, job.batch_size, job.operation, job.status,
        job.total_files, job.processed_files, job.failed_files, job.total_bytes, job.moved_bytes, job.error,
        job.retry_of, job.requested_by, job.delete_source, job.rename_from, job.rename_to, job.profile, job.created_at,
-       job.started_at, job.finished_at
-FROM roots JOIN sync_jobs AS job ON job.id = roots.id OR job.parent_job_id = roots.id;
+       job.started_at, job.finished_at, sums.*
+FROM unnest($1::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM sync_jobs WHERE id = wanted.id
+    UNION ALL
+    (SELECT * FROM sync_jobs WHERE parent_job_id = wanted.id AND batch_index > $2 ORDER BY batch_index LIMIT $3)
+) AS job
+CROSS JOIN LATERAL (
+    SELECT count(*) AS sum_count, coalesce(sum(total_files), 0) AS sum_total_files,
+           coalesce(sum(processed_files), 0) AS sum_processed_files, coalesce(sum(failed_files), 0) AS sum_failed_files,
+           coalesce(sum(total_bytes), 0)::bigint AS sum_total_bytes,
+           coalesce(sum(moved_bytes), 0)::bigint AS sum_moved_bytes
+    FROM sync_jobs WHERE parent_job_id = job.id
+) AS sums;
 
 -- name: results
 -- Failures first, then the newest; of one child alone where it is named.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from ingest_api.sync_jobs import RESULTS_KEPT, KeptResult, Profile, SyncJob, assembled
+from ingest_api.sync_jobs import RESULTS_KEPT, ChildSums, KeptResult, Profile, SyncJob, assembled, counted
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import StartSyncJobV1, SyncJobChangedV1, SyncJobStatus, SyncOperation
@@ -83,14 +84,19 @@ class SyncJobRepository:
         """Whether the requester is to be told now; then it counts as told."""
         return bool(await self._connection.fetchval(QUERIES["claim_telling"], job_id, every_seconds))
 
-    async def get(self, job_id: UUID) -> SyncJob | None:
-        """The job with its children."""
-        jobs = assembled(map(_job, await self._connection.fetch(QUERIES["family"], job_id)))
+    async def get(self, job_id: UUID, *, children: int = 0, behind: int | None = None) -> SyncJob | None:
+        """The job with its first children, or the first behind a batch index."""
+        jobs = await self._families([job_id], children, behind)
         return next((job for job in jobs if job.id == job_id), None)
 
-    async def newest(self, after: UUID | None, limit: int) -> list[SyncJob]:
-        """Jobs that somebody asked for with their children, newest first."""
-        return assembled(map(_job, await self._connection.fetch(QUERIES["newest"], after, limit)))
+    async def newest(self, after: UUID | None, limit: int, *, children: int) -> list[SyncJob]:
+        """Jobs that somebody asked for with their first children, newest first."""
+        ids = [row["id"] for row in await self._connection.fetch(QUERIES["newest"], after, limit)]
+        return await self._families(ids, children, None)
+
+    async def _families(self, job_ids: Sequence[UUID], children: int, behind: int | None) -> list[SyncJob]:
+        first = -1 if behind is None else behind
+        return assembled(map(_job, await self._connection.fetch(QUERIES["families"], list(job_ids), first, children)))
 
     async def results(self, job: SyncJob, limit: int) -> list[KeptResult]:
         """Failures first, then the newest."""
@@ -112,8 +118,9 @@ class SyncJobRepository:
 
 def _job(row: asyncpg.Record) -> SyncJob:
     stored = dict(row)
+    sums = ChildSums(**{field.name: stored.pop(f"sum_{field.name}") for field in fields(ChildSums)})
     rename_from, rename_to = stored.pop("rename_from"), stored.pop("rename_to")
     stored["rename_prefix"] = None if rename_from is None else (rename_from, rename_to)
     stored["operation"] = SyncOperation(stored["operation"])
     stored["status"] = SyncJobStatus(stored["status"])
-    return SyncJob(**stored)
+    return counted(SyncJob(**stored), sums)

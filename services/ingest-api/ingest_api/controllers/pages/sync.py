@@ -16,6 +16,7 @@ from ingest_api.pages.page import PageController, Pages
 from ingest_api.pages.sync_view import JobView
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.storage_sync import no_such_job
+from ingest_api.sync_jobs import CHILDREN_LISTED
 from shared.db.pool import Database
 from shared.events import StorageStatus, SyncOperation
 
@@ -37,7 +38,9 @@ class SyncPages(PageController):
     ) -> Response[str]:
         """Newest first; a parent's progress is the sum of its children's."""
         async with database.connection() as connection:
-            found = await SyncJobRepository(connection).newest(id_of(cursor), JOBS_PER_PAGE + 1)
+            found = await SyncJobRepository(connection).newest(
+                id_of(cursor), JOBS_PER_PAGE + 1, children=CHILDREN_LISTED
+            )
         shown, now = found[:JOBS_PER_PAGE], datetime.now(UTC)
         older = cursor_behind(found, JOBS_PER_PAGE)
         return pages.answer(
@@ -58,7 +61,7 @@ class SyncPages(PageController):
         pages: NamedDependency[Pages],
         database: NamedDependency[Database],
     ) -> Response[str]:
-        """One job with its children, and what became of its files: failures first."""
+        """One job with what became of its files: failures first."""
         async with database.connection() as connection:
             sync = SyncJobRepository(connection)
             job = await sync.get(job_id)
