@@ -113,18 +113,30 @@ def _run(
     progress: _Shows,
     report: _Report,
 ) -> None:
-    taken: list[Outcome] = []
-    for outcome in in_parallel(uploader.send, files, parallel, uploader.stop):
-        progress.file_sent()
-        if timeout_seconds is not None and outcome.is_well:
-            taken.append(outcome)
-        else:
-            report.tell(outcome)
-    if timeout_seconds is not None:
-        deadline = time.monotonic() + timeout_seconds
-        waiting = in_parallel(lambda one: uploader.processed(one, deadline), taken, parallel, uploader.stop)
-        for outcome in waiting:
-            progress.file_processed()
+    # What became of files and is not told of yet: with `--wait` that they were sent, until they are processed.
+    ended: dict[Path, Outcome] = {}
+
+    def send(file: FoundFile) -> Outcome:
+        return ended.setdefault(file.path, uploader.send(file))
+
+    try:
+        taken: list[Outcome] = []
+        for outcome in in_parallel(send, files, parallel, uploader.stop):
+            progress.file_sent()
+            if timeout_seconds is not None and outcome.is_well:
+                taken.append(outcome)
+            else:
+                report.tell(ended.pop(outcome.path))
+        if timeout_seconds is not None:
+            deadline = time.monotonic() + timeout_seconds
+            waiting = in_parallel(lambda one: uploader.processed(one, deadline), taken, parallel, uploader.stop)
+            for outcome in waiting:
+                progress.file_processed()
+                del ended[outcome.path]
+                report.tell(outcome)
+    finally:
+        # Of a run that is broken off.
+        for outcome in ended.values():
             report.tell(outcome)
 
 

@@ -210,6 +210,23 @@ async def test_a_run_that_is_broken_off_is_gone_on_with(folder: Path, tmp_path: 
         assert lines_of(await uploaded(env | state, folder))[-1]["already_sent"] == 3
 
 
+async def test_who_breaks_off_the_waiting_is_told_what_was_sent(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(call: Call) -> tuple[int, dict[str, str], Any]:
+        return ME if call.method == "GET" else (202, {}, {"jobId": "j", "mediaId": "m"})
+
+    def press_ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.cli.uploading.Uploader.processed", press_ctrl_c)
+    async with scripted(script) as (env, _):
+        broken = await uploaded(env | {"XDG_STATE_HOME": str(tmp_path)}, folder, "--wait")
+    *files, summary = lines_of(broken)
+    assert (broken.exit_code, summary["sent"], summary["finished"]) == (130, 3, False)
+    assert [one["status"] for one in files] == ["sent"] * 3
+
+
 async def test_a_server_that_stays_away_ends_the_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
