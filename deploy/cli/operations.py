@@ -23,6 +23,8 @@ class Area(StrEnum):
     DEAD_LETTERS = "dead_letters"
     DELETIONS = "deletions"
     SELECTIONS = "selections"
+    ACCOUNTS = "accounts"
+    API_KEYS = "api_keys"
 
 
 def services(as_json: AsJson = False) -> None:

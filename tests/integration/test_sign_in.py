@@ -27,6 +27,7 @@ from ingest_api.accounts import Principal, Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.bootstrap_superadmin import BootstrapRefused, bootstrap_superadmin
 from ingest_api.passwords import Argon2Parameters, Passwords
+from ingest_api.repositories.audit import AuditRepository
 from ingest_api.route_roles import SIGN_IN_ROUTES, registered_roles
 from ingest_api.sign_in import SignIn, SignInSettings
 from ingest_api.sign_in_plugin import SignInPlugin
@@ -564,6 +565,62 @@ async def test_admins_see_and_revoke_their_own_keys_superadmins_all(site: Site) 
 
 
 # --- accounts ------------------------------------------------------------------------------------------------------
+
+
+async def test_who_changes_accounts_and_keys_is_known_afterwards(site: Site) -> None:
+    boss = await site.signed_in()
+    me = (await boss.get("/api/auth/me")).json()["user"]["id"]
+    new = {"email": "new@example.org", "password": "another long phrase 2", "role": "photographer"}
+    user = (await boss.post("/api/admin/users", json=new)).json()["id"]
+    path = f"/api/admin/users/{user}"
+    change = {"role": "admin", "email": "newer@example.org", "password": "a third long phrase 3"}
+    assert (await boss.patch(path, json=change)).status_code == 200
+    taken = await boss.patch(path, json={"email": EMAILS[Role.ADMIN]})
+    assert taken.status_code == 409, "what did not happen is not told of"
+    theirs = site.client(Origin=BASE)
+    assert (await log_in(theirs, "newer@example.org", "a third long phrase 3")).status_code == 200
+    made = (await theirs.post("/api/admin/api-keys", json={"name": "gateway", "role": "admin"})).json()
+    by_key = site.client(Authorization=f"Bearer {made['key']}")
+    other = (await by_key.post("/api/admin/api-keys", json={"name": "other", "role": "photographer"})).json()
+    assert (await boss.delete(f"/api/admin/api-keys/{made['id']}")).status_code == 204
+    assert (await boss.delete(f"/api/admin/api-keys/{made['id']}")).status_code == 404
+    assert (await theirs.post("/api/auth/logout-everywhere")).status_code == 204
+    assert (await boss.delete(path)).status_code == 204
+    async with site.database.connection() as connection:
+        audit = AuditRepository(connection)
+        entries = [entry for entry in await audit.newest(None, None, 50) if entry.area in ("accounts", "api_keys")]
+        keys = await audit.newest("api_keys", None, 50)
+        page = await audit.newest("accounts", entries[0].id, 1)
+    assert [entry for entry in entries if entry.area == "api_keys"] == keys
+    assert page == [entries[1]]
+    assert [(one.area, one.action, one.subject, str(one.done_by)) for one in entries[::-1]] == [
+        ("accounts", "added", user, me),
+        ("accounts", "changed", user, me),
+        ("api_keys", "made", made["id"], user),
+        ("api_keys", "made", other["id"], user),
+        ("api_keys", "revoked", made["id"], me),
+        ("accounts", "signed_out_everywhere", user, user),
+        ("accounts", "removed", user, me),
+    ]
+    assert [entry.detail for entry in entries[::-1]] == [
+        {"email": "new@example.org", "role": "photographer"},
+        {
+            "email": "new@example.org",
+            "newPassword": True,
+            "before": {"email": "new@example.org", "role": "photographer"},
+            "after": {"email": "newer@example.org", "role": "admin"},
+        },
+        {"name": "gateway", "role": "admin", "expiresAt": None},
+        {"name": "other", "role": "photographer", "expiresAt": None, "byApiKey": made["id"]},
+        {"name": "gateway", "role": "admin", "madeBy": "newer@example.org"},
+        {"email": "newer@example.org"},
+        {"email": "newer@example.org", "role": "admin", "apiKeys": 1},
+    ]
+    assert (entries[0].email, entries[1].email) == (EMAILS[Role.SUPERADMIN], None)
+    stored = str(await site.admin.fetch("SELECT c::text FROM account_changes AS c"))
+    hashes = [row["password_hash"] for row in await site.admin.fetch("SELECT password_hash FROM users")]
+    for secret in (change["password"], new["password"], made["key"], made["key"].rpartition("_")[2], *hashes):
+        assert secret not in stored
 
 
 async def test_accounts_are_added_read_changed_listed_and_removed(site: Site) -> None:

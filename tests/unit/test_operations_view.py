@@ -50,6 +50,12 @@ def test_headers_are_shown_without_those_of_the_kernel() -> None:
         ("settings", {"before": {"a": 1}, "after": {"a": 2, "b": [1]}}, [("a", "1 → 2"), ("b", "null → [1]")]),
         ("schedules", {"runId": None, "changes": {"paused": True}}, [("paused", "true")]),
         ("schedules", {"runId": "r", "changes": None}, [("runId", "r")]),
+        (
+            "accounts",
+            {"email": "a@b", "newPassword": None, "before": {"role": "admin"}, "after": {"role": "superadmin"}},
+            [("email", "a@b"), ("role", "admin → superadmin")],
+        ),
+        ("api_keys", {"name": "k", "expiresAt": None}, [("name", "k")]),
         ("dead_letters", {"code": "c" * 100, "type": None}, [("code", "c" * 80 + "…")]),
     ],
 )

@@ -9,11 +9,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest_api.account_changes import signed_out_everywhere
 from ingest_api.accounts import (
     ApiKeyText,
     Principal,
@@ -159,10 +159,12 @@ class SignIn:
             await AccountRepository(connection).end_session(token)
         self.forget()
 
-    async def log_out_everywhere(self, user_id: UUID) -> None:
+    async def log_out_everywhere(self, principal: Principal) -> None:
         """End all sessions of the account; its API keys stay."""
-        async with self.database.connection() as connection:
-            await AccountRepository(connection).end_sessions_of(user_id)
+        async with self.database.connection() as connection, connection.transaction():
+            accounts = AccountRepository(connection)
+            await accounts.end_sessions_of(principal.user_id)
+            await accounts.note(signed_out_everywhere(principal.user_id, principal.email), principal)
         self.forget()
 
     async def by_session(self, token: str) -> Principal | None:

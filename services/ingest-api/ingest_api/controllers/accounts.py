@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from pydantic import AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
 
+from ingest_api.account_changes import account_added, account_changed, account_removed, key_made, key_revoked
 from ingest_api.accounts import (
     EMAIL_MAX_CHARACTERS,
     ApiKey,
@@ -173,7 +174,7 @@ class SignInController(Controller):
     @post("/logout-everywhere", summary="Sign out everywhere", status_code=204, guards=[require(Role.GUEST)])
     async def log_out_everywhere(self, request: SignedInRequest, sign_in: NamedDependency[SignIn]) -> Response[None]:
         """End every session of the account, this one included; its API keys stay."""
-        await sign_in.log_out_everywhere(request.user.user_id)
+        await sign_in.log_out_everywhere(request.user)
         return Response(None, status_code=204, cookies=[sign_in.cookie.cleared()])
 
     @get("/me", summary="Who is signed in", guards=[require(Role.GUEST)])
@@ -197,14 +198,18 @@ class UserController(Controller):
     guards = (require(Role.SUPERADMIN),)
 
     @post(summary="Add an account")
-    async def add(self, data: JSONBody[NewUserBody], sign_in: NamedDependency[SignIn]) -> UserAnswer:
+    async def add(
+        self, request: SignedInRequest, data: JSONBody[NewUserBody], sign_in: NamedDependency[SignIn]
+    ) -> UserAnswer:
         """201; 409 if the e-mail address belongs to another account."""
         email = _valid_email(data.email)
         password_hash = await sign_in.passwords.hash(_valid_password(data.password, email))
-        async with sign_in.database.connection() as connection:
-            user = await AccountRepository(connection).add_user(new_id(), email, Role(data.role), password_hash)
-        if user is None:
-            raise _email_taken()
+        async with sign_in.database.connection() as connection, connection.transaction():
+            accounts = AccountRepository(connection)
+            user = await accounts.add_user(new_id(), email, Role(data.role), password_hash)
+            if user is None:
+                raise _email_taken()
+            await accounts.note(account_added(user), request.user)
         return UserAnswer.of(user)
 
     @get(summary="List accounts")
@@ -225,7 +230,11 @@ class UserController(Controller):
 
     @patch("/{user_id:uuid}", summary="Change an account")
     async def change(
-        self, user_id: FromPath[UUID], data: JSONBody[UserPatchBody], sign_in: NamedDependency[SignIn]
+        self,
+        request: SignedInRequest,
+        user_id: FromPath[UUID],
+        data: JSONBody[UserPatchBody],
+        sign_in: NamedDependency[SignIn],
     ) -> UserAnswer:
         """Change what is given. A new password or role ends the account's sessions.
 
@@ -240,23 +249,28 @@ class UserController(Controller):
             accounts = AccountRepository(connection)
             if role is not None and role is not Role.SUPERADMIN:
                 await _keep_a_superadmin(accounts, user_id)
+            before = _found_user(await accounts.lock_user(user_id))
             try:
-                user = await accounts.change_user(user_id, email=email, role=role, password_hash=password_hash)
+                changed = await accounts.change_user(user_id, email=email, role=role, password_hash=password_hash)
             except EmailTaken as error:
                 raise _email_taken() from error
+            user = _found_user(changed)
+            await accounts.note(account_changed(before, user, has_new_password=password_hash is not None), request.user)
             if role is not None or password_hash is not None:
                 await accounts.end_sessions_of(user_id)
         sign_in.forget()
-        return UserAnswer.of(_found_user(user))
+        return UserAnswer.of(user)
 
     @delete("/{user_id:uuid}", summary="Remove an account")
-    async def remove(self, user_id: FromPath[UUID], sign_in: NamedDependency[SignIn]) -> None:
+    async def remove(self, request: SignedInRequest, user_id: FromPath[UUID], sign_in: NamedDependency[SignIn]) -> None:
         """Remove an account with its sessions and API keys; what it uploaded stays. 409 for the last superadmin."""
         async with sign_in.database.connection() as connection, connection.transaction():
             accounts = AccountRepository(connection)
             await _keep_a_superadmin(accounts, user_id)
-            if not await accounts.remove_user(user_id):
+            removed = await accounts.remove_user(user_id)
+            if removed is None:
                 raise _no_such_user()
+            await accounts.note(account_removed(user_id, removed.email, removed.role, removed.api_keys), request.user)
         sign_in.forget()
 
     async def _new_hash(self, user_id: UUID, data: UserPatchBody, email: str | None, sign_in: SignIn) -> str | None:
@@ -293,7 +307,7 @@ class ApiKeyController(Controller):
         if data.expiresAt is not None and data.expiresAt > LATEST_EXPIRY:
             raise InvalidFields(FieldError("expiresAt", "must lie before the year 9999: leave it out for no end"))
         key = ApiKeyText(new_id(), new_secret())
-        async with sign_in.database.connection() as connection:
+        async with sign_in.database.connection() as connection, connection.transaction():
             accounts = AccountRepository(connection)
             # Asked for here, since the principal may be a remembered one: a revoked key must not leave a good one.
             standing = await accounts.standing(request.user, sign_in.policy)
@@ -303,6 +317,7 @@ class ApiKeyController(Controller):
             await accounts.add_api_key(
                 key, name=data.name, role=role, created_by=request.user.user_id, expires_at=expires_at
             )
+            await accounts.note(key_made(key.id, data.name, role, expires_at), request.user)
         answer = NewApiKeyAnswer(key.id, str(key), data.name, role, expires_at)
         return Response(answer, status_code=201, headers=NO_STORE)
 
@@ -323,10 +338,12 @@ class ApiKeyController(Controller):
     @delete("/{key_id:uuid}", summary="Revoke an API key")
     async def revoke(self, key_id: FromPath[UUID], request: SignedInRequest, sign_in: NamedDependency[SignIn]) -> None:
         """The key is refused from now on, by other replicas within seconds."""
-        async with sign_in.database.connection() as connection:
-            removed = await AccountRepository(connection).remove_api_key(key_id, _own(request.user))
-        if not removed:
-            raise Problem(404, "not_found", "There is no such API key among those that you may revoke.")
+        async with sign_in.database.connection() as connection, connection.transaction():
+            accounts = AccountRepository(connection)
+            removed = await accounts.remove_api_key(key_id, _own(request.user))
+            if removed is None:
+                raise Problem(404, "not_found", "There is no such API key among those that you may revoke.")
+            await accounts.note(key_revoked(key_id, removed.name, removed.role, removed.made_by), request.user)
         sign_in.forget()
 
 

@@ -109,8 +109,8 @@ class OperationsController(Controller):
     ) -> AuditList:
         """Newest first. `nextCursor` is null on the last page.
 
-        Changes of settings, decisions about repairs, schedules and dead letters, media deleted for good, and selections
-        that were deleted, restored or rendered anew.
+        Changes of settings, accounts and API keys, decisions about repairs, schedules and dead letters, media deleted
+        for good, and selections that were deleted, restored or rendered anew.
         """
         async with database.connection() as connection:
             entries = await AuditRepository(connection).newest(area, id_of(cursor), limit + 1)

@@ -72,12 +72,12 @@ def original_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def details(entry: AuditEntry) -> list[tuple[str, str]]:
-    """What an entry says beside its subject, as names and short values; of changed settings, from what to what."""
-    if entry.area == "settings":
-        before, after = entry.detail["before"], entry.detail["after"]
-        return [(name, f"{_short(before.get(name))} → {_short(value)}") for name, value in after.items()]
-    shown = entry.detail.get("changes") or {name: value for name, value in entry.detail.items() if name != "changes"}
-    return [(name, _short(value)) for name, value in shown.items() if value is not None]
+    """What an entry says beside its subject, as names and short values; of what was changed, from what to what."""
+    before, after = entry.detail.get("before", {}), entry.detail.get("after", {})
+    changed = [(name, f"{_short(before.get(name))} → {_short(value)}") for name, value in after.items()]
+    plain = {name: value for name, value in entry.detail.items() if name not in ("before", "after", "changes")}
+    shown = entry.detail.get("changes") or plain
+    return [(name, _short(value)) for name, value in shown.items() if value is not None] + changed
 
 
 LONGEST_VALUE_CHARACTERS: Final = 80

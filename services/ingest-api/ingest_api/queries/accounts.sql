@@ -13,6 +13,9 @@ WHERE $1::uuid IS NULL OR id < $1
 ORDER BY id DESC
 LIMIT $2;
 
+-- name: lock_user
+SELECT id, email, role, created_at, updated_at FROM users WHERE id = $1 FOR UPDATE;
+
 -- name: add_user
 INSERT INTO users (id, email, role, password_hash) VALUES ($1, $2, $3, $4)
 ON CONFLICT (email) DO NOTHING
@@ -28,7 +31,8 @@ RETURNING id, email, role, created_at, updated_at;
 UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2;
 
 -- name: remove_user
-DELETE FROM users WHERE id = $1 RETURNING true;
+DELETE FROM users WHERE id = $1
+RETURNING email, role, (SELECT count(*) FROM api_keys WHERE created_by = $1) AS api_keys;
 
 -- name: lock_superadmins
 -- Locked in one order before any of them is demoted or removed: two at once would each see the other one stay.
@@ -111,7 +115,12 @@ ORDER BY api_keys.id DESC
 LIMIT $3;
 
 -- name: remove_api_key
-DELETE FROM api_keys WHERE id = $1 AND ($2::uuid IS NULL OR created_by = $2) RETURNING true;
+DELETE FROM api_keys USING users
+WHERE api_keys.id = $1 AND users.id = api_keys.created_by AND ($2::uuid IS NULL OR created_by = $2)
+RETURNING api_keys.name, api_keys.role, users.email AS made_by;
+
+-- name: note_change
+INSERT INTO account_changes (id, area, action, subject_id, detail, done_by) VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: api_key_principal
 SELECT users.id AS user_id, users.email, users.role AS user_role, api_keys.role, api_keys.secret_hash,

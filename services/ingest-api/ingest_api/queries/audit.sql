@@ -40,6 +40,16 @@ FROM (
      WHERE kind IN ('rerender', 'delete', 'hard_delete', 'restore')
        AND ($1::uuid IS NULL OR id < $1) AND coalesce($2, 'selections') = 'selections'
      ORDER BY id DESC LIMIT $3)
+    UNION ALL
+    (SELECT id, area, action, subject_id::text, done_by, done_at, detail
+     FROM account_changes
+     WHERE area = 'accounts' AND ($1::uuid IS NULL OR id < $1) AND coalesce($2, 'accounts') = 'accounts'
+     ORDER BY id DESC LIMIT $3)
+    UNION ALL
+    (SELECT id, area, action, subject_id::text, done_by, done_at, detail
+     FROM account_changes
+     WHERE area = 'api_keys' AND ($1::uuid IS NULL OR id < $1) AND coalesce($2, 'api_keys') = 'api_keys'
+     ORDER BY id DESC LIMIT $3)
 ) AS entry
 ORDER BY entry.id DESC
 LIMIT $3;

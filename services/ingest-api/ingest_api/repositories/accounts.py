@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ingest_api.account_changes import AccountChange
 from ingest_api.accounts import (
     ApiKey,
     ApiKeyText,
@@ -26,8 +27,27 @@ from ingest_api.rate_limit import LoginAttempt
 from ingest_api.sessions import SessionPolicy
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
+from shared.identifiers import new_id
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "accounts.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedUser:
+    """What an account was; `api_keys` went with it."""
+
+    email: str
+    role: Role
+    api_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedKey:
+    """What an API key was; `made_by` is its maker's e-mail address."""
+
+    name: str
+    role: Role
+    made_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,11 @@ class AccountRepository:
         row = await self._connection.fetchrow(QUERIES["user"], user_id)
         return None if row is None else _user(row)
 
+    async def lock_user(self, user_id: UUID) -> User | None:
+        """The account as it stays until this transaction ends, but for what that changes."""
+        row = await self._connection.fetchrow(QUERIES["lock_user"], user_id)
+        return None if row is None else _user(row)
+
     async def emails(self, user_ids: Collection[UUID]) -> dict[UUID, str]:
         """The addresses of those that there are."""
         rows = await self._connection.fetch(QUERIES["emails"], list(user_ids))
@@ -79,9 +104,10 @@ class AccountRepository:
             raise EmailTaken(email) from error
         return None if row is None else _user(row)
 
-    async def remove_user(self, user_id: UUID) -> bool:
-        """Remove an account with its sessions, API keys and tickets; whether there was one."""
-        return bool(await self._connection.fetchval(QUERIES["remove_user"], user_id))
+    async def remove_user(self, user_id: UUID) -> RemovedUser | None:
+        """Remove an account with its sessions, API keys and tickets; None if there was none."""
+        row = await self._connection.fetchrow(QUERIES["remove_user"], user_id)
+        return None if row is None else RemovedUser(row["email"], Role(row["role"]), row["api_keys"])
 
     async def lock_superadmins(self) -> set[UUID]:
         """The superadmins, none of whom changes before this transaction ends."""
@@ -189,9 +215,10 @@ class AccountRepository:
         rows = await self._connection.fetch(QUERIES["list_api_keys"], after, created_by, limit)
         return [ApiKey(**{**row, "role": Role(row["role"])}) for row in rows]
 
-    async def remove_api_key(self, key_id: UUID, created_by: UUID | None) -> bool:
-        """Whether there was such a key, of that maker if one is given."""
-        return bool(await self._connection.fetchval(QUERIES["remove_api_key"], key_id, created_by))
+    async def remove_api_key(self, key_id: UUID, created_by: UUID | None) -> RemovedKey | None:
+        """None if there was no such key, of that maker if one is given."""
+        row = await self._connection.fetchrow(QUERIES["remove_api_key"], key_id, created_by)
+        return None if row is None else RemovedKey(row["name"], Role(row["role"]), row["made_by"])
 
     async def find_api_key(self, key_id: UUID) -> tuple[FoundPrincipal, bytes] | None:
         """Whom the key acts for, and the hash that its secret must have."""
@@ -205,6 +232,22 @@ class AccountRepository:
 
     async def touch_api_key(self, key_id: UUID) -> None:
         await self._connection.execute(QUERIES["touch_api_key"], key_id)
+
+    # who did what
+
+    async def note(self, change: AccountChange, done_by: Principal) -> None:
+        """For the list of who did what; runs in the transaction of the change."""
+        key_id = done_by.credential.api_key_id
+        by_key = {} if key_id is None else {"byApiKey": str(key_id)}
+        await self._connection.execute(
+            QUERIES["note_change"],
+            new_id(),
+            change.area,
+            change.action,
+            change.subject_id,
+            {**change.detail, **by_key},
+            done_by.user_id,
+        )
 
     # attempts to sign in
 

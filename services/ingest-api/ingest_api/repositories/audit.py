@@ -14,7 +14,9 @@ from shared.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "audit.sql")
 
-AuditArea = Literal["settings", "reconcile", "schedules", "dead_letters", "deletions", "selections"]
+AuditArea = Literal[
+    "settings", "reconcile", "schedules", "dead_letters", "deletions", "selections", "accounts", "api_keys"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class EntranceController(PageController):
 
     @post("/logout/everywhere", guards=[require(Role.GUEST)], status_code=200)
     async def log_out_everywhere(self, request: SignedInRequest, sign_in: NamedDependency[SignIn]) -> Redirect:
-        await sign_in.log_out_everywhere(request.user.user_id)
+        await sign_in.log_out_everywhere(request.user)
         return Redirect("/login", status_code=303, cookies=[sign_in.cookie.cleared()])
 
     @get("/account", guards=[require(Role.GUEST)])
