@@ -72,6 +72,7 @@ def _standing() -> dict[str, Any]:
         "ready": bool(told),
         "supervisorPid": pid,
         "baseUrl": told.get("baseUrl"),
+        "superadminEmail": (told.get("superadmin") or {}).get("email"),
         "jaegerUrl": (told.get("jaeger") or {}).get("queryUrl"),
         "services": {name: {"pid": one["pid"]} for name, one in told.get("services", {}).items()},
     }
@@ -89,6 +90,7 @@ def stack_facts(standing: dict[str, Any]) -> Sequence[Shown]:
         return [f"No stack runs in {standing['folder']}."]
     facts = {
         "site": standing["baseUrl"],
+        "superadmin": standing["superadminEmail"] and f"{standing['superadminEmail']}, password in stack.json",
         "traces": standing["jaegerUrl"],
         "supervisor": str(standing["supervisorPid"]),
     }

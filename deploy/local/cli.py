@@ -24,7 +24,8 @@ from deploy.local.stack_secrets import load_secrets
 from deploy.local.topology import DATABASE, POSTGRES, Topology
 from shared.db.schemas import SCHEMAS, role_of
 
-_START_TIMEOUT_SECONDS = 600.0
+_START_TIMEOUT_SECONDS = 3600.0
+"""Beyond all deadlines of the supervisor: it says itself what does not start."""
 _STOP_TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 

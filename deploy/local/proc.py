@@ -46,6 +46,17 @@ def all_pids() -> list[int]:
     return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
 
 
+def listens(pid: int | None, port: int) -> bool:
+    """Whether it is this process that listens on the port of 127.0.0.1."""
+    local, listening = f"0100007F:{port:04X}", "0A"
+    rows = [line.split() for line in (_PROC / "net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if (row[1], row[3]) == (local, listening)}
+    try:
+        return any(os.fspath(descriptor.readlink()) in sockets for descriptor in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return False
+
+
 def pids_with_open(path: Path) -> list[int]:
     """Who has the file open, of those into whom we may look."""
     return [pid for pid in all_pids() if _has_open(pid, path)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.local import proc
 from deploy.local.http_probe import http_status
 from deploy.local.processes import ProcessSpec
 from deploy.local.server import EmbeddedServer
@@ -41,4 +42,5 @@ class ServiceProcess(EmbeddedServer):
         )
 
     async def _answers(self) -> bool:
-        return await http_status(self.port, "/health/ready") == 200
+        # Another stack's service that has taken the port meanwhile would answer just as well.
+        return await http_status(self.port, "/health/ready") == 200 and proc.listens(self.process.pid, self.port)

@@ -97,8 +97,8 @@ class StackFolder:
             except BlockingIOError:
                 if (pid := self.supervisor_pid()) is not None or time.monotonic() > deadline:
                     raise StackError(
-                        f"a stack runs already in {self.root} (supervisor pid {pid}): stop it with "
-                        "`make stack-stop`, or name another folder with MEDIABUS_STACK_DIR"
+                        f"a stack runs already in {self.root} (supervisor pid {pid}): stop it with `make stack-stop` "
+                        "or `mediabus stack stop`, or name another folder with MEDIABUS_STACK_DIR"
                     ) from None
                 time.sleep(LOOK_SECONDS)
             else:

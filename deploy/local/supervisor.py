@@ -18,7 +18,7 @@ from deploy.local.jaeger import JaegerServer
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.left_behind import end_what_was_left
 from deploy.local.object_store import ObjectStoreServer
-from deploy.local.ports import remembered_ports
+from deploy.local.ports import is_free, remembered_ports
 from deploy.local.postgres import SLOW_STATEMENT_MILLIS, PostgresServer
 from deploy.local.processes import (
     RECORD_NAME,
@@ -52,8 +52,10 @@ from deploy.local.topology import (
 )
 from shared.db.schemas import SCHEMAS
 
-READY_TIMEOUT_SECONDS = 120.0
-_STEP_TIMEOUT_SECONDS = 120.0
+READY_TIMEOUT_SECONDS = 300.0
+"""Seconds are usual, and a machine that others keep busy takes minutes; what ends meanwhile is told at once."""
+_STEP_TIMEOUT_SECONDS = 300.0
+_START_ATTEMPTS = 3
 _LOG_CHECK_SECONDS = 10.0
 _SLOW_STATEMENT = "MEDIABUS_SLOW_STATEMENT_MILLIS"
 _OURS = ("MEDIABUS_STACK_DIR", "MEDIABUS_CACHE_DIR", "MEDIABUS_JAEGER_BINARY", _SLOW_STATEMENT)
@@ -109,6 +111,25 @@ class Supervisor:
             group.create_task(self._bound_logs())
 
     async def _start(self) -> None:
+        """Begin anew with other ports where strangers have taken some between their choice and their use."""
+        for attempts_left in reversed(range(_START_ATTEMPTS)):
+            try:
+                await self._try_to_start()
+            except StackError as error:
+                await self._stop_in_order()
+                taken = sorted(name for name, port in self._ports().items() if not is_free(port))
+                if not taken or not attempts_left:
+                    raise
+                self._parts.clear()
+                self._services.clear()
+                self._report(
+                    f"another program has taken the port of {', '.join(taken)} meanwhile; starting again with another",
+                    f"    {_first_line(error)}",
+                )
+            else:
+                return
+
+    async def _try_to_start(self) -> None:
         # Before ports are looked at: what still runs after a supervisor was killed holds its own.
         await end_what_was_left(self._folder)
         settle(self._folder, self._report)
@@ -121,7 +142,12 @@ class Supervisor:
         except BaseExceptionGroup as failures:
             raise _first_stack_error(failures) from failures
         self._write_stack_file()
-        self._report(f"ready; where everything is: {self._folder.stack_file}")
+        if INGEST_API in self._services:
+            self._report(f"sign in at {self.site.url(INGEST_API)} as {self.site.secrets.superadmin_email}")
+        self._report(f"ready; where everything is, passwords too: {self._folder.stack_file}")
+
+    def _ports(self) -> Mapping[str, int]:
+        return self._site.ports if self._site is not None else {}
 
     def _prepare(self) -> None:
         folder = self._folder
@@ -313,6 +339,10 @@ def _stop_signals() -> Iterator[asyncio.Queue[signal.Signals]]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _first_line(error: StackError) -> str:
+    return str(error).partition("\n")[0]
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

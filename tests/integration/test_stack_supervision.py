@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.dummy_stack import STOP_JOURNAL
+from deploy.local.errors import StackError
+from deploy.local.ports import free_port
+from deploy.local.service_process import ServiceProcess
+from deploy.local.stack_folder import StackFolder
+from deploy.local.supervisor import Supervisor
+from deploy.local.topology import Service, Site, Topology, python
+from shared.testing.waiting import eventually
+from tests.integration.dummy_stack import DUMMY, STOP_JOURNAL
 from tests.integration.stack_commands import StackCommands, gone, until
 
 
@@ -87,6 +95,50 @@ def test_remembers_its_ports_and_leaves_one_that_a_stranger_took(stack: StackCom
         assert second["front"] == first["front"]
         assert second["worker"] != first["worker"]
         assert stack.ask("worker") is not None
+
+
+async def test_another_port_is_taken_where_a_stranger_takes_one_before_it_is_used(tmp_path: Path) -> None:
+    folder, taken = StackFolder(tmp_path / "stack"), socket.socket()
+    told: list[str] = []
+
+    def environment(site: Site) -> dict[str, str]:
+        """Called when all ports are chosen, and nobody listens yet."""
+        if taken.getsockname()[1] == 0:
+            taken.bind(("127.0.0.1", site.ports["front"]))
+            taken.listen()
+        return {"MEDIABUS_HTTP_PORT": str(site.ports["front"])}
+
+    front = Service("front", python(DUMMY, "front", str(tmp_path / STOP_JOURNAL)), environment)
+    supervisor = Supervisor(folder, Topology(servers=(), steps=(), services=(front,)), told.append)
+    with taken:
+        running = asyncio.create_task(supervisor.run())
+        try:
+            await eventually(folder.stack_file.exists, why="the stack is ready")
+            assert supervisor.site.ports["front"] != taken.getsockname()[1]
+            assert any("another program has taken the port of front" in line for line in told)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def test_a_service_is_ready_when_it_answers_itself_and_not_when_another_does(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {"MEDIABUS_HTTP_PORT": str(port), "PATH": os.environ["PATH"]}
+    journal = str(tmp_path / STOP_JOURNAL)
+
+    def service(name: str, *command: str) -> ServiceProcess:
+        program = Service(name, python(*command), lambda site: environment)
+        return ServiceProcess(program, tmp_path / name, port, environment, tmp_path / f"{name}.log")
+
+    slow = service("slow", "-c", "import time; time.sleep(1)")
+    stranger = service("stranger", DUMMY, "stranger", journal)
+    await slow.launch()
+    await stranger.start()
+    try:
+        with pytest.raises(StackError, match="slow ended with exit code 0 before it was ready"):
+            await slow.wait_ready(20)
+    finally:
+        await stranger.stop()
 
 
 def test_starts_again_after_its_supervisor_was_killed(stack: StackCommands) -> None:

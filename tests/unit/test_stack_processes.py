@@ -185,6 +185,19 @@ def test_ports_are_remembered_and_free(tmp_path: Path) -> None:
     assert free_port(taken=first.values()) not in first.values()
 
 
+def test_no_other_process_chooses_a_port_before_it_is_used(tmp_path: Path) -> None:
+    path, ours = tmp_path / "ports.json", free_port()
+    path.write_text(json.dumps({"one": ours}))
+    script = (
+        "import pathlib, sys; from deploy.local.ports import remembered_ports;"
+        "print(remembered_ports(pathlib.Path(sys.argv[1]), ['one'])['one'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    assert int(done.stdout) != ours
+    assert is_free(ours)
+    assert remembered_ports(path, ["one"]) == {"one": int(done.stdout)}, "what was claimed by the dead is free"
+
+
 def test_a_log_and_its_predecessor_stay_bounded(tmp_path: Path) -> None:
     path = tmp_path / "some.log"
     path.write_text("old\n" * 100)
