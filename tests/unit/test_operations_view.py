@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from ingest_api import account_changes
+from ingest_api.accounts import Role, User
 from ingest_api.pages.operations_view import Totals, behind, details, original_headers, readable
+from ingest_api.pages.rendering import TEXTS
 from ingest_api.payload_preview import preview
 from ingest_api.repositories.audit import AuditArea, AuditEntry
 from ingest_api.service_overview import ServiceOverview
@@ -62,3 +65,20 @@ def test_headers_are_shown_without_those_of_the_kernel() -> None:
 def test_an_entry_tells_what_was_changed(area: AuditArea, detail: dict[str, Any], shown: list[tuple[str, str]]) -> None:
     entry = AuditEntry(new_id(), area, "changed", "media", new_id(), datetime.now(UTC), detail, None)
     assert details(entry) == shown
+
+
+def test_every_change_of_accounts_and_keys_has_its_words() -> None:
+    user = User(new_id(), "a@example.test", Role.ADMIN, datetime.now(UTC), datetime.now(UTC))
+    changes = (
+        account_changes.account_added(user),
+        account_changes.account_changed(user, user, has_new_password=True),
+        account_changes.account_removed(user.id, user.email, user.role, 0),
+        account_changes.signed_out_everywhere(user.id, user.email),
+        account_changes.key_made(user.id, "k", Role.ADMIN, None),
+        account_changes.key_revoked(user.id, "k", Role.ADMIN, user.email),
+    )
+    for texts in TEXTS.values():
+        for area in get_args(AuditArea):
+            assert texts(f"operations.areas.{area}")
+        for change in changes:
+            assert texts(f"operations.acts.{change.area}.{change.action}")
