@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import asyncpg
 import pytest
 
+from shared.db import pool
 from shared.db.pool import Database
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import Envelope
@@ -24,6 +25,7 @@ from shared.messaging.errors import (
 from shared.messaging.retry import PROCESSING_RETRIES, Postpone, next_attempt
 from shared.outbox.outgoing import channel_of
 from shared.telemetry.tracing import span
+from shared.testing.silence import silenceable
 from shared.testing.waiting import eventually
 from tests.integration.kernel_world import NUMBERS_BY_CUSTOMER, OrderPlacedV1, PlaceOrderV1, Process, World, placed
 
@@ -136,6 +138,22 @@ async def test_without_a_database_all_are_told_so_and_none_takes_effect() -> Non
     ended = await orders.place([order(number) for number in range(3)])
     assert [type(error) for error in ended] == [InfrastructureUnavailable] * 3
     await away.close()
+
+
+async def test_a_server_that_falls_silent_in_a_batch_costs_nobody_an_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "STATEMENT_SECONDS", 0.5)
+    monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 0.5)
+    async with silenceable(world.dsn) as (proxied, silence):
+        database = Database(proxied, application_name="tests")
+        unit_of_work = UnitOfWork(database, source="/tests", schema="imaging")
+        orders = Orders(unit_of_work, stuck=range(3), transaction_seconds=0.3)
+        placing = asyncio.create_task(orders.place([order(number) for number in range(3)]))
+        await eventually(lambda: orders.sizes, why="the batch has begun")
+        silence.set()
+        assert [type(error) for error in await placing] == [InfrastructureUnavailable] * 3
+        await database.close()
 
 
 async def test_each_message_of_a_batch_goes_on_under_its_own_trace(world: World) -> None:
