@@ -138,6 +138,7 @@ class IngestSite:
     rerendering: Rerendering
     deletions: MediaDeletions
     bulk_deletions: BulkDeletions
+    storage_sync: StorageSync
     direct_upload_sweep: DirectUploadSweep
     photo_desk: PhotoDesk
     api: httpx.AsyncClient
@@ -222,6 +223,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         bulk_deletions = BulkDeletions(unit_of_work, deletions, confirm_above=settings.mass_delete_confirm_above)
         handlers.register(registered, unit_of_work, deletions)  # type: ignore[arg-type]
         deletion_handlers.register(registered, deletions, unit_of_work)  # type: ignore[arg-type]
+        storage_sync = StorageSync(unit_of_work, feed, settings)
         rerendering = Rerendering(unit_of_work, lambda: feed.current().copies_by_itself)
         uploads = Uploads(unit_of_work, stores.staging, sweep, settings, feed)
         products = ProductDesk.of(unit_of_work, uploads.intake, stores, hub, settings)
@@ -254,7 +256,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
                 BucketTrials(),
                 S3Settings.of(settings),
             ),
-            storage_sync=StorageSync(unit_of_work, feed, settings),
+            storage_sync=storage_sync,
             rerendering=rerendering,
             deletions=deletions,
             bulk_deletions=bulk_deletions,
@@ -297,6 +299,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             rerendering,
             deletions,
             bulk_deletions,
+            storage_sync,
             DirectUploadSweep(direct_uploads, pool, settings),
             photo_desk,
             api,

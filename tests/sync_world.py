@@ -208,7 +208,7 @@ def start_command(operation: SyncOperation, ids: Sequence[UUID], **options: Any)
     return StartSyncJobV1(
         job_id=new_id(),
         operation=operation,
-        media_ids=None if by_filter or retry_of else tuple(ids),
+        media_ids=None if by_filter or retry_of or "selected_files" in values else tuple(ids),
         filter=by_filter,
         retry_of=retry_of,
         requested_by=USER,

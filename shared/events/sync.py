@@ -60,11 +60,27 @@ class MediaFilter(BaseModel):
         return self
 
 
+class SelectSyncMediaV1(Event, type="sync.select-media.v1", topic=SYNC_JOBS):
+    """A part of a selection that is too large for one command: told before the job's start, under the same key.
+
+    Told twice it is the same part.
+    """
+
+    job_id: UUID
+    media_ids: tuple[UUID, ...] = Field(max_length=MAX_MEDIA_IDS)
+
+    def key(self) -> str:
+        return str(self.job_id)
+
+
 class StartSyncJobV1(Event, type="sync.start-job.v1", topic=SYNC_JOBS):
     """Plan a job: its files are selected, split into children and worked on.
 
     `retry_of` makes a job of another one's failed files; then there is no selection. A retry carries out what the
     other job was asked for: its operation, `delete_source` and prefix are the sender's to repeat.
+
+    `selected_files` is how many media `sync.select-media.v1` has selected for it; then there is no other selection.
+    `is_cancelled`: somebody cancelled it while they were. It is told as cancelled, and nothing is done.
     """
 
     job_id: UUID
@@ -72,6 +88,8 @@ class StartSyncJobV1(Event, type="sync.start-job.v1", topic=SYNC_JOBS):
     media_ids: tuple[UUID, ...] | None = None
     filter: MediaFilter | None = None
     retry_of: UUID | None = None
+    selected_files: int | None = Field(default=None, ge=0)
+    is_cancelled: bool = False
     delete_source: bool = False
     rename_prefix: tuple[str, str] | None = Field(
         default=None, description="rename only: keys that begin with the first get the second instead"

@@ -194,6 +194,7 @@ SAMPLES: tuple[Event, ...] = (
         requested_by=USER,
         requested_at=TIME,
     ),
+    events.SelectSyncMediaV1(job_id=JOB, media_ids=(MEDIA, PRODUCT)),
     events.CancelSyncJobV1(job_id=MEDIA, requested_by=USER, requested_at=TIME),
     events.RunSyncBatchV1(job_id=MEDIA),
     events.SyncJobChangedV1(

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from ingest_api.accounts import Role
-from ingest_api.media_library import TILES_PER_PAGE, first_id_of
+from ingest_api.media_filters import first_id_of
+from ingest_api.media_library import TILES_PER_PAGE
 from shared.events import StoredFile
 from shared.identifiers import new_id
 from shared.testing.databases import TestDatabases

@@ -14,7 +14,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ingest_api.repositories.media import MediaFilter, MediaRepository
+from ingest_api.media_filters import MediaFilter
+from ingest_api.repositories.media import MediaRepository
 from shared.db.migrations import ROOT
 from shared.db.pool import Database
 from shared.db.queries import load_queries
@@ -60,6 +61,8 @@ BEGIN = f"{MEDIA}, {MEDIA}, true, 'requested', NULL, NULL, false, '{{{{}}}}'"
 SELFIE = "'[' || repeat('0.1,', 511) || '0.1]'"
 FACES_OF_EVENT = frozenset({"faces_event"})
 NO_FILTER = "NULL, NULL, NULL, NULL"
+LAST = "'ffffffff-ffff-ffff-ffff-ffffffffffff'"
+NOW = "now() + interval '1 day'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,14 @@ def _media(title: str, parameters: str, *indexes: str, walks: bool = False) -> H
     return Hot("ingest-api", f"{INGEST}/media.sql", "list_media", parameters, frozenset(indexes), title, walks)
 
 
+def _page(title: str, parameters: str, *indexes: str) -> Hot:
+    """A page of all media that match: behind one id, up to another, and no further than a window reaches."""
+    bounds = f"{MEDIUM}, {LAST}, {LAST}"
+    return Hot(
+        "ingest-api", f"{INGEST}/matching.sql", "page", f"{bounds}, {parameters}, 100", frozenset(indexes), title
+    )
+
+
 HOT = [
     _media("first", f"NULL, {NO_FILTER}, false, NULL, 51, NULL", "media_pkey", walks=True),
     _media("deep", f"{MEDIUM}, {NO_FILTER}, false, NULL, 51, NULL", "media_pkey"),
@@ -105,6 +116,33 @@ HOT = [
     _media("deleted_deep", f"{MEDIUM}, {NO_FILTER}, true, NULL, 51, NULL", "media_deleted"),
     _media("q_rare", f"NULL, {NO_FILTER}, false, '%00004711%', 51, '00004711'", "media_by_pieces"),
     _media("q_common", f"NULL, {NO_FILTER}, false, '%img%', 51, 'img'", "media_pkey", walks=True),
+    _page("everything", f"NULL, NULL, NULL, '{{{{}}}}', NULL, false, NULL, {NOW}, false", "media_pkey"),
+    _page("rare_type", f"'rare', NULL, NULL, '{{{{}}}}', NULL, false, NULL, {NOW}, false", "media_of_entity"),
+    _page("entity_id", f"NULL, '4712', NULL, '{{{{}}}}', NULL, false, NULL, {NOW}, false", "media_of_entity_id"),
+    _page("failed", f"NULL, NULL, 'failed', '{{{{}}}}', NULL, false, NULL, {NOW}, true", "media_unfinished"),
+    _page(
+        "missing",
+        f"NULL, NULL, NULL, '{{{{failed}}}}', 'missing', false, NULL, {NOW}, true",
+        "media_by_storage",
+        "media_pkey",
+    ),
+    _page("deleted", f"NULL, NULL, NULL, '{{{{}}}}', NULL, true, NULL, {NOW}, false", "media_deleted", "media_pkey"),
+    _page("q_rare", f"NULL, NULL, NULL, '{{{{}}}}', NULL, false, '%00004711%', {NOW}, true", "media_pkey"),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/matching.sql",
+        "window_end",
+        f"{MEDIUM}, {LAST}, NULL, NULL, NULL, '{{{{}}}}', NULL, false, 1000",
+        frozenset({"media_pkey"}),
+    ),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/matching.sql",
+        "count",
+        f"{LAST}, NULL, NULL, NULL, '{{{{}}}}', NULL, false, '%00004711%', '00004711', 1000001",
+        frozenset({"media_by_pieces"}),
+        "q_rare",
+    ),
     Hot("ingest-api", f"{INGEST}/jobs.sql", "job", MEDIUM, frozenset({"jobs_pkey"})),
     Hot("ingest-api", f"{INGEST}/jobs.sql", "list_jobs", "NULL, 'failed', 51", frozenset({"jobs_by_status"}), "failed"),
     Hot(

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import MediaFilter, StorageStatus, SyncOperation
+from shared.events import MediaFilter, SelectSyncMediaV1, StorageStatus, SyncOperation
 from shared.identifiers import new_id
 from shared.messaging.topics import SYNC_EVENTS, dead_letter_topic
 from shared.testing.waiting import eventually
@@ -212,6 +212,42 @@ async def test_selections_by_filter(world: SyncWorld) -> None:
     empty = await world.run(SyncOperation.UPLOAD_TO_S3, (), filter=local)
     assert (empty["status"], empty["total_files"]) == ("failed", 0)
     assert empty["error"].startswith("empty_selection")
+
+
+@pytest.mark.parametrize("min_files_for_batching", [2, 50])
+async def test_media_that_were_selected_before_are_one_job_however_their_parts_arrive(
+    world: SyncWorld, min_files_for_batching: int
+) -> None:
+    pictures = await world.pictures(5, files=1)
+    batching = {"min_files_for_batching": min_files_for_batching, "batch_size": 2}
+    start = start_command(SyncOperation.UPLOAD_TO_S3, (), selected_files=5, **batching)
+    first, second = (
+        SelectSyncMediaV1(job_id=start.job_id, media_ids=tuple(one.media_id for one in part))
+        for part in (pictures[:3], pictures[3:])
+    )
+    for command in (first, first, start, second):
+        await world.bus.send(command)
+    ended = await world.ended(start.job_id)
+    assert (ended["status"], ended["total_files"], ended["processed_files"]) == ("completed", 5, 5)
+    assert set(world.results(start.job_id)) == {str(one.media_id) for one in pictures}
+    for command in (second, start):
+        await world.bus.send(command)
+    other = await world.run(SyncOperation.DELETE_LOCAL, pictures[:1])
+    assert other["status"] == "completed"
+    last = world.facts(start.job_id)[-1]
+    assert (last["total_files"], last["processed_files"]) == (5, 5), "told again it is the same job"
+    assert await world.system.rows("s3-syncer", "SELECT FROM selections WHERE job_id = $1", start.job_id) == []
+
+
+async def test_a_job_that_was_cancelled_while_its_media_were_selected_does_nothing(world: SyncWorld) -> None:
+    [picture] = await world.pictures(1, files=1)
+    start = start_command(SyncOperation.DELETE_LOCAL, (), selected_files=1, is_cancelled=True)
+    await world.bus.send(SelectSyncMediaV1(job_id=start.job_id, media_ids=(picture.media_id,)))
+    await world.bus.send(start)
+    ended = await world.ended(start.job_id)
+    assert (ended["status"], ended["total_files"], ended["processed_files"]) == ("cancelled", 1, 0)
+    await world.assert_stored(picture, on_disk=True, in_bucket=False)
+    assert await world.system.rows("s3-syncer", "SELECT FROM selections WHERE job_id = $1", start.job_id) == []
 
 
 async def test_unknown_ids_fail_after_having_been_looked_for(world: SyncWorld) -> None:

@@ -94,6 +94,8 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     repairs = ProductRepairs(unit_of_work, stores)
     deletions = MediaDeletions(unit_of_work, feed.current)
     bulk_deletions = BulkDeletions(unit_of_work, deletions, confirm_above=settings.mass_delete_confirm_above)
+    storage_sync = StorageSync(unit_of_work, feed, settings)
+    service.background(storage_sync.run, "selections for storage jobs")
     service.background(deletions.run, "open deletions")
     service.background(bulk_deletions.run, "deletions of selections")
     handlers.register(service.consumer, unit_of_work, deletions)
@@ -127,7 +129,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         settings_desk=SettingsDesk(
             settings_store, BucketStatus(stores.bucket), BucketTrials(), S3Settings.of(settings)
         ),
-        storage_sync=StorageSync(unit_of_work, feed, settings),
+        storage_sync=storage_sync,
         rerendering=rerendering,
         deletions=deletions,
         bulk_deletions=bulk_deletions,

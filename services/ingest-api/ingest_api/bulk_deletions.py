@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, get_args
+from datetime import datetime
+from typing import Final, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
+from ingest_api.json_values import TrueOrFalse, WholeNumber
 from ingest_api.media_deletions import MediaDeletions, conflict_of
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.bulk_deletions import (
@@ -21,8 +23,17 @@ from ingest_api.repositories.bulk_deletions import (
     UnplannedDeletion,
 )
 from ingest_api.repositories.media_deletions import LockedMedium, MediaDeletionRepository
-from ingest_api.selections import SelectionBody, media_filter, selection_errors, unknown_ids
-from ingest_api.sync_request import TrueOrFalse
+from ingest_api.selections import (
+    MOST_MATCHING,
+    MatchingBody,
+    SelectionBody,
+    matching_filter,
+    media_filter,
+    nothing_matches,
+    selection_errors,
+    too_many_match,
+    unknown_ids,
+)
 from ingest_api.zip_stream import EntryRefusal
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.identifiers import new_id
@@ -37,16 +48,6 @@ WITHOUT_FILES: Final[tuple[BulkKind, ...]] = ("delete", "restore")
 LOOK_EVERY_SECONDS: Final = 1.0
 
 
-def _whole_number(value: object) -> object:
-    """What is confirmed is confirmed in JSON's own words: no "3", no true."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("must be a whole number")
-    return value
-
-
-WholeNumber = Annotated[int, BeforeValidator(_whole_number), Field(ge=0)]
-
-
 class DeletionFilter(SelectionBody):
     """`deleted`: true selects among the deleted media instead of the others."""
 
@@ -54,23 +55,25 @@ class DeletionFilter(SelectionBody):
 
 
 class DeleteBody(BaseModel):
-    """Either `mediaIds` (at most 10000) or `filter`; without `hard` the setting `deleteMode` decides."""
+    """Either `mediaIds` (at most 10000), `filter` or `matching`; without `hard` the setting `deleteMode` decides."""
 
     model_config = ConfigDict(extra="forbid")
 
     mediaIds: list[UUID] | None = None
     filter: DeletionFilter | None = None
+    matching: MatchingBody | None = None
     hard: TrueOrFalse | None = None
     confirm: WholeNumber | None = None
 
 
 class RestoreBody(BaseModel):
-    """Either `mediaIds` (at most 10000) or `filter`, which selects among the deleted media."""
+    """Either `mediaIds` (at most 10000), or `filter` or `matching`, which select among the deleted media."""
 
     model_config = ConfigDict(extra="forbid")
 
     mediaIds: list[UUID] | None = None
     filter: SelectionBody | None = None
+    matching: MatchingBody | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +86,20 @@ class StartedParent:
 
 def selection_of_deletion(body: DeleteBody, is_hard: bool) -> BulkSelection:
     """Raises InvalidFields naming everything that is wrong."""
-    is_of_deleted = body.filter is not None and body.filter.deleted
+    chosen = body.filter or body.matching
+    is_of_deleted = bool(chosen and chosen.deleted)
     plain = None if body.filter is None else SelectionBody(**body.filter.model_dump(exclude={"deleted"}))
-    errors = [*selection_errors(body.mediaIds, plain)]
+    errors = [*selection_errors(body.mediaIds, plain, body.matching)]
     if is_of_deleted and not is_hard:
-        errors.append(
-            FieldError("filter.deleted", "what is deleted already can only be deleted for good: send hard: true")
-        )
+        field = "filter.deleted" if body.filter else "matching.deleted"
+        errors.append(FieldError(field, "what is deleted already can only be deleted for good: send hard: true"))
     if errors:
         raise InvalidFields(*errors)
     return BulkSelection(
         kind="hard_delete" if is_hard else "delete",
         media_ids=None if body.mediaIds is None else tuple(dict.fromkeys(body.mediaIds)),
         filter=None if plain is None else media_filter(plain),
+        matching=matching_filter(body.matching, of_deleted=None),
         is_of_deleted=is_of_deleted,
         confirmed=body.confirm,
     )
@@ -103,12 +107,13 @@ def selection_of_deletion(body: DeleteBody, is_hard: bool) -> BulkSelection:
 
 def selection_to_restore(body: RestoreBody) -> BulkSelection:
     """Raises InvalidFields naming everything that is wrong."""
-    if errors := [*selection_errors(body.mediaIds, body.filter)]:
+    if errors := [*selection_errors(body.mediaIds, body.filter, body.matching)]:
         raise InvalidFields(*errors)
     return BulkSelection(
         kind="restore",
         media_ids=None if body.mediaIds is None else tuple(dict.fromkeys(body.mediaIds)),
         filter=None if body.filter is None else media_filter(body.filter),
+        matching=matching_filter(body.matching, of_deleted=True),
         is_of_deleted=True,
     )
 
@@ -122,27 +127,30 @@ class BulkDeletions:
         self._confirm_above = confirm_above
         self._wanted = asyncio.Event()
 
+    async def count(self, selection: BulkSelection) -> int:
+        """How many media the call would select; raises InvalidFields for ids that no medium has, and for too many."""
+        async with self._unit_of_work.database.connection() as connection:
+            return (await _counted(BulkDeletionRepository(connection), new_id(), selection))[0]
+
     async def start(self, selection: BulkSelection, requested_by: UUID) -> StartedParent:
-        """Raises InvalidFields for ids that no medium has, and Problem 409 for too many that nobody has confirmed."""
+        """Raises InvalidFields for ids that no medium has, a selection of none or of too many, and Problem 409 for more
+        than a few that nobody has confirmed."""
         parent_id = new_id()
         async with self._unit_of_work.begin() as tx:
             bulk = BulkDeletionRepository(tx.connection)
-            if selection.filter is not None:
-                total = await bulk.count(parent_id, selection)
-                if not total:
-                    raise InvalidFields(FieldError("filter", "selects no medium"))
-            else:
-                ids = selection.media_ids or ()
-                if unknown := await bulk.unknown_media(ids):
-                    raise unknown_ids(unknown)
-                total = len(ids)
+            total, counted_at = await _counted(bulk, parent_id, selection)
+            if not total:
+                if selection.matching is not None:
+                    raise nothing_matches()
+                raise InvalidFields(FieldError("filter", "selects no medium"))
             self._require_confirmation(selection, total)
-            await bulk.add_parent(parent_id, requested_by, selection, total)
+            await bulk.add_parent(parent_id, requested_by, selection, total, counted_at)
         self._wanted.set()
         return StartedParent(parent_id, total)
 
     def _require_confirmation(self, selection: BulkSelection, total: int) -> None:
-        if selection.kind == "restore" or total <= self._confirm_above or selection.confirmed == total:
+        is_few = total <= self._confirm_above and selection.confirmed is None
+        if selection.kind == "restore" or is_few or selection.confirmed == total:
             return
         detail = f"This deletes {total} media. Send confirm: {total} as well if that is what is meant."
         raise Problem(409, "confirmation_needed", detail, members={"count": total})
@@ -172,12 +180,8 @@ class BulkDeletions:
                 parent = await bulk.lock_unplanned(WITHOUT_FILES)
             if parent is None:
                 return False
-            media = await bulk.page(parent, PAGE_MEDIA)
-            page = await self._done(tx, parent, media)
-            if page:
-                await bulk.add_page(parent, page)
-            if len(page) < PAGE_MEDIA:
-                await bulk.end_plan(parent.id)
+            page = await bulk.page(parent, PAGE_MEDIA)
+            await bulk.add_page(parent, await self._done(tx, parent, page.media), page.cursor)
         return True
 
     async def _must_wait(self, tx: Transaction, parent: UnplannedDeletion) -> bool:
@@ -203,3 +207,20 @@ class BulkDeletions:
         else:
             await self._deletions.bring_back(tx, locked, parent.requested_by)
         return DoneWithMedium(medium.id, medium.filename, None, refusal)
+
+
+async def _counted(
+    bulk: BulkDeletionRepository, parent_id: UUID, selection: BulkSelection
+) -> tuple[int, datetime | None]:
+    """How many media are selected, and when those that match were counted."""
+    if selection.matching is not None:
+        counted = await bulk.count_matching(parent_id, selection.matching, MOST_MATCHING + 1)
+        if counted.media > MOST_MATCHING:
+            raise too_many_match()
+        return counted.media, counted.at
+    if selection.filter is not None:
+        return await bulk.count(parent_id, selection), None
+    ids = selection.media_ids or ()
+    if unknown := await bulk.unknown_media(ids):
+        raise unknown_ids(unknown)
+    return len(ids), None

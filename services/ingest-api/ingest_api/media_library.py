@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 from uuid import UUID
 
-from ingest_api.catalogue import Media, MediaStatus
+from ingest_api.catalogue import Media
 from ingest_api.cursors import id_of
-from ingest_api.problem_details import FieldError, InvalidFields
-from ingest_api.repositories.media import MediaFilter
-from shared.events import StorageStatus, StoredFile
+from ingest_api.media_filters import FILTERS, MediaFilter, read_filter
+from shared.events import StoredFile
 
 TILES_PER_PAGE: Final = 48
 """A multiple of most numbers of columns, and more than most screens show."""
 THUMBNAIL_PX: Final = 400
 """The long side that a thumbnail should have at least, for screens of twice the usual density."""
-MEDIA_STATUSES: Final[tuple[MediaStatus, ...]] = get_args(MediaStatus)
 
 MediumState = Literal["waiting", "active", "completed", "failed"]
 
@@ -30,7 +27,7 @@ class LibraryView:
 
     filter: MediaFilter
     after: UUID | None
-    """The id behind which the list begins, newest first."""
+    """The id behind which the page begins, newest first."""
     values: Mapping[str, str]
 
     @property
@@ -39,45 +36,10 @@ class LibraryView:
 
 
 def read_view(parameters: Mapping[str, str]) -> LibraryView:
-    """Read the query of an address; what is empty asks for nothing. Raises InvalidFields, and Problem for a cursor."""
-    values = {name: parameters.get(name, "").strip() for name in FILTERS}
-    errors: list[FieldError] = []
-    for name, known in _KNOWN.items():
-        if values[name] and values[name] not in known:
-            errors.append(FieldError(name, f"must be one of {', '.join(known)}"))
-    errors += [FieldError(name, "must not have NUL characters") for name, value in values.items() if "\0" in value]
-    before: UUID | None = None
-    try:
-        before = first_id_of(date.fromisoformat(values["before"])) if values["before"] else None
-    except ValueError:
-        errors.append(FieldError("before", "must be a day since 1970 like 2026-05-31"))
-    if errors:
-        raise InvalidFields(*errors)
-    wanted = MediaFilter(
-        entity_type=values["entityType"] or None,
-        entity_id=values["entityId"] or None,
-        status=next((status for status in MEDIA_STATUSES if status == values["status"]), None),
-        storage_status=StorageStatus(values["storageStatus"]) if values["storageStatus"] else None,
-        deleted=values["deleted"] == "true",
-        text=values["q"] or None,
-    )
-    return LibraryView(wanted, id_of(parameters.get("cursor") or None) or before, values)
-
-
-FILTERS: Final = ("q", "entityType", "entityId", "status", "storageStatus", "before", "deleted")
-_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
-    "status": MEDIA_STATUSES,
-    "storageStatus": tuple(StorageStatus),
-    "deleted": ("true", "false"),
-}
-
-
-def first_id_of(day: date) -> UUID:
-    """The lowest id that a medium of this day (UTC) can have: ids begin with the milliseconds of their making."""
-    milliseconds = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    if milliseconds < 0:
-        raise ValueError("ids begin with 1970")
-    return UUID(int=milliseconds << 80)
+    """Read the query of an address. Raises InvalidFields, and Problem for a cursor."""
+    wanted = read_filter(parameters)
+    values = {name: wanted.asked().get(name, "") for name in FILTERS}
+    return LibraryView(wanted, id_of(parameters.get("cursor") or None), values)
 
 
 @dataclass(frozen=True, slots=True)

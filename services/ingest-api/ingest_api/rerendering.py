@@ -16,7 +16,7 @@ from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.media import MediaRepository
 from ingest_api.repositories.rerenders import RerenderRepository, Selected
 from ingest_api.rerenders import Rerender, Selection, command_of, commands_of, refusal_of
-from ingest_api.selections import unknown_ids
+from ingest_api.selections import MOST_MATCHING, nothing_matches, too_many_match, unknown_ids
 from shared.db.unit_of_work import UnitOfWork
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
@@ -52,21 +52,22 @@ class Rerendering:
         self._wanted = asyncio.Event()
         self._labels = EntityLabels()
 
+    async def count(self, selection: Selection) -> int:
+        """How many media the call would select; raises InvalidFields for ids that no medium has, and for too many."""
+        async with self._unit_of_work.database.connection() as connection:
+            return (await _counted(RerenderRepository(connection), new_id(), selection))[0]
+
     async def start(self, selection: Selection, requested_by: UUID) -> StartedParent:
-        """Raises InvalidFields for ids that no medium has, and a filter that selects none."""
+        """Raises InvalidFields for ids that no medium has, and a selection of none or of too many."""
         parent_id = new_id()
         async with self._unit_of_work.begin() as tx:
             rerenders = RerenderRepository(tx.connection)
-            if selection.filter is not None:
-                total = await rerenders.count(parent_id, selection.filter)
-                if not total:
-                    raise InvalidFields(FieldError("filter", "selects no medium that was ever rendered"))
-            else:
-                ids = selection.media_ids or ()
-                if unknown := await rerenders.unknown_media(ids):
-                    raise unknown_ids(unknown)
-                total = len(ids)
-            await rerenders.add_parent(parent_id, requested_by, selection, total)
+            total, counted_at = await _counted(rerenders, parent_id, selection)
+            if not total:
+                if selection.matching is not None:
+                    raise nothing_matches(" that was ever rendered")
+                raise InvalidFields(FieldError("filter", "selects no medium that was ever rendered"))
+            await rerenders.add_parent(parent_id, requested_by, selection, total, counted_at)
         self._wanted.set()
         return StartedParent(parent_id, total)
 
@@ -87,12 +88,10 @@ class Rerendering:
             parent = await rerenders.lock_unplanned()
             if parent is None or await rerenders.pending(MOST_PENDING) >= MOST_PENDING:
                 return False
-            page = [self._rerender(selected) for selected in await rerenders.page(parent, PAGE_MEDIA)]
-            if page:
-                await rerenders.add_page(parent, page)
-            if len(page) < PAGE_MEDIA:
-                await rerenders.end_plan(parent.id)
-            commands = commands_of(page)
+            page = await rerenders.page(parent, PAGE_MEDIA)
+            planned = [self._rerender(selected) for selected in page.media]
+            await rerenders.add_page(parent, planned, page.cursor)
+            commands = commands_of(planned)
             tx.publish(*commands)
         for command in commands:
             metrics.media_jobs_added_total.labels(self._labels.label(command.entity_type), QUEUE_TYPE).inc()
@@ -142,6 +141,21 @@ class Rerendering:
                 await self._wanted.wait()
         except TimeoutError:
             return
+
+
+async def _counted(rerenders: RerenderRepository, parent_id: UUID, selection: Selection) -> tuple[int, datetime | None]:
+    """How many media are selected, and when those that match were counted."""
+    if selection.matching is not None:
+        counted = await rerenders.count_matching(parent_id, selection.matching, MOST_MATCHING + 1)
+        if counted.media > MOST_MATCHING:
+            raise too_many_match()
+        return counted.media, counted.at
+    if selection.filter is not None:
+        return await rerenders.count(parent_id, selection.filter), None
+    ids = selection.media_ids or ()
+    if unknown := await rerenders.unknown_media(ids):
+        raise unknown_ids(unknown)
+    return len(ids), None
 
 
 def not_retryable(detail: str) -> Problem:

@@ -9,28 +9,31 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from ingest_api import media_filters
 from ingest_api.catalogue import Media
 from ingest_api.problem_details import InvalidFields
-from ingest_api.selections import SelectionBody, media_filter, selection_errors
+from ingest_api.selections import MatchingBody, SelectionBody, matching_filter, media_filter, selection_errors
 from ingest_api.zip_stream import EntryRefusal
 from shared.events import MediaFilter, RerenderImageV1, StorageStrategy
 
 
 class WatermarkBody(BaseModel):
-    """Either `mediaIds` (at most 10000) or `filter`."""
+    """Either `mediaIds` (at most 10000), or `filter`, or `matching`."""
 
     model_config = ConfigDict(extra="forbid")
 
     mediaIds: list[UUID] | None = None
     filter: SelectionBody | None = None
+    matching: MatchingBody | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Media by their ids or by what they are; exactly one is given."""
+    """Media by their ids, by what they are, or by the filters of a list; exactly one is given."""
 
     media_ids: tuple[UUID, ...] | None
     filter: MediaFilter | None
+    matching: media_filters.MediaFilter | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,12 @@ class Rerender:
 
 def selection_of(body: WatermarkBody) -> Selection:
     """Raises InvalidFields naming everything that is wrong."""
-    if errors := [*selection_errors(body.mediaIds, body.filter)]:
+    if errors := [*selection_errors(body.mediaIds, body.filter, body.matching)]:
         raise InvalidFields(*errors)
     return Selection(
         media_ids=None if body.mediaIds is None else tuple(dict.fromkeys(body.mediaIds)),
         filter=None if body.filter is None else media_filter(body.filter),
+        matching=matching_filter(body.matching, of_deleted=False),
     )
 
 

@@ -85,6 +85,7 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/admin/media/watermark"): Role.ADMIN,
         ("POST", "/api/admin/media/uploads"): Role.ADMIN,
         ("GET", "/api/admin/media"): Role.ADMIN,
+        ("GET", "/api/admin/media/count"): Role.ADMIN,
         ("GET", "/api/admin/media/{media_id}"): Role.ADMIN,
         ("PATCH", "/api/admin/media/{media_id}"): Role.ADMIN,
         ("PUT", "/api/admin/media/{media_id}/file"): Role.ADMIN,

@@ -1,20 +1,39 @@
-"""Asking s3-syncer for jobs: each call is one transaction that leaves its row and its command, or nothing."""
+"""Asking s3-syncer for jobs: each call is one transaction that leaves its row and its command, or nothing.
+
+Media that match the filters of a list are handed over first, page by page: s3-syncer knows where media are, and nothing
+of their names.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID
 
 from ingest_api.problem_details import Problem
 from ingest_api.repositories.sync_jobs import SyncJobRepository
-from ingest_api.selections import unknown_ids
+from ingest_api.selections import MOST_MATCHING, nothing_matches, too_many_match, unknown_ids
 from ingest_api.settings import IngestSettings
 from ingest_api.sync_jobs import Profile, SyncJob
 from ingest_api.sync_request import NEEDS_S3, SyncRequest
 from shared.db.unit_of_work import Transaction, UnitOfWork
-from shared.events import CancelSyncJobV1, StartSyncJobV1, SyncJobStatus, SyncOperation
+from shared.events import (
+    CancelSyncJobV1,
+    SelectSyncMediaV1,
+    StartSyncJobV1,
+    SyncJobStatus,
+    SyncOperation,
+)
 from shared.identifiers import new_id
+from shared.messaging.errors import InfrastructureUnavailable
 from shared.settings_feed import SettingsFeed
+
+log = logging.getLogger(__name__)
+
+PAGE_MEDIA: Final = 1000
+LOOK_EVERY_SECONDS: Final = 1.0
 
 
 class StorageSync:
@@ -24,9 +43,19 @@ class StorageSync:
         self._unit_of_work = unit_of_work
         self._feed = feed
         self._settings = settings
+        self._wanted = asyncio.Event()
+
+    async def count(self, request: SyncRequest) -> int:
+        """How many media the call would select; raises InvalidFields as `start` does, but for none.
+
+        Of a `filter` s3-syncer decides when the job begins: it is not counted before.
+        """
+        async with self._unit_of_work.database.connection() as connection:
+            return (await _counted(SyncJobRepository(connection), new_id(), request))[0]
 
     async def start(self, request: SyncRequest, requested_by: UUID) -> UUID:
-        """Raises Problem 422 for ids that no medium has, 409 where S3 is needed and switched off."""
+        """Raises InvalidFields for ids that no medium has and if none or too many match, Problem 409 where S3 is needed
+        and switched off."""
         self._require_s3(request.operation)
         command = StartSyncJobV1(
             job_id=new_id(),
@@ -40,10 +69,54 @@ class StorageSync:
             **self._batching(request.profile),
         )
         async with self._unit_of_work.begin() as tx:
-            if unknown := await SyncJobRepository(tx.connection).unknown_media(request.media_ids or ()):
-                raise unknown_ids(unknown)
-            await _add(tx, command, len(request.media_ids or ()), request.profile)
+            sync = SyncJobRepository(tx.connection)
+            total, counted_at = await _counted(sync, command.job_id, request)
+            if request.matching is None:
+                await _add(tx, command, total, request.profile)
+            else:
+                if not total:
+                    raise nothing_matches(" that is stored anywhere")
+                await sync.add(command, total, request.profile)
+                await sync.add_selection(command, request.matching, counted_at)
+        self._wanted.set()
         return command.job_id
+
+    async def run(self) -> None:
+        """Hand over what is selected, for as long as the process lives; any number of replicas share the work."""
+        while True:
+            self._wanted.clear()
+            try:
+                while await self.hand_over_page():
+                    pass
+            except InfrastructureUnavailable as error:
+                log.warning("selections wait to be handed over", extra={"detail": str(error)})
+            try:
+                async with asyncio.timeout(LOOK_EVERY_SECONDS):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def hand_over_page(self) -> bool:
+        """Tell s3-syncer of one page of a selection, and behind the last one to begin; False when there is none.
+
+        The cursor moves with the page, so a crash hands nothing over twice and leaves nothing out.
+        """
+        async with self._unit_of_work.begin() as tx:
+            sync = SyncJobRepository(tx.connection)
+            selection = await sync.lock_selection()
+            if selection is None:
+                return False
+            job_id = selection.command.job_id
+            page = await sync.selection_page(selection, PAGE_MEDIA)
+            if page.media_ids:
+                tx.publish(SelectSyncMediaV1(job_id=job_id, media_ids=tuple(page.media_ids)))
+            if page.cursor is not None:
+                await sync.move_selection(job_id, page.cursor, len(page.media_ids))
+                return True
+            await sync.end_selection(job_id)
+            selected_files = selection.selected + len(page.media_ids)
+            tx.publish(selection.command.model_copy(update={"selected_files": selected_files}))
+        return True
 
     async def retry(self, job_id: UUID, requested_by: UUID) -> UUID:
         """A new job of the files that failed; raises Problem 404, or 409 as `start`, or unless some files failed."""
@@ -71,6 +144,11 @@ class StorageSync:
             job = await _found(tx, job_id)
             if (refusal := cancel_refusal(job)) is not None:
                 raise refusal
+            selection = await SyncJobRepository(tx.connection).end_selection(job_id)
+            if selection is not None:
+                never_begun = {"selected_files": selection.selected, "is_cancelled": True}
+                tx.publish(selection.command.model_copy(update=never_begun))
+                return job
             tx.publish(CancelSyncJobV1(job_id=job_id, requested_by=requested_by, requested_at=datetime.now(UTC)))
         return job
 
@@ -89,6 +167,19 @@ class StorageSync:
             "min_files_for_batching": settings.sync_min_files_for_batching,
             "batch_size": settings.sync_batch_size,
         }
+
+
+async def _counted(sync: SyncJobRepository, job_id: UUID, request: SyncRequest) -> tuple[int, datetime]:
+    """How many media are selected, as far as that is known here, and when that was."""
+    if request.matching is not None:
+        counted = await sync.count_matching(job_id, request.matching, MOST_MATCHING + 1)
+        if counted.media > MOST_MATCHING:
+            raise too_many_match()
+        return counted.media, counted.at
+    ids = request.media_ids or ()
+    if unknown := await sync.unknown_media(ids):
+        raise unknown_ids(unknown)
+    return len(ids), datetime.now(UTC)
 
 
 def retry_refusal(job: SyncJob) -> Problem | None:

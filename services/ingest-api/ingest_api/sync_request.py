@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from ingest_api import media_filters
+from ingest_api.json_values import TrueOrFalse
 from ingest_api.problem_details import FieldError, InvalidFields
-from ingest_api.selections import SelectionBody, media_filter, selection_errors
+from ingest_api.selections import (
+    MatchingBody,
+    SelectionBody,
+    matching_filter,
+    media_filter,
+    selection_errors,
+)
 from ingest_api.sync_jobs import Profile
 from shared.events import MediaFilter, SyncOperation
 from shared.storage.errors import InvalidKey
@@ -19,16 +27,6 @@ from shared.storage.keys import STAGING_PREFIX, validated_prefix
 COPIES: Final = frozenset({SyncOperation.UPLOAD_TO_S3, SyncOperation.DOWNLOAD_FROM_S3})
 NEEDS_S3: Final = COPIES | {SyncOperation.DELETE_S3, SyncOperation.DELETE_LOCAL}
 """`delete_local` too: a file goes from the disk only when the bucket holds the same."""
-
-
-def _true_or_false(value: object) -> object:
-    """Sources are deleted for those alone who say so in JSON's own words: no "yes", no 1."""
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-TrueOrFalse = Annotated[bool, BeforeValidator(_true_or_false)]
 
 
 class RenameBody(BaseModel):
@@ -41,7 +39,7 @@ class RenameBody(BaseModel):
 
 
 class SyncBody(BaseModel):
-    """Either `mediaIds` (at most 10000) or `filter`.
+    """Either `mediaIds` (at most 10000), or `filter`, or `matching`.
 
     `deleteSource` removes what was copied once the copy is verified; `profile` says how large jobs are split.
     """
@@ -51,6 +49,7 @@ class SyncBody(BaseModel):
     operation: SyncOperation
     mediaIds: list[UUID] | None = None
     filter: SelectionBody | None = None
+    matching: MatchingBody | None = None
     deleteSource: TrueOrFalse = False
     profile: Profile = "default"
     renamePrefix: RenameBody | None = None
@@ -58,11 +57,12 @@ class SyncBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """A call that makes sense by itself; of `media_ids` and `filter` exactly one is given."""
+    """A call that makes sense by itself; of `media_ids`, `filter` and `matching` exactly one is given."""
 
     operation: SyncOperation
     media_ids: tuple[UUID, ...] | None
     filter: MediaFilter | None
+    matching: media_filters.MediaFilter | None
     delete_source: bool
     rename_prefix: tuple[str, str] | None
     profile: Profile
@@ -70,13 +70,14 @@ class SyncRequest:
 
 def request_of(body: SyncBody) -> SyncRequest:
     """Raises InvalidFields naming everything that is wrong."""
-    errors = [*selection_errors(body.mediaIds, body.filter), *_argument_errors(body)]
+    errors = [*selection_errors(body.mediaIds, body.filter, body.matching), *_argument_errors(body)]
     if errors:
         raise InvalidFields(*errors)
     return SyncRequest(
         operation=body.operation,
         media_ids=None if body.mediaIds is None else tuple(dict.fromkeys(body.mediaIds)),
         filter=None if body.filter is None else media_filter(body.filter),
+        matching=matching_filter(body.matching, of_deleted=False),
         delete_source=body.deleteSource,
         rename_prefix=None if body.renamePrefix is None else (body.renamePrefix.from_, body.renamePrefix.to),
         profile=body.profile,

@@ -8,6 +8,12 @@ UNKNOWN_MEDIA = "unknown_media"
 UNKNOWN_MEDIA_DETAIL = "no medium with this id has been processed; check the id, or wait until it is processed"
 EMPTY_SELECTION = "empty_selection: no medium matches the selection; choose others or a wider filter"
 
+INCOMPLETE_SELECTION = "incomplete_selection: not all of the selected media arrived; start the job again"
+
+
+def incomplete_selection(missing: int) -> TransientError:
+    return TransientError("incomplete_selection", f"{missing} of the selected media have not arrived yet")
+
 
 def unknown_media(count: int) -> TransientError:
     return TransientError(UNKNOWN_MEDIA, f"{count} of the ids are not known yet; they may be on their way")

@@ -24,6 +24,7 @@ from shared.events import (
     RemoveMediaFilesV1,
     RunFileTaskV1,
     RunSyncBatchV1,
+    SelectSyncMediaV1,
     StartSyncJobV1,
     SyncMediaV1,
 )
@@ -83,6 +84,10 @@ def register(
     async def empty_again(event: ImageDiscardedV1, delivery: Delivery) -> None:
         """What a rendering that came too late has left goes with the medium."""
         await deletions.look_again(event.media_id, delivery)
+
+    @consumer.on(SelectSyncMediaV1, retry=PROCESSING_RETRIES)
+    async def select_media(command: SelectSyncMediaV1, delivery: Delivery) -> None:
+        await planner.select(command, delivery)
 
     @consumer.on(StartSyncJobV1, retry=PROCESSING_RETRIES, deadline_seconds=PLAN_SECONDS)
     async def start_job(command: StartSyncJobV1, delivery: Delivery) -> None:

@@ -10,13 +10,15 @@ from s3_syncer.jobs import Job
 from s3_syncer.planning import has_children, ordered, page_after
 from s3_syncer.repository import Selected, SyncRepository
 from shared.db.unit_of_work import Transaction, UnitOfWork
-from shared.events import RunSyncBatchV1, StartSyncJobV1, SyncJobStatus, SyncResult
+from shared.events import RunSyncBatchV1, SelectSyncMediaV1, StartSyncJobV1, SyncJobStatus, SyncResult
 from shared.identifiers import new_id
 from shared.messaging.delivery import Delivery
 from shared.messaging.errors import AlreadyHandled
 
 CANCELLED_AT_ONCE = 50
 """Jobs that a cancelled parent's children end in one transaction."""
+FORGOTTEN_AT_ONCE = 5000
+"""Selected media of a planned job that go in one transaction."""
 
 
 class Planner:
@@ -32,18 +34,27 @@ class Planner:
         """Raises TransientError while ids are unknown; on the last attempt those files fail."""
         if await self._unit_of_work.is_handled(delivery):
             raise AlreadyHandled
+        if command.is_cancelled:
+            await self._end_unbegun(command, delivery, SyncJobStatus.CANCELLED, None)
+            return
         selection = _Selection(command)
         parent = await self._begin(command, selection, delivery, is_last_attempt)
         if parent is None:
             return
         while await self._make_child(parent.job_id, selection, command.batch_size):
             pass
+        await self._forget_selected(command)
         async with self._unit_of_work.begin(delivery) as transaction:
             sync = SyncRepository(transaction.connection)
             await sync.locked_job(parent.job_id)
             planned = await sync.end_plan(parent.job_id)
             transaction.publish(planned.changed())
             await end_parent_if_done(transaction, sync, planned)
+
+    async def select(self, command: SelectSyncMediaV1, delivery: Delivery) -> None:
+        """Note a part of the selection of a job that begins later."""
+        async with self._unit_of_work.begin(delivery) as transaction:
+            await SyncRepository(transaction.connection).select_media(command.job_id, command.media_ids)
 
     async def cancel(self, job_id: UUID, delivery: Delivery) -> None:
         """A batch in hand sees it before its next file and ends by itself; the others end here, without their turn.
@@ -78,6 +89,9 @@ class Planner:
         self, command: StartSyncJobV1, selection: _Selection, delivery: Delivery, is_last_attempt: bool
     ) -> Job | None:
         """The parent to be planned; None when the job has no children and is planned already."""
+        if await selection.is_incomplete(self._unit_of_work, is_last_attempt):
+            await self._end_unbegun(command, delivery, SyncJobStatus.FAILED, errors.INCOMPLETE_SELECTION)
+            return None
         async with self._unit_of_work.begin() as transaction:
             sync = SyncRepository(transaction.connection)
             if (begun := await sync.job(command.job_id)) is not None:
@@ -92,7 +106,37 @@ class Planner:
             sync = SyncRepository(transaction.connection)
             page = await selection.page(sync, None, command.min_files_for_batching)
             await self._make_small_job(transaction, sync, command, page)
+            if command.selected_files is not None:
+                await sync.forget_selected(command.job_id, command.min_files_for_batching)
         return None
+
+    async def _end_unbegun(
+        self, command: StartSyncJobV1, delivery: Delivery, status: SyncJobStatus, error: str | None
+    ) -> None:
+        """Have a job that nothing is done for told as ended."""
+        await self._forget_selected(command)
+        async with self._unit_of_work.begin(delivery) as transaction:
+            sync = SyncRepository(transaction.connection)
+            job = await sync.make_job(
+                command.job_id,
+                operation=command.operation,
+                status=status,
+                requested_by=command.requested_by,
+                total_files=command.selected_files or 0,
+                retry_of=command.retry_of,
+                error=error,
+            )
+            transaction.publish(job.changed())
+
+    async def _forget_selected(self, command: StartSyncJobV1) -> None:
+        """What a crash leaves goes when the command comes again."""
+        if command.selected_files is None:
+            return
+        forgotten = FORGOTTEN_AT_ONCE
+        while forgotten == FORGOTTEN_AT_ONCE:
+            async with self._unit_of_work.begin() as transaction:
+                sync = SyncRepository(transaction.connection)
+                forgotten = await sync.forget_selected(command.job_id, FORGOTTEN_AT_ONCE)
 
     async def _make_small_job(
         self, transaction: Transaction, sync: SyncRepository, command: StartSyncJobV1, page: list[Selected]
@@ -181,6 +225,24 @@ class _Selection:
         self._ids = ordered(command.media_ids or ())
         self._filter = command.filter
         self._retry_of = command.retry_of
+        self._job_id = command.job_id
+        self._selected = command.selected_files
+
+    async def is_incomplete(self, unit_of_work: UnitOfWork, is_last_attempt: bool) -> bool:
+        """Whether media that were selected before are not here, and are waited for no longer.
+
+        Raises TransientError while they are: a part that failed at first comes again later.
+        """
+        if self._selected is None:
+            return False
+        async with unit_of_work.begin() as transaction:
+            sync = SyncRepository(transaction.connection)
+            if await sync.job(self._job_id) is not None:
+                return False
+            missing = self._selected - await sync.count_selected(self._job_id)
+        if missing > 0 and not is_last_attempt:
+            raise errors.incomplete_selection(missing)
+        return missing > 0
 
     async def require_known(self, sync: SyncRepository, is_last_attempt: bool) -> None:
         unknown = sum(one.size_bytes is None for one in await sync.select_ids(self._ids))
@@ -192,6 +254,8 @@ class _Selection:
             return await sync.count_failed(self._retry_of)
         if self._filter is not None:
             return await sync.count_filtered(self._filter)
+        if self._selected is not None:
+            return self._selected
         return len(self._ids)
 
     async def page(self, sync: SyncRepository, cursor: UUID | None, size: int) -> list[Selected]:
@@ -199,6 +263,8 @@ class _Selection:
             return await sync.failed_page(self._retry_of, cursor, size)
         if self._filter is not None:
             return await sync.filtered_page(self._filter, cursor, size)
+        if self._selected is not None:
+            return await sync.selected_page(self._job_id, cursor, size)
         return await sync.select_ids(page_after(self._ids, cursor, size))
 
 

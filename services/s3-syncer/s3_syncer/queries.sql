@@ -76,6 +76,25 @@ WHERE (job_id = $1 OR parent_job_id = $1) AND items.status = 'failed' AND ($2::u
 ORDER BY items.media_id
 LIMIT $3;
 
+-- name: select_media
+-- A part that comes when its job has begun comes too late, or again.
+INSERT INTO selections (job_id, media_id)
+SELECT $1, unnest($2::uuid[]) WHERE NOT EXISTS (SELECT FROM jobs WHERE job_id = $1)
+ON CONFLICT DO NOTHING;
+
+-- name: count_selected
+SELECT count(*) FROM selections WHERE job_id = $1;
+
+-- name: selected_page
+SELECT selected.media_id, coalesce(media.size_bytes, 0) AS size_bytes, coalesce(media.revision, 0) > 0 AS is_known
+FROM selections AS selected LEFT JOIN media USING (media_id)
+WHERE selected.job_id = $1 AND selected.media_id > $2
+ORDER BY selected.media_id
+LIMIT $3;
+
+-- name: forget_selected
+DELETE FROM selections WHERE (job_id, media_id) IN (SELECT job_id, media_id FROM selections WHERE job_id = $1 LIMIT $2);
+
 -- Jobs.
 
 -- name: job

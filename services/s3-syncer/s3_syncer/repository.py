@@ -87,6 +87,21 @@ class SyncRepository:
         rows = await self._connection.fetch(QUERIES["failed_page"], job_id, cursor, size)
         return [Selected(row["media_id"], row["size_bytes"] if row["is_known"] else None) for row in rows]
 
+    async def select_media(self, job_id: UUID, media_ids: Sequence[UUID]) -> None:
+        """Note media for a job that has not begun."""
+        await self._connection.execute(QUERIES["select_media"], job_id, list(media_ids))
+
+    async def count_selected(self, job_id: UUID) -> int:
+        return int(await self._connection.fetchval(QUERIES["count_selected"], job_id))
+
+    async def selected_page(self, job_id: UUID, cursor: UUID | None, size: int) -> list[Selected]:
+        rows = await self._connection.fetch(QUERIES["selected_page"], job_id, cursor or UUID(int=0), size)
+        return [Selected(row["media_id"], row["size_bytes"] if row["is_known"] else None) for row in rows]
+
+    async def forget_selected(self, job_id: UUID, limit: int) -> int:
+        """Remove at most `limit`, and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["forget_selected"], job_id, limit))
+
     # --- jobs -----------------------------------------------------------------------------------------------------
 
     async def job(self, job_id: UUID) -> Job | None:

@@ -21,6 +21,7 @@ from ingest_api.bulk_deletions import (
     selection_to_restore,
 )
 from ingest_api.catalogue import Records
+from ingest_api.controllers.dry_run import DryAnswer, DryRun, dry_answer
 from ingest_api.controllers.media import no_such_medium
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.media_deletion import deletion_record
@@ -102,27 +103,41 @@ class DeletionController(Controller):
         data: JSONBody[DeleteBody],
         deletions: NamedDependency[MediaDeletions],
         bulk_deletions: NamedDependency[BulkDeletions],
-    ) -> Response[BulkDeletionAnswer]:
-        """Select by `mediaIds` (at most 10000) or by `filter`; `filter.deleted` selects among the deleted ones.
+        dryRun: DryRun = False,
+    ) -> Response[BulkDeletionAnswer | DryAnswer]:
+        """Select by `mediaIds` (at most 10000), by `filter`, whose `deleted` selects among the deleted ones, or by
+        `matching`: all that the list of media shows under these filters at the moment of the call, up to 1000000.
 
         `jobId` is a parent, read like that of a bulk upload; of a deletion for good a child's `jobId` is its
         `deletionId`. More than a few at once have to be confirmed: 409 `confirmation_needed` says how many `count` it
-        would be, and `confirm` repeats that number.
+        would be, and `confirm` repeats that number. With `dryRun=true` the answer is 200 with how many media it would
+        be, and nothing is done.
         """
         is_hard = deletions.is_hard(data.hard)
-        started = await bulk_deletions.start(selection_of_deletion(data, is_hard), request.user.user_id)
+        selection = selection_of_deletion(data, is_hard)
+        if dryRun:
+            return dry_answer(await bulk_deletions.count(selection))
+        started = await bulk_deletions.start(selection, request.user.user_id)
         how = "deleted for good" if is_hard else "deleted"
         return _accepted(started.id, started.total, how)
 
     @post("/restore", summary="Restore many media", status_code=202)
     async def restore_many(
-        self, request: SignedInRequest, data: JSONBody[RestoreBody], bulk_deletions: NamedDependency[BulkDeletions]
-    ) -> Response[BulkDeletionAnswer]:
-        """Select by `mediaIds` (at most 10000) or by `filter` among the deleted ones; `jobId` is a parent.
+        self,
+        request: SignedInRequest,
+        data: JSONBody[RestoreBody],
+        bulk_deletions: NamedDependency[BulkDeletions],
+        dryRun: DryRun = False,
+    ) -> Response[BulkDeletionAnswer | DryAnswer]:
+        """Select by `mediaIds` (at most 10000), or by `filter` or `matching` among the deleted ones.
 
-        What can't be restored fails alone, with the code that restoring it alone would give.
+        `jobId` is a parent. What can't be restored fails alone, with the code that restoring it alone would give. With
+        `dryRun=true` the answer is 200 with how many media it would be, and nothing is done.
         """
-        started = await bulk_deletions.start(selection_to_restore(data), request.user.user_id)
+        selection = selection_to_restore(data)
+        if dryRun:
+            return dry_answer(await bulk_deletions.count(selection))
+        started = await bulk_deletions.start(selection, request.user.user_id)
         return _accepted(started.id, started.total, "restored")
 
     @get("/deletions", summary="List deletions for good")
@@ -159,7 +174,7 @@ class DeletionController(Controller):
             return deletion_record(deletion, renderings.get(deletion.media_id, 0))
 
 
-def _accepted(parent_id: UUID, total: int, how: str) -> Response[BulkDeletionAnswer]:
+def _accepted(parent_id: UUID, total: int, how: str) -> Response[Any]:
     message = f"{total} media are {how}; follow the job."
     headers = {"Location": f"/api/admin/media/jobs/{parent_id}"}
     return Response(BulkDeletionAnswer(True, "processing", parent_id, total, message), status_code=202, headers=headers)

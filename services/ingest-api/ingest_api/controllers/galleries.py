@@ -19,8 +19,8 @@ from ingest_api.controllers.products import Name
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.galleries import GalleryWish
 from ingest_api.gallery import Gallery
+from ingest_api.json_values import TrueOrFalse
 from ingest_api.photo_desk import PhotoDesk
-from ingest_api.sync_request import TrueOrFalse
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 Pin = Annotated[str, StringConstraints(min_length=4, max_length=64)]

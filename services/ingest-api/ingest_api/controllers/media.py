@@ -14,15 +14,17 @@ from pydantic import BaseModel
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
-from ingest_api.catalogue import Media, MediaStatus, Records
+from ingest_api.catalogue import Media, Records
 from ingest_api.controllers.uploads import UploadHandlers
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.media_deletions import MediaDeletions
+from ingest_api.media_filters import MediaFilter, read_filter
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
-from ingest_api.repositories.media import MediaFilter, MediaRepository
+from ingest_api.repositories.matching import NEVER, MatchingRepository
+from ingest_api.repositories.media import MediaRepository
+from ingest_api.selections import MOST_MATCHING
 from ingest_api.upload_fields import ALT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, plain_text
 from shared.db.pool import Database
-from shared.events import StorageStatus
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 StatusFilter = Literal["waiting", "active", "processing", "completed", "failed"]
@@ -32,6 +34,11 @@ StorageFilter = Literal["local_only", "s3_only", "synced", "pending", "missing"]
 class MediaList(msgspec.Struct, rename="camel"):
     media: list[dict[str, Any]]
     next_cursor: str | None
+
+
+class MediaCount(msgspec.Struct, rename="camel"):
+    count: int
+    is_more: bool
 
 
 class DeletedAnswer(msgspec.Struct, rename="camel"):
@@ -70,24 +77,36 @@ class MediaController(UploadHandlers):
         storageStatus: FromQuery[StorageFilter | None] = None,
         deleted: FromQuery[bool] = False,
         q: FromQuery[str | None] = None,
+        before: FromQuery[str | None] = None,
         limit: Limit = DEFAULT_LIMIT,
         cursor: FromQuery[str | None] = None,
     ) -> MediaList:
-        """Newest first; `nextCursor` is null on the last page. `q` is looked for in file name, alt and title."""
-        _refuse_nul(entityType=entityType, entityId=entityId, q=q)
-        wanted = MediaFilter(
-            entity_type=entityType,
-            entity_id=entityId,
-            status=_media_status(status),
-            storage_status=None if storageStatus is None else StorageStatus(storageStatus),
-            deleted=deleted,
-            text=q,
-        )
+        """Newest first; `nextCursor` is null on the last page. `q` is looked for in file name, alt and title; `before`
+        is a day (UTC) like 2026-05-31, before which media were uploaded."""
+        wanted = _wanted(entityType, entityId, status, storageStatus, deleted, q, before)
         async with database.connection() as connection:
             media = await MediaRepository(connection).newest(wanted, id_of(cursor), limit + 1)
         page = media[:limit]
         next_cursor = cursor_behind(media, limit)
         return MediaList([records.media(medium) for medium in page], next_cursor)
+
+    @get("/count", summary="Count media")
+    async def count_media(
+        self,
+        database: NamedDependency[Database],
+        entityType: FromQuery[str | None] = None,
+        entityId: FromQuery[str | None] = None,
+        status: FromQuery[StatusFilter | None] = None,
+        storageStatus: FromQuery[StorageFilter | None] = None,
+        deleted: FromQuery[bool] = False,
+        q: FromQuery[str | None] = None,
+        before: FromQuery[str | None] = None,
+    ) -> MediaCount:
+        """How many media the list has under the same filters. More than 1000000 are not counted: then `isMore`."""
+        wanted = _wanted(entityType, entityId, status, storageStatus, deleted, q, before)
+        async with database.connection() as connection:
+            counted = await MatchingRepository(connection).count(wanted, (), NEVER, MOST_MATCHING + 1)
+        return MediaCount(min(counted.media, MOST_MATCHING), counted.media > MOST_MATCHING)
 
     @get("/{media_id:uuid}", summary="Read a medium")
     async def read(
@@ -141,16 +160,26 @@ class MediaController(UploadHandlers):
         return Response(DeletedAnswer(True, media_id, "soft", "deleted", media.deleted_at, None), status_code=200)
 
 
-def _refuse_nul(**texts: str | None) -> None:
-    """Raises InvalidFields: PostgreSQL has no text with a NUL character."""
-    errors = [FieldError(name, "must not have NUL characters") for name, text in texts.items() if "\0" in (text or "")]
-    if errors:
-        raise InvalidFields(*errors)
-
-
-def _media_status(status: StatusFilter | None) -> MediaStatus | None:
-    """A medium whose job waits or is worked on is in processing."""
-    return "processing" if status == "waiting" or status == "active" else status
+def _wanted(
+    entity_type: str | None,
+    entity_id: str | None,
+    status: str | None,
+    storage_status: str | None,
+    deleted: bool,
+    text: str | None,
+    before: str | None,
+) -> MediaFilter:
+    """Raises InvalidFields naming every wrong filter."""
+    asked = {
+        "entityType": entity_type,
+        "entityId": entity_id,
+        "status": status,
+        "storageStatus": storage_status,
+        "deleted": str(deleted).lower(),
+        "q": text,
+        "before": before,
+    }
+    return read_filter(asked)
 
 
 def _texts(data: DescriptionBody) -> dict[str, str | None]:

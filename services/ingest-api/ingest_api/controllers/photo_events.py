@@ -17,12 +17,12 @@ from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.products import Name
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, decode_cursor, encode_cursor, id_of
+from ingest_api.json_values import TrueOrFalse
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.problem_details import FieldError, InvalidFields
 from ingest_api.repositories.event_removals import EventRemoval
 from ingest_api.settings_document import etag
-from ingest_api.sync_request import TrueOrFalse
 
 EVENTS = "/api/v1/events"
 

@@ -21,6 +21,7 @@ from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.uploads import client_gone, upload_call
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
 from ingest_api.intake import Intake
+from ingest_api.json_values import TrueOrFalse
 from ingest_api.notifications import NewsHub
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.product_catalogue import ProductCatalogue
@@ -33,7 +34,6 @@ from ingest_api.product_wait import ChangeWait
 from ingest_api.products import Product, ProductImage, ProductRecords, Variant, variant_values
 from ingest_api.repositories.products import ProductRepository
 from ingest_api.settings import IngestSettings
-from ingest_api.sync_request import TrueOrFalse
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.storage.stores import Stores

@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
+from ingest_api.controllers.dry_run import DryAnswer, DryRun, dry_answer
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, decode_cursor, encode_cursor, id_of
+from ingest_api.problem_details import FieldError, InvalidFields
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.storage_sync import StorageSync, no_such_job
 from ingest_api.sync_jobs import (
@@ -120,12 +122,28 @@ class SyncController(Controller):
 
     @post(summary="Start a storage job", status_code=202)
     async def start(
-        self, request: SignedInRequest, data: JSONBody[SyncBody], storage_sync: NamedDependency[StorageSync]
-    ) -> SyncAnswer:
+        self,
+        request: SignedInRequest,
+        data: JSONBody[SyncBody],
+        storage_sync: NamedDependency[StorageSync],
+        dryRun: DryRun = False,
+    ) -> Response[SyncAnswer | DryAnswer]:
         """`operation` is one of upload_to_s3, download_from_s3, delete_s3, delete_local, hard_delete, rename; rename
-        needs `renamePrefix` {from, to}. Large selections become a parent with children, by `profile`."""
-        job_id = await storage_sync.start(request_of(data), request.user.user_id)
-        return _waiting(job_id, f"The job waits; follow it at {self.path}/{job_id} or by sync:progress.")
+        needs `renamePrefix` {from, to}. Large selections become a parent with children, by `profile`.
+
+        Select by `mediaIds` (at most 10000), by `filter`, of which s3-syncer decides when the job begins, or by
+        `matching`: all media with stored files that the list of media shows under these filters at the moment of the
+        call, up to 1000000. With `dryRun=true` the answer is 200 with how many media it would be, and nothing is done;
+        what a `filter` selects is not known before.
+        """
+        wanted = request_of(data)
+        if dryRun:
+            if wanted.filter is not None:
+                raise InvalidFields(FieldError("filter", "is not counted before the job begins: use matching"))
+            return dry_answer(await storage_sync.count(wanted))
+        job_id = await storage_sync.start(wanted, request.user.user_id)
+        message = f"The job waits; follow it at {self.path}/{job_id} or by sync:progress."
+        return Response(_waiting(job_id, message), status_code=202)
 
     @get("/{job_id:uuid}", summary="Read a storage job")
     async def read(self, job_id: FromPath[UUID], database: NamedDependency[Database]) -> SyncJobAnswer:

@@ -77,7 +77,10 @@ def details(entry: AuditEntry) -> list[tuple[str, str]]:
     changed = [(name, f"{_short(before.get(name))} → {_short(value)}") for name, value in after.items()]
     plain = {name: value for name, value in entry.detail.items() if name not in ("before", "after", "changes")}
     shown = entry.detail.get("changes") or plain
-    return [(name, _short(value)) for name, value in shown.items() if value is not None] + changed
+    flat: dict[str, Any] = {}
+    for name, value in shown.items():
+        flat |= {f"{name}.{part}": one for part, one in value.items()} if isinstance(value, dict) else {name: value}
+    return [(name, _short(value)) for name, value in flat.items() if value is not None] + changed
 
 
 LONGEST_VALUE_CHARACTERS: Final = 80

@@ -12,14 +12,15 @@ WHERE id < $1 AND (deleted_at IS NOT NULL) = $2 AND deletion_id IS NULL
   AND ($5::text IS NULL OR storage_status = $5);
 
 -- name: add_parent
-INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, is_of_deleted, selected, is_planned)
-VALUES ($1, $2, $3, $4, $5, $6, $7, false);
+INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, is_of_deleted, selected, matching, created_at, is_planned)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), false);
 
 -- name: lock_unplanned
--- Of several replicas one works on a parent at a time.
-SELECT id, uploader, kind, media_ids, filter, is_of_deleted, plan_cursor, items FROM bulk_jobs
+-- Of several replicas one works on a parent at a time. The one that has got least goes first, so that a few media never
+-- wait behind a million.
+SELECT id, uploader, created_at, kind, media_ids, filter, matching, is_of_deleted, plan_cursor, items FROM bulk_jobs
 WHERE NOT is_planned AND kind = ANY($1::text[])
-ORDER BY id
+ORDER BY items, id
 LIMIT 1
 FOR UPDATE SKIP LOCKED;
 
@@ -43,7 +44,8 @@ LIMIT $7
 FOR UPDATE;
 
 -- name: add_page
--- The cursor moves with what was done to a page, so a crash does nothing twice and leaves nothing out.
+-- The cursor moves with what was done to a page, so a crash does nothing twice and leaves nothing out. At the end the
+-- names of what was selected have no use any more; what became of each says its item.
 WITH done AS (
     SELECT * FROM jsonb_to_recordset($3::jsonb) AS item (
         position integer, media_id uuid, filename text, job_id uuid, error_code text, error_detail text)
@@ -52,8 +54,7 @@ new_items AS (
     INSERT INTO bulk_items (bulk_id, position, filename, job_id, media_id, error_code, error_detail)
     SELECT $1, position, filename, job_id, media_id, error_code, error_detail FROM done
 )
-UPDATE bulk_jobs SET plan_cursor = $2, items = items + (SELECT count(*) FROM done) WHERE id = $1;
-
--- name: end_plan
--- The names of what was selected have no use any more; what became of each says its item.
-UPDATE bulk_jobs SET is_planned = true, media_ids = NULL, plan_cursor = NULL WHERE id = $1;
+UPDATE bulk_jobs
+SET plan_cursor = $2, items = items + (SELECT count(*) FROM done), is_planned = $2::uuid IS NULL,
+    media_ids = CASE WHEN $2::uuid IS NOT NULL THEN media_ids END
+WHERE id = $1;

@@ -12,14 +12,15 @@ WHERE id < $1 AND deleted_at IS NULL AND status <> 'failed'
   AND ($4::text IS NULL OR storage_status = $4);
 
 -- name: add_parent
-INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, selected, is_planned)
-VALUES ($1, $2, 'rerender', $3, $4, $5, false);
+INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, selected, matching, created_at, is_planned)
+VALUES ($1, $2, 'rerender', $3, $4, $5, $6, coalesce($7, clock_timestamp()), false);
 
 -- name: lock_unplanned
--- Of several replicas one plans a parent at a time.
-SELECT id, uploader, media_ids, filter, plan_cursor, items FROM bulk_jobs
+-- Of several replicas one plans a parent at a time. The one that has got least goes first, so that a few media never
+-- wait behind a million.
+SELECT id, uploader, created_at, media_ids, filter, matching, plan_cursor, items FROM bulk_jobs
 WHERE NOT is_planned AND kind = 'rerender'
-ORDER BY id
+ORDER BY items, id
 LIMIT 1
 FOR UPDATE SKIP LOCKED;
 
@@ -50,7 +51,8 @@ LIMIT $6
 FOR NO KEY UPDATE OF media;
 
 -- name: add_page
--- The cursor moves with the jobs of a page and their commands, so a crash plans no medium twice and none never.
+-- The cursor moves with the jobs of a page and their commands, so a crash plans no medium twice and none never. At the
+-- end the names of what was selected have no use any more; what became of each says its item.
 WITH planned AS (
     SELECT * FROM jsonb_to_recordset($3::jsonb) AS item (
         position integer, media_id uuid, filename text, job_id uuid, revision integer, entity_type text,
@@ -68,11 +70,10 @@ given AS (
     UPDATE media SET last_revision = planned.revision
     FROM planned WHERE media.id = planned.media_id AND planned.job_id IS NOT NULL
 )
-UPDATE bulk_jobs SET plan_cursor = $2, items = items + (SELECT count(*) FROM planned) WHERE id = $1;
-
--- name: end_plan
--- The names of what was selected have no use any more; what became of each says its item.
-UPDATE bulk_jobs SET is_planned = true, media_ids = NULL, plan_cursor = NULL WHERE id = $1;
+UPDATE bulk_jobs
+SET plan_cursor = $2, items = items + (SELECT count(*) FROM planned), is_planned = $2::uuid IS NULL,
+    media_ids = CASE WHEN $2::uuid IS NOT NULL THEN media_ids END
+WHERE id = $1;
 
 -- name: resume
 -- The condition makes two retries at once one: the second finds the job waiting.

@@ -8,6 +8,21 @@ INSERT INTO sync_jobs (id, operation, total_files, retry_of, requested_by, delet
                        created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
+-- name: add_selection
+INSERT INTO sync_selections (job_id, matching, matched_at, command) VALUES ($1, $2, $3, $4);
+
+-- name: lock_selection
+-- Of several replicas one works on a selection at a time. The one that has got least goes first, so that a few media
+-- never wait behind a million.
+SELECT * FROM sync_selections ORDER BY selected, job_id LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- name: move_selection
+UPDATE sync_selections SET cursor = $2, selected = selected + $3 WHERE job_id = $1;
+
+-- name: end_selection
+-- Cancelling waits for a page that is in hand, and whatever comes first is the only one that finds the row.
+DELETE FROM sync_selections WHERE job_id = $1 RETURNING *;
+
 -- name: lock
 -- Facts of one job and its children are recorded one after the other: each counts what those before it said, so the
 -- last one that its requester is told has the whole sum.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
-from ingest_api.repositories.media_deletions import LockedMedium, locked_medium
+from ingest_api import media_filters
+from ingest_api.repositories.matching import Counted, Matched, MatchingRepository
+from ingest_api.repositories.media_deletions import LockedMedium, MediaDeletionRepository, locked_medium
 from ingest_api.zip_stream import EntryRefusal
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
@@ -21,11 +24,15 @@ BulkKind = Literal["delete", "hard_delete", "restore"]
 
 @dataclass(frozen=True, slots=True)
 class BulkSelection:
-    """Media by their ids or by what they are; exactly one is given. A filter selects the deleted or the others."""
+    """Media by their ids, by what they are, or by the filters of a list; exactly one is given.
+
+    `filter` selects the deleted media or the others.
+    """
 
     kind: BulkKind
     media_ids: tuple[UUID, ...] | None
     filter: MediaFilter | None
+    matching: media_filters.MediaFilter | None
     is_of_deleted: bool
     confirmed: int | None = None
 
@@ -36,9 +43,18 @@ class UnplannedDeletion:
 
     id: UUID
     requested_by: UUID
+    requested_at: datetime
     selection: BulkSelection
     cursor: UUID | None
     items: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfMedia:
+    """Media of a selection, locked until the transaction ends; behind `cursor` there are more, unless it is None."""
+
+    media: Sequence[LockedMedium]
+    cursor: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +85,18 @@ class BulkDeletionRepository:
             )
         )
 
-    async def add_parent(self, parent_id: UUID, requested_by: UUID, selection: BulkSelection, total: int) -> None:
-        wanted = selection.filter
+    async def count_matching(self, before: UUID, wanted: media_filters.MediaFilter, most: int) -> Counted:
+        return await MatchingRepository(self._connection).count(wanted, (), before, most)
+
+    async def add_parent(
+        self,
+        parent_id: UUID,
+        requested_by: UUID,
+        selection: BulkSelection,
+        total: int,
+        requested_at: datetime | None = None,
+    ) -> None:
+        wanted, matching = selection.filter, selection.matching
         await self._connection.execute(
             QUERIES["add_parent"],
             parent_id,
@@ -80,21 +106,28 @@ class BulkDeletionRepository:
             None if wanted is None else wanted.model_dump(mode="json", exclude_none=True),
             selection.is_of_deleted,
             total,
+            None if matching is None else matching.asked(),
+            requested_at,
         )
 
     async def lock_unplanned(self, kinds: Sequence[BulkKind]) -> UnplannedDeletion | None:
-        """The oldest parent of these kinds that nobody else works on, locked until the transaction ends."""
+        """Of these kinds the parent that has got least and is in no other hands, locked until the transaction ends."""
         row = await self._connection.fetchrow(QUERIES["lock_unplanned"], list(kinds))
         if row is None:
             return None
         ids = None if row["media_ids"] is None else tuple(row["media_ids"])
         wanted = None if row["filter"] is None else MediaFilter.model_validate(row["filter"])
-        selection = BulkSelection(row["kind"], ids, wanted, row["is_of_deleted"])
-        return UnplannedDeletion(row["id"], row["uploader"], selection, row["plan_cursor"], row["items"])
+        matching = None if row["matching"] is None else media_filters.read_filter(row["matching"])
+        selection = BulkSelection(row["kind"], ids, wanted, matching, row["is_of_deleted"])
+        return UnplannedDeletion(
+            row["id"], row["uploader"], row["created_at"], selection, row["plan_cursor"], row["items"]
+        )
 
-    async def page(self, parent: UnplannedDeletion, limit: int) -> list[LockedMedium]:
-        """The media behind the cursor, locked until the transaction ends."""
+    async def page(self, parent: UnplannedDeletion, limit: int) -> PageOfMedia:
+        """The media behind the cursor."""
         selection = parent.selection
+        if selection.matching is not None:
+            return await self._matching_page(parent, selection.matching, limit)
         if selection.filter is not None:
             rows = await self._connection.fetch(
                 QUERIES["filtered_page"],
@@ -108,15 +141,23 @@ class BulkDeletionRepository:
             rows = await self._connection.fetch(
                 QUERIES["named_page"], list(selection.media_ids or ()), parent.cursor, limit
             )
-        return [locked_medium(row) for row in rows]
+        media = [locked_medium(row) for row in rows]
+        return PageOfMedia(media, media[-1].media.id if len(media) == limit else None)
 
-    async def add_page(self, parent: UnplannedDeletion, page: Sequence[DoneWithMedium]) -> None:
-        """Record what became of a page and move the cursor."""
+    async def _matching_page(
+        self, parent: UnplannedDeletion, wanted: media_filters.MediaFilter, limit: int
+    ) -> PageOfMedia:
+        matched = Matched(wanted, (), parent.id, parent.requested_at)
+        page = await MatchingRepository(self._connection).page(matched, parent.cursor, limit)
+        locked = await MediaDeletionRepository(self._connection).lock_many(page.media_ids)
+        # Between finding and locking somebody may have deleted or restored one of them: then it is theirs.
+        media = [one for one in locked if (one.media.deleted_at is not None) == wanted.deleted]
+        return PageOfMedia(media, page.cursor)
+
+    async def add_page(self, parent: UnplannedDeletion, page: Sequence[DoneWithMedium], cursor: UUID | None) -> None:
+        """Record what became of a page and move the cursor; without one the selection has come to its end."""
         items = [_item(parent.items + number, one) for number, one in enumerate(page)]
-        await self._connection.execute(QUERIES["add_page"], parent.id, page[-1].media_id, items)
-
-    async def end_plan(self, parent_id: UUID) -> None:
-        await self._connection.execute(QUERIES["end_plan"], parent_id)
+        await self._connection.execute(QUERIES["add_page"], parent.id, cursor, items)
 
 
 def _fields(wanted: MediaFilter) -> tuple[str | None, str | None, str | None]:

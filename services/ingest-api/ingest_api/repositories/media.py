@@ -10,24 +10,13 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest_api.catalogue import ORIGINAL, Media, MediaStatus
+from ingest_api.catalogue import ORIGINAL, Media
+from ingest_api.media_filters import MediaFilter
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import ImageProcessedV1, MediaStorageChangedV1, StorageStatus, StorageStrategy, StoredFile
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "media.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFilter:
-    """Which media a list shows; None leaves a question open. `text` is looked for in names, alt texts and titles."""
-
-    entity_type: str | None = None
-    entity_id: str | None = None
-    status: MediaStatus | None = None
-    storage_status: StorageStatus | None = None
-    deleted: bool = False
-    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +39,18 @@ class MediaRepository:
         return None if row is None else media_of(row)
 
     async def newest(self, wanted: MediaFilter, after: UUID | None, limit: int) -> list[Media]:
-        """Newest first."""
+        """Newest first, behind the id `after`."""
         rows = await self._connection.fetch(
             QUERIES["list_media"],
-            after,
+            min((one for one in (after, wanted.below) if one is not None), default=None),
             wanted.entity_type,
             wanted.entity_id,
             wanted.status,
             wanted.storage_status,
             wanted.deleted,
-            _pattern(wanted.text),
+            pattern_of(wanted.text),
             limit,
-            wanted.text or None,
+            wanted.text,
         )
         return [media_of(row) for row in rows]
 
@@ -121,7 +110,8 @@ def _shown(row: asyncpg.Record) -> Shown:
     return Shown(row["private"], row["revision"], tuple(map(StoredFile.model_validate, files)))
 
 
-def _pattern(text: str | None) -> str | None:
+def pattern_of(text: str | None) -> str | None:
+    """For ILIKE: what has the text in it."""
     if not text:
         return None
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

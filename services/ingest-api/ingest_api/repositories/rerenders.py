@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from ingest_api.catalogue import Job, Media
+import asyncpg
+
+from ingest_api import media_filters
+from ingest_api.catalogue import Job, Media, MediaStatus
 from ingest_api.repositories.jobs import job_of
+from ingest_api.repositories.matching import Counted, Matched, MatchingRepository
 from ingest_api.repositories.media import media_of
 from ingest_api.rerenders import Rerender, Selection
 from shared.db.pool import PooledConnection
@@ -18,6 +23,8 @@ from shared.events import MediaFilter
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "rerenders.sql")
 
+NOT_RENDERED: Final[tuple[MediaStatus, ...]] = ("failed",)
+
 
 @dataclass(frozen=True, slots=True)
 class UnplannedParent:
@@ -25,6 +32,7 @@ class UnplannedParent:
 
     id: UUID
     requested_by: UUID
+    requested_at: datetime
     selection: Selection
     cursor: UUID | None
     items: int
@@ -36,6 +44,14 @@ class Selected:
 
     media: Media
     settings_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfSelection:
+    """Media of a selection, locked until the transaction ends; behind `cursor` there are more, unless it is None."""
+
+    media: Sequence[Selected]
+    cursor: UUID | None
 
 
 class RerenderRepository:
@@ -52,26 +68,52 @@ class RerenderRepository:
         """How many media a filter selects for a parent that is added now."""
         return int(await self._connection.fetchval(QUERIES["count_selected"], parent_id, *_fields(wanted)))
 
-    async def add_parent(self, parent_id: UUID, requested_by: UUID, selection: Selection, selected: int) -> None:
+    async def count_matching(self, parent_id: UUID, wanted: media_filters.MediaFilter, most: int) -> Counted:
+        return await MatchingRepository(self._connection).count(wanted, NOT_RENDERED, parent_id, most)
+
+    async def add_parent(
+        self,
+        parent_id: UUID,
+        requested_by: UUID,
+        selection: Selection,
+        selected: int,
+        requested_at: datetime | None = None,
+    ) -> None:
         ids = None if selection.media_ids is None else list(selection.media_ids)
         wanted = None if selection.filter is None else selection.filter.model_dump(mode="json")
-        await self._connection.execute(QUERIES["add_parent"], parent_id, requested_by, ids, wanted, selected)
+        matching = None if selection.matching is None else selection.matching.asked()
+        await self._connection.execute(
+            QUERIES["add_parent"], parent_id, requested_by, ids, wanted, selected, matching, requested_at
+        )
 
     async def lock_unplanned(self) -> UnplannedParent | None:
-        """The oldest parent that nobody else plans, locked until the transaction ends."""
+        """The parent of which least is planned and that nobody else plans, locked until the transaction ends."""
         row = await self._connection.fetchrow(QUERIES["lock_unplanned"])
         if row is None:
             return None
         ids = None if row["media_ids"] is None else tuple(row["media_ids"])
         wanted = None if row["filter"] is None else MediaFilter.model_validate(row["filter"])
-        return UnplannedParent(row["id"], row["uploader"], Selection(ids, wanted), row["plan_cursor"], row["items"])
+        matching = None if row["matching"] is None else media_filters.read_filter(row["matching"])
+        return UnplannedParent(
+            row["id"],
+            row["uploader"],
+            row["created_at"],
+            Selection(ids, wanted, matching),
+            row["plan_cursor"],
+            row["items"],
+        )
 
     async def pending(self, most: int) -> int:
         """How many pictures wait to be rendered anew or are worked on, counted up to `most`."""
         return int(await self._connection.fetchval(QUERIES["pending"], most))
 
-    async def page(self, parent: UnplannedParent, limit: int) -> list[Selected]:
-        """The media behind the cursor, locked until the transaction ends."""
+    async def page(self, parent: UnplannedParent, limit: int) -> PageOfSelection:
+        """The media behind the cursor."""
+        if (matching := parent.selection.matching) is not None:
+            matched = Matched(matching, NOT_RENDERED, parent.id, parent.requested_at)
+            found = await MatchingRepository(self._connection).page(matched, parent.cursor, limit)
+            rows = await self._connection.fetch(QUERIES["named_page"], list(found.media_ids), None, limit)
+            return PageOfSelection([_selected(row) for row in rows], found.cursor)
         if (wanted := parent.selection.filter) is not None:
             rows = await self._connection.fetch(
                 QUERIES["filtered_page"], parent.id, parent.cursor, *_fields(wanted), limit
@@ -79,15 +121,16 @@ class RerenderRepository:
         else:
             ids = list(parent.selection.media_ids or ())
             rows = await self._connection.fetch(QUERIES["named_page"], ids, parent.cursor, limit)
-        return [Selected(media_of(row), row["settings_version"]) for row in rows]
+        media = [_selected(row) for row in rows]
+        return PageOfSelection(media, media[-1].media.id if len(media) == limit else None)
 
-    async def add_page(self, parent: UnplannedParent, page: Sequence[Rerender]) -> None:
-        """Record the jobs of a page, and the media that were refused, and move the cursor."""
+    async def add_page(self, parent: UnplannedParent, page: Sequence[Rerender], cursor: UUID | None) -> None:
+        """Record the jobs of a page and the media that were refused, and move the cursor.
+
+        Without a cursor the selection has come to its end.
+        """
         items = [_item(parent.items + number, one) for number, one in enumerate(page)]
-        await self._connection.execute(QUERIES["add_page"], parent.id, page[-1].media.id, items, parent.requested_by)
-
-    async def end_plan(self, parent_id: UUID) -> None:
-        await self._connection.execute(QUERIES["end_plan"], parent_id)
+        await self._connection.execute(QUERIES["add_page"], parent.id, cursor, items, parent.requested_by)
 
     async def resume(self, job_id: UUID) -> Job | None:
         """Have a failed job wait again; None if it is not failed."""
@@ -96,6 +139,10 @@ class RerenderRepository:
 
     async def settings_version(self, entity_type: str) -> int:
         return await self._connection.fetchval(QUERIES["settings_version"], entity_type) or 0
+
+
+def _selected(row: asyncpg.Record) -> Selected:
+    return Selected(media_of(row), row["settings_version"])
 
 
 def _fields(wanted: MediaFilter) -> tuple[str | None, str | None, str | None]:

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
+from ingest_api.catalogue import MediaStatus
+from ingest_api.media_filters import MediaFilter, read_filter
+from ingest_api.repositories.matching import Counted, Matched, MatchedPage, MatchingRepository
 from ingest_api.sync_jobs import RESULTS_KEPT, ChildSums, KeptResult, Profile, SyncJob, assembled, counted
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 from shared.events import StartSyncJobV1, SyncJobChangedV1, SyncJobStatus, SyncOperation
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "sync_jobs.sql")
+
+
+NOT_STORED: Final[tuple[MediaStatus, ...]] = ("processing", "failed")
+"""Media of which there are no files yet, or none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionInHand:
+    """Media that are handed over to s3-syncer, up to `cursor`; `command` starts the job when all of them are."""
+
+    matched: Matched
+    cursor: UUID | None
+    selected: int
+    command: StartSyncJobV1
 
 
 class SyncJobRepository:
@@ -44,6 +62,32 @@ class SyncJobRepository:
             profile,
             command.requested_at,
         )
+
+    async def count_matching(self, job_id: UUID, wanted: MediaFilter, most: int) -> Counted:
+        return await MatchingRepository(self._connection).count(wanted, NOT_STORED, job_id, most)
+
+    async def add_selection(self, command: StartSyncJobV1, wanted: MediaFilter, matched_at: datetime) -> None:
+        """Media that are handed over before the command is sent."""
+        await self._connection.execute(
+            QUERIES["add_selection"], command.job_id, wanted.asked(), matched_at, command.model_dump(mode="json")
+        )
+
+    async def lock_selection(self) -> SelectionInHand | None:
+        """The one that has got least and is in no other hands, locked until the transaction ends."""
+        row = await self._connection.fetchrow(QUERIES["lock_selection"])
+        return None if row is None else _selection(row)
+
+    async def selection_page(self, selection: SelectionInHand, limit: int) -> MatchedPage:
+        return await MatchingRepository(self._connection).page(selection.matched, selection.cursor, limit)
+
+    async def move_selection(self, job_id: UUID, cursor: UUID, selected: int) -> None:
+        """So many more are handed over, and `cursor` is the last one that was looked at."""
+        await self._connection.execute(QUERIES["move_selection"], job_id, cursor, selected)
+
+    async def end_selection(self, job_id: UUID) -> SelectionInHand | None:
+        """Forget it and give it back; None unless media of the job are being handed over."""
+        row = await self._connection.fetchrow(QUERIES["end_selection"], job_id)
+        return None if row is None else _selection(row)
 
     async def lock(self, job_id: UUID) -> None:
         """Keep others from recording facts of this job, or of its children, until the transaction ends."""
@@ -124,3 +168,9 @@ def _job(row: asyncpg.Record) -> SyncJob:
     stored["operation"] = SyncOperation(stored["operation"])
     stored["status"] = SyncJobStatus(stored["status"])
     return counted(SyncJob(**stored), sums)
+
+
+def _selection(row: asyncpg.Record) -> SelectionInHand:
+    matched = Matched(read_filter(row["matching"]), NOT_STORED, row["job_id"], row["matched_at"])
+    command = StartSyncJobV1.model_validate(row["command"])
+    return SelectionInHand(matched, row["cursor"], row["selected"], command)

@@ -16,7 +16,8 @@ from ingest_api.catalogue import Media, Records
 from ingest_api.controllers.media import no_such_medium
 from ingest_api.cursors import MAX_LIMIT, cursor_behind
 from ingest_api.media_deletion import restore_conflict
-from ingest_api.media_library import MEDIA_STATUSES, TILES_PER_PAGE, JobState, LibraryView, ShownMedium, read_view
+from ingest_api.media_filters import MEDIA_STATUSES
+from ingest_api.media_library import TILES_PER_PAGE, JobState, LibraryView, ShownMedium, read_view
 from ingest_api.pages.page import FRAGMENT_PARAMETER, PageController, Pages
 from ingest_api.repositories.media import MediaRepository
 from ingest_api.repositories.media_deletions import MediaDeletionRepository
