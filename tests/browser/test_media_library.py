@@ -310,6 +310,120 @@ def confirmation(request: Request) -> int | None:
     return number
 
 
+@pytest.fixture(scope="module")
+async def stack(site: Site) -> str:
+    """An entity type with more media than a page has, as if they were stored."""
+    entity = f"stack-{new_id()}"
+    await site.system.rows(
+        "ingest-api",
+        """
+        INSERT INTO media (id, filename, mime_type, size_bytes, sha256, entity_type, uploaded_by, storage_strategy,
+                           status, storage_status, on_disk)
+        SELECT (lpad(to_hex(1710000000000 + number), 12, '0') || '70008000000000000000')::uuid,
+               'stack-' || number || '.jpg', 'image/jpeg', 1000, repeat('0', 64), $1, gen_random_uuid(), 'local_only',
+               'completed', 'local_only', true
+        FROM generate_series(1, 300) AS number
+        """,
+        entity,
+    )
+    return entity
+
+
+async def test_everything_that_matches_is_deleted_and_restored_without_its_ids(visitors: Visitors, stack: str) -> None:
+    visitors.expect_trouble(r"status of 409")
+    page = await visitors.page(Role.ADMIN)
+    await page.goto(f"{LIBRARY}?entityType={stack}")
+    await expect(page.locator("html[data-ready]")).to_be_attached()
+    bar = page.get_by_role("toolbar")
+    await page.locator(".tile").first.get_by_role("checkbox").click()
+    await expect(bar.get_by_text("1 chosen")).to_be_visible()
+    await bar.get_by_role("button", name="Choose all 300 that match").click()
+    await expect(bar.get_by_text("All 300 that match", exact=True)).to_be_visible()
+    await expect(page.locator(".tile:not(.absent):not(.chosen)")).to_have_count(0)
+    await visitors.assert_accessible(page)
+    await page.keyboard.press("Escape")
+    await expect(bar).to_be_hidden()
+    await page.keyboard.press("Control+a")
+    await expect(bar.get_by_text("All 300 that match", exact=True)).to_be_visible()
+    async with page.expect_request(lambda asked: confirmation(asked) == 300) as deletion:
+        await bar.get_by_role("button", name="Delete", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_text("Delete all 300 media that match?")).to_be_visible()
+        await dialog.get_by_role("button", name="Delete").click()
+        await dialog.get_by_label("Number of media").fill("300")
+        await page.keyboard.press("Enter")
+    assert json.loads((await deletion.value).post_data or "") == {
+        "hard": False,
+        "matching": {"entityType": stack},
+        "confirm": 300,
+    }
+    await expect(page.locator(".tile")).to_have_count(0)
+    await page.goto(f"{LIBRARY}?entityType={stack}&deleted=true")
+    await expect(page.locator("html[data-ready]")).to_be_attached()
+    await page.keyboard.press("Control+a")
+    await bar.get_by_role("button", name="Restore").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    await expect(page.locator(".tile")).to_have_count(0)
+
+
+async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Visitors, stack: str) -> None:
+    page = await visitors.page(Role.ADMIN, language="ru", phone=True)
+    await page.goto(f"{LIBRARY}?entityType={stack}&deleted=false&q=stack")
+    await expect(page.locator("html[data-ready]")).to_be_attached()
+    bar = page.get_by_role("toolbar")
+    await page.locator(".tile").first.get_by_role("checkbox").click()
+    await expect(bar.get_by_role("button", name="Выбрать все подходящие: 300")).to_be_visible()
+    await assert_fits(page)
+    await visitors.assert_accessible(page)
+    await page.keyboard.press("Control+a")
+    await expect(bar.get_by_text("Все подходящие: 300", exact=True)).to_be_visible()
+    await assert_fits(page)
+
+    async def begin(route: Route) -> None:
+        await route.fulfill(status=202, json={"jobId": str(new_id())})
+
+    await page.route(re.compile(r"/media/delete$"), begin)
+    await page.route("**/api/admin/media/jobs/*", lambda route: route.fulfill(json={"status": "completed"}))
+    # On a phone what is deleted already is deleted for good; the button of the library stays for keyboards.
+    await page.evaluate("document.querySelector('[data-do=delete_hard]').click()")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_text("Введите 300")).to_be_visible()
+    await expect(dialog.get_by_role("button", name="Удалить")).to_be_disabled()
+    await assert_fits(page)
+    await visitors.assert_accessible(page)
+    await dialog.get_by_label("Количество").fill("300")
+    async with page.expect_request(re.compile(r"/media/delete$")) as deletion:
+        await page.keyboard.press("Enter")
+    assert json.loads((await deletion.value).post_data or "") == {
+        "hard": True,
+        "matching": {"q": "stack", "entityType": stack},
+        "confirm": 300,
+    }
+
+
+async def test_a_storage_job_takes_everything_that_matches(visitors: Visitors, stack: str) -> None:
+    page = await visitors.page(Role.SUPERADMIN)
+    await page.goto(f"{LIBRARY}?entityType={stack}&q=stack-29")
+    await expect(page.locator("html[data-ready]")).to_be_attached()
+    await page.locator(".tile").first.get_by_role("checkbox").click()
+    await page.keyboard.press("Control+a")
+    bar = page.get_by_role("toolbar")
+    await expect(bar.get_by_text("11 chosen")).to_be_visible()  # they are all here: they are chosen by their ids
+    await page.goto(f"{LIBRARY}?entityType={stack}")
+    await expect(page.locator("html[data-ready]")).to_be_attached()
+    await page.keyboard.press("Control+a")
+    await bar.get_by_role("button", name="Storage job").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_label("All 300 media that matched in the library")).to_be_checked()
+    await visitors.assert_accessible(page)
+    async with page.expect_request(lambda asked: asked.method == "POST") as started:
+        await dialog.get_by_role("button", name="Start").click()
+    body = json.loads((await started.value).post_data or "")
+    assert body["matching"] == {"entityType": stack}
+    assert "mediaIds" not in body
+    await expect(dialog).to_be_hidden()
+
+
 async def test_filters_are_in_the_address_and_going_back_undoes_them(visitors: Visitors, shelf: str) -> None:
     page = await visitors.page(Role.ADMIN)
     await page.goto(f"{LIBRARY}?entityType={shelf}")

@@ -1,7 +1,7 @@
 // The dialog of a new storage job: fields that belong to the operation, and media that were chosen in the library.
 
 import { element } from "./core/dom.js";
-import { t } from "./core/texts.js";
+import { language, t } from "./core/texts.js";
 
 const SELECTION = "mediabus-selection";
 
@@ -11,13 +11,14 @@ const operation = document.getElementById("operation");
 const copies = new Set(["upload_to_s3", "download_from_s3"]);
 const removals = new Set(["delete_s3", "delete_local", "hard_delete"]);
 
-/** The ids that the library left for a job, or none. */
+/** What the library left for a job: `{ mediaIds }` or `{ matching }`, and how many media that is; null for nothing. */
 function chosenMedia() {
   try {
-    const ids = JSON.parse(sessionStorage.getItem(SELECTION) ?? "[]");
-    return Array.isArray(ids) ? ids : [];
+    const left = JSON.parse(sessionStorage.getItem(SELECTION) ?? "[]");
+    if (left?.matching) return { matching: left.matching, count: Number(left.count) };
+    return Array.isArray(left) && left.length ? { mediaIds: left, count: left.length } : null;
   } catch {
-    return [];
+    return null;
   }
 }
 
@@ -43,7 +44,10 @@ function setSelection() {
   for (const hidden of form.querySelectorAll("input[type=hidden]")) hidden.remove();
   const add = (name, value, type) => form.append(element("input", { type: "hidden", name, value, "data-type": type }));
   if (which() === "everything") add("filter.everything", "true", "boolean");
-  if (which() === "chosen") add("mediaIds", JSON.stringify(chosenMedia()), "json");
+  if (which() === "chosen") {
+    const { count, ...chosen } = chosenMedia() ?? { mediaIds: [] };
+    for (const [name, value] of Object.entries(chosen)) add(name, JSON.stringify(value), "json");
+  }
   const wish = { operation: operation.selectedOptions[0].textContent, which: nameOfSelection() };
   delete form.dataset.confirm;
   delete form.dataset.danger;
@@ -59,9 +63,10 @@ function nameOfSelection() {
 function start() {
   const chosen = chosenMedia();
   const choice = document.getElementById("chosen-choice");
-  choice.hidden = chosen.length === 0;
-  if (chosen.length) {
-    document.getElementById("chosen-text").textContent = t("sync.chosen", { count: chosen.length });
+  choice.hidden = !chosen;
+  if (chosen) {
+    const number = new Intl.NumberFormat(language).format(chosen.count);
+    document.getElementById("chosen-text").textContent = t(chosen.matching ? "sync.chosen_all" : "sync.chosen", { count: chosen.count, number });
     // Chosen a moment ago for this job; later somebody may have forgotten them.
     choice.querySelector("input").checked = isAskedFor;
   }

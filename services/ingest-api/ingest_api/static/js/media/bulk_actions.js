@@ -5,31 +5,35 @@ import { confirmed } from "../core/dialogs.js";
 import { element } from "../core/dom.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
+import { numberText } from "./everything.js";
 
 const MOST_MEDIA = 10_000;
+const COUNTING_SECONDS = 60;
 const FIRST_LOOK_MILLISECONDS = 500;
 const LONGEST_LOOK_MILLISECONDS = 5000;
 const FOLLOWED_MILLISECONDS = 30 * 60_000;
 /** Where the page of storage jobs looks for what was chosen here. */
 const SELECTION = "mediabus-selection";
+const SYNC = "/api/admin/media/sync";
 
 const ACTIONS = {
-  delete: { address: "/api/admin/media/delete", body: { hard: false }, asks: "media.delete_soft_confirm", action: "media.delete_action", danger: true, told: "media.deleting" },
-  delete_hard: { address: "/api/admin/media/delete", body: { hard: true }, asks: "media.delete_hard_confirm", action: "media.delete_action", danger: true, told: "media.deleting" },
-  restore: { address: "/api/admin/media/restore", body: {}, told: "media.restoring" },
-  rerender: { address: "/api/admin/media/watermark", body: {}, asks: "media.rerender_confirm", action: "media.rerender_action", told: "media.rerendering" },
+  delete: { address: "/api/admin/media/delete", body: { hard: false }, asks: "media.delete_soft_confirm", asksAll: "media.delete_soft_all", action: "media.delete_action", danger: true, told: "media.deleting" },
+  delete_hard: { address: "/api/admin/media/delete", body: { hard: true }, asks: "media.delete_hard_confirm", typesAll: "media.delete_hard_all", action: "media.delete_action", danger: true, told: "media.deleting" },
+  restore: { address: "/api/admin/media/restore", body: {}, asksAll: "media.restore_all", action: "media.restore_action", told: "media.restoring" },
+  rerender: { address: "/api/admin/media/watermark", body: {}, asks: "media.rerender_confirm", asksAll: "media.rerender_all", action: "media.rerender_action", told: "media.rerendering" },
 };
 
-export function startBulkActions(bar, list, choice) {
+export function startBulkActions(bar, list, choice, everything) {
   const count = bar.querySelector("[data-count]");
   choice.addEventListener("change", () => {
     bar.hidden = choice.size === 0;
-    count.textContent = choice.size ? t("media.chosen", { count: choice.size }) : "";
+    count.textContent = choice.size ? t(choice.all ? "media.chosen_all" : "media.chosen", { count: choice.size, number: numberText(choice.size) }) : "";
     document.documentElement.classList.toggle("has-chosen", choice.size > 0);
   });
   bar.addEventListener("click", (event) => {
     const what = event.target.closest("[data-do]")?.dataset.do;
-    if (what) act(what, list, choice);
+    if (what === "everything") everything.choose();
+    else if (what) act(what, list, choice);
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Delete" || !choice.size || document.querySelector("dialog[open]")) return;
@@ -44,42 +48,68 @@ async function act(what, list, choice) {
     return;
   }
   const ids = choice.ids;
+  const selection = choice.all ? { matching: choice.all.matching } : { mediaIds: ids };
   if (ids.length > MOST_MEDIA) {
     toast(t("media.too_many", { count: MOST_MEDIA }), { bad: true });
     return;
   }
-  if (what === "sync") {
-    sessionStorage.setItem(SELECTION, JSON.stringify(ids));
-    location.assign("/admin/media/sync?new=");
-    return;
-  }
-  const action = ACTIONS[what];
-  if (action.asks && !(await confirmed(t(action.asks, { count: ids.length }), { action: t(action.action), danger: action.danger }))) return;
   try {
-    const started = await begin(action, ids);
-    if (!started) return;
+    if (what === "sync") {
+      await leaveForStorageJob(selection);
+      return;
+    }
+    const begun = await begin(ACTIONS[what], selection, ids.length);
+    if (!begun) return;
     choice.clear();
-    toast(t(action.told, { count: ids.length }));
-    await follow(started.jobId, ids, list);
+    toast(t(ACTIONS[what].told, { count: begun.count }));
+    await follow(begun.jobId, ids, list);
   } catch (error) {
     toast(error.message, { bad: true });
   }
 }
 
-/** Ask for it; more than a few are deleted only by who types how many. */
-async function begin(action, ids) {
-  const body = { ...action.body, mediaIds: ids };
+async function leaveForStorageJob(selection) {
+  // What is counted is the same for each operation.
+  const count = selection.matching ? await counted(SYNC, { operation: "upload_to_s3", ...selection }) : selection.mediaIds.length;
+  if (count === 0) return;
+  sessionStorage.setItem(SELECTION, JSON.stringify(selection.matching ? { matching: selection.matching, count } : selection.mediaIds));
+  location.assign("/admin/media/sync?new=");
+}
+
+/** How much a call would be about, told where that is nothing. */
+async function counted(address, body) {
+  const { total } = await call("POST", `${address}?dryRun=true`, body, { seconds: COUNTING_SECONDS });
+  if (!total) toast(t("media.nothing_matches"), { bad: true });
+  return total;
+}
+
+/**
+ * Ask the visitor, then the API; resolves to the job and how many media it is about, or to null where somebody does not
+ * want it. More than a few are deleted only by who types how many, and all that match are never deleted for good without.
+ */
+async function begin(action, selection, chosen) {
+  const body = { ...action.body, ...selection };
+  const count = selection.matching ? await counted(action.address, body) : chosen;
+  if (!count) return null;
+  if (selection.matching && action.typesAll) {
+    if (!(await numberTyped(count, action.typesAll))) return null;
+    body.confirm = count;
+  } else {
+    const asks = selection.matching ? action.asksAll : action.asks;
+    const question = { action: t(action.action ?? "common.confirm"), danger: action.danger };
+    if (asks && !(await confirmed(t(asks, { count, number: numberText(count) }), question))) return null;
+  }
   try {
-    return await call("POST", action.address, body);
+    return { count, jobId: (await call("POST", action.address, body, { seconds: COUNTING_SECONDS })).jobId };
   } catch (error) {
     if (!(error instanceof ApiProblem) || error.code !== "confirmation_needed") throw error;
-    const count = error.problem.count;
-    if (!(await numberTyped(count))) return null;
-    return call("POST", action.address, { ...body, confirm: count });
+    const confirm = error.problem.count;
+    if (!(await numberTyped(confirm, selection.matching && action.typesAll ? action.typesAll : "media.confirm_number"))) return null;
+    return { count: confirm, jobId: (await call("POST", action.address, { ...body, confirm }, { seconds: COUNTING_SECONDS })).jobId };
   }
 }
 
-function numberTyped(count) {
+function numberTyped(count, text) {
   return new Promise((resolve) => {
     const input = element("input", { id: "confirm-number", inputmode: "numeric", autocomplete: "off", autofocus: true });
     const go = element("button", { value: "yes", class: "first danger", disabled: true }, t("media.delete_action"));
@@ -89,7 +119,7 @@ function numberTyped(count) {
       element(
         "form",
         { method: "dialog" },
-        element("p", { id: "confirm-number-text" }, t("media.confirm_number", { count })),
+        element("p", { id: "confirm-number-text" }, t(text, { count, number: numberText(count) })),
         element("div", { class: "field" }, element("label", { for: "confirm-number" }, t("media.confirm_number_label")), input),
         // The first button of a form is the one that Enter presses.
         element("div", { class: "row end" }, element("button", { type: "button", "data-closes": true }, t("common.cancel")), go),
@@ -105,13 +135,16 @@ function numberTyped(count) {
   });
 }
 
+/** Look until the job has ended; of everything that matched the top of the list is shown as it becomes. */
 async function follow(jobId, ids, list) {
   const end = Date.now() + FOLLOWED_MILLISECONDS;
   for (let wait = FIRST_LOOK_MILLISECONDS; Date.now() < end; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
     await new Promise((resolve) => setTimeout(resolve, wait));
     const job = await call("GET", `/api/admin/media/jobs/${jobId}`);
-    if (job.status !== "completed" && job.status !== "failed") continue;
-    await list.refresh(ids);
+    const hasEnded = job.status === "completed" || job.status === "failed";
+    if (hasEnded) await (ids.length ? list.refresh(ids) : list.show(list.address));
+    else if (!ids.length) await list.refreshTop();
+    if (!hasEnded) continue;
     tellOutcome(job);
     return;
   }

@@ -8,7 +8,7 @@ const KEYS = {
 };
 
 /** One tile is reached by Tab, the others by arrows from there. */
-export function startChoosing(list, choice) {
+export function startChoosing(list, choice, everything) {
   let active = null;
   let withShift = false;
   const tiles = list.element;
@@ -31,7 +31,9 @@ export function startChoosing(list, choice) {
     else choice.add(list.idsBetween(from, to));
   };
   const choose = (id, isRange) => {
-    if (isRange && choice.anchor) range(id);
+    // Of everything that matches, what was loaded stays chosen without this one.
+    if (choice.all) choice.set(list.loadedIds().filter((one) => one !== id));
+    else if (isRange && choice.anchor) range(id);
     else choice.toggle(id);
   };
 
@@ -66,19 +68,19 @@ export function startChoosing(list, choice) {
     event.preventDefault();
     const from = Math.max(0, active === null ? 0 : list.indexOf(active));
     const to = event.key === "Home" ? 0 : event.key === "End" ? list.count - 1 : from + KEYS[event.key](list);
-    if (event.shiftKey && choice.anchor === null && active !== null) choice.toggle(active);
+    if (event.shiftKey && !choice.all && choice.anchor === null && active !== null) choice.toggle(active);
     const tile = await list.reach(to);
     if (!tile) return;
     activate(tile);
     tile.firstElementChild.focus({ preventScroll: true });
-    if (event.shiftKey) range(tile.dataset.id);
+    if (event.shiftKey && !choice.all) range(tile.dataset.id);
   });
 
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]") || event.target.closest?.("input:not([type=checkbox]), textarea, select")) return;
     if (event.key === "a" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      choice.set(list.loadedIds());
+      everything.choose();
     } else if (event.key === "Escape" && choice.size) {
       choice.clear();
     }

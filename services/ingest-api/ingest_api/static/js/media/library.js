@@ -4,6 +4,7 @@ import { isLive, onMessage } from "../core/live.js";
 import { Choice } from "./choice.js";
 import { startBulkActions } from "./bulk_actions.js";
 import { startChoosing } from "./choosing.js";
+import { Everything } from "./everything.js";
 import { startFilters } from "./filters.js";
 import { startMedium } from "./medium.js";
 import { TileList } from "./tile_list.js";
@@ -22,8 +23,10 @@ const list = new TileList(document.getElementById("library"), location.href, cho
 const queue = new UploadQueue(Number(document.getElementById("upload-form").dataset.limit));
 
 document.documentElement.classList.add("scripted");
-startChoosing(list, choice);
-startBulkActions(document.getElementById("chosen"), list, choice);
+const chosenBar = document.getElementById("chosen");
+const everything = new Everything(list, choice, chosenBar.querySelector('[data-do="everything"]'));
+startChoosing(list, choice, everything);
+startBulkActions(chosenBar, list, choice, everything);
 startUploadPanel(document.getElementById("queue"), queue);
 startUploadDialog(queue);
 startFilters(list, choice);

@@ -52,6 +52,11 @@ export class TileList {
     return this.#pages.reduce((sum, page) => sum + page.count, 0);
   }
 
+  /** Whether the ids of all there is are here. */
+  get isWhole() {
+    return !this.#next() && this.#pages.every((page) => page.ids);
+  }
+
   /** The ids from one index to another, both included; without those of pages that were never here. */
   idsBetween(one, other) {
     const [from, to] = one < other ? [one, other] : [other, one];
