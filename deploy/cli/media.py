@@ -29,6 +29,17 @@ media = typer.Typer(help="The catalogue: what is there, its files, deleting and 
 
 Medium: TypeAlias = Annotated[UUID, typer.Argument(metavar="MEDIUM", help="The id of a medium.")]
 Deleted: TypeAlias = Annotated[bool, typer.Option("--deleted", help="Among those that are deleted, not the others.")]
+Query: TypeAlias = Annotated[str | None, typer.Option("--query", "-q", help="Part of a file name, alt text or title.")]
+EntityType: TypeAlias = Annotated[str | None, typer.Option("--entity-type", help="Only of this type.")]
+EntityId: TypeAlias = Annotated[str | None, typer.Option("--entity-id", help="Only of this thing.")]
+Standing: TypeAlias = Annotated[Status | None, typer.Option("--status", help="Only those whose processing stands so.")]
+Before: TypeAlias = Annotated[
+    str | None, typer.Option("--before", metavar="DAY", help="Only those uploaded before a day (UTC), as 2026-05-31.")
+]
+Everything: TypeAlias = Annotated[bool, typer.Option("--everything", help="All media, in place of other options.")]
+Hard: TypeAlias = Annotated[
+    bool | None, typer.Option("--hard/--soft", help="For good, or so that it can be restored; else as the settings.")
+]
 
 
 class StorageStatus(StrEnum):
@@ -39,13 +50,17 @@ class StorageStatus(StrEnum):
     MISSING = "missing"
 
 
+Storage: TypeAlias = Annotated[StorageStatus | None, typer.Option("--storage", help="Only those that are stored so.")]
+
+
 @media.command("list")
 def list_media(
-    query: Annotated[str | None, typer.Option("--query", "-q", help="Part of a file name, alt text or title.")] = None,
-    entity_type: Annotated[str | None, typer.Option(help="Only of this type.")] = None,
-    entity_id: Annotated[str | None, typer.Option(help="Only of this thing.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only those whose processing stands so.")] = None,
-    storage: Annotated[StorageStatus | None, typer.Option(help="Only those that are stored so.")] = None,
+    query: Query = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    status: Standing = None,
+    storage: Storage = None,
+    before: Before = None,
     deleted: Deleted = False,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -58,6 +73,7 @@ def list_media(
         entityId=entity_id,
         status=status,
         storageStatus=storage,
+        before=before,
         deleted=deleted,
         limit=limit,
         cursor=cursor,
@@ -72,16 +88,52 @@ def show_medium(medium: Medium, deleted: Deleted = False, as_json: AsJson = Fals
 
 
 @media.command()
-def delete(
-    medium: Medium,
-    hard: Annotated[
-        bool | None,
-        typer.Option("--hard/--soft", help="For good, or so that it can be restored; else as the settings."),
+def delete(medium: Medium, hard: Hard = None, as_json: AsJson = False) -> None:
+    """Delete a medium."""
+    ask("DELETE", f"{PATH}/{medium}", deletion_said, as_json=as_json, params=given(hard=hard))
+
+
+@media.command("delete-all")
+def delete_all(
+    query: Query = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    status: Standing = None,
+    storage: Storage = None,
+    before: Before = None,
+    deleted: Deleted = False,
+    everything: Everything = False,
+    hard: Hard = None,
+    confirm: Annotated[
+        int | None, typer.Option(metavar="COUNT", min=1, help="How many that are, as is told without this.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a medium."""
-    ask("DELETE", f"{PATH}/{medium}", deletion_said, as_json=as_json, params=given(hard=hard))
+    """Delete all media that `media list` has with these options; without --confirm, tell how many those are."""
+    matching = matching_of(query, entity_type, entity_id, status, storage, before, everything)
+    body: dict[str, Any] = {"matching": matching | ({"deleted": True} if deleted else {})}
+    if hard is not None:
+        body["hard"] = hard
+    if confirm is None:
+        ask("POST", f"{PATH}/delete", counted, as_json=as_json, params=given(dryRun=True), body=body)
+    else:
+        ask("POST", f"{PATH}/delete", begun, as_json=as_json, body=body | {"confirm": confirm})
+
+
+@media.command("restore-all")
+def restore_all(
+    query: Query = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    status: Standing = None,
+    storage: Storage = None,
+    before: Before = None,
+    everything: Everything = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring all media back that `media list --deleted` has with these options."""
+    matching = matching_of(query, entity_type, entity_id, status, storage, before, everything)
+    ask("POST", f"{PATH}/restore", begun, as_json=as_json, body={"matching": matching})
 
 
 @media.command()
@@ -149,6 +201,31 @@ def _local_name(record: Any, variant: str) -> str:
         return name or str(record["id"])
     mime_type = next((one["mimeType"] for one in record["variants"] if one["name"] == variant), "image/bin")
     return f"{Path(name).stem or record['id']}-{variant}.{mime_type.removeprefix('image/')}"
+
+
+def matching_of(
+    query: str | None,
+    entity_type: str | None,
+    entity_id: str | None,
+    status: Status | None,
+    storage: StorageStatus | None,
+    before: str | None,
+    everything: bool,
+) -> dict[str, Any]:
+    """All media that a list has, as calls take them; who means every medium has to say so."""
+    filters = given(
+        q=query, entityType=entity_type, entityId=entity_id, status=status, storageStatus=storage, before=before
+    )
+    return {**filters, "everything": True} if everything else dict(filters)
+
+
+def counted(body: Any) -> Sequence[Shown]:
+    total = body["total"]
+    return [f"{total:,} media match: --confirm {total} deletes them." if total else "No medium matches."]
+
+
+def begun(body: Any) -> Sequence[Shown]:
+    return [f"{body['message']}", f"mediabus jobs watch {body['jobId']}"]
 
 
 def media_list(body: Any) -> Sequence[Shown]:

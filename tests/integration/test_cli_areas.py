@@ -90,6 +90,24 @@ async def test_media_are_found_shown_deleted_and_restored(cli_site: IngestSite, 
     assert "deletion_begun" not in (await run("media", "restore", medium, exit_code=1)).stdout
 
 
+async def test_all_that_a_list_has_are_deleted_and_restored(cli_site: IngestSite, run: Run, told: Told) -> None:
+    for number in range(3):
+        await cli_site.uploaded(entityType="pile", filename=f"pile-{number}.jpg")
+    which = ("--entity-type", "pile", "-q", "pile-")
+    assert "3 media match: --confirm 3" in (await run("media", "delete-all", *which, "--soft")).stdout
+    await run("media", "delete-all", *which, "--soft", "--confirm", "2", exit_code=1)
+    await run("media", "delete-all", "--soft", exit_code=1)
+    job = (await told("media", "delete-all", *which, "--soft", "--confirm", "3"))["jobId"]
+    while await cli_site.bulk_deletions.work_page():
+        pass
+    assert (await told("jobs", "show", job))["completed"] == 3
+    assert (await told("media", "list", "--entity-type", "pile"))["media"] == []
+    assert "jobs watch" in (await run("media", "restore-all", "--entity-type", "pile")).stdout
+    while await cli_site.bulk_deletions.work_page():
+        pass
+    assert len((await told("media", "list", "--entity-type", "pile", "--before", "2999-01-01"))["media"]) == 3
+
+
 async def test_lists_go_on_behind_a_page(cli_site: IngestSite, run: Run, told: Told) -> None:
     for _ in range(2):
         await cli_site.uploaded(entityType="paged")
