@@ -62,7 +62,11 @@ over AS (
     ORDER BY dead_lettered_at, id
     LIMIT $4
 ),
-removed AS (DELETE FROM dead_letters USING over WHERE dead_letters.id = over.id RETURNING reason, state)
+-- Waiting for nobody, it stands in no circle of those who wait: what others hold just now goes the next time.
+free AS (
+    SELECT dead_letters.id, reason FROM over JOIN dead_letters USING (id) FOR UPDATE OF dead_letters SKIP LOCKED
+),
+removed AS (DELETE FROM dead_letters USING free WHERE dead_letters.id = free.id RETURNING reason, state)
 SELECT reason, count(*) AS letters, count(*) FILTER (WHERE state = 'open') AS open_letters FROM removed GROUP BY reason;
 
 -- Until the transaction ends its deletion is not completed: that removes the record.
