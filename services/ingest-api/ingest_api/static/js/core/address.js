@@ -1,24 +1,82 @@
-// The page's own address: while a drawer is open, the browser shows that of what is in it.
+// The page's own address, and where the browser goes back to.
+//
+// What a drawer shows has an entry of its own in the history: going back closes the drawer, going forward opens it again.
+// The first thing that is shown adds the entry, what is shown next takes its place, and closing the drawer goes back over
+// it. Where the browser goes by itself, content follows; what this document can't show is loaded.
 
-let behind = null;
+const RETURN_MILLISECONDS = 1000;
+
+let own = location.href;
+let drawer = null;
+let showPage = null;
+/** Set while the browser goes back over the entry of a drawer that was closed. */
+let returning = null;
+
+// Loaded at an address that a drawer had shown: it is the page's own here.
+if (isDrawers()) history.replaceState({ ...history.state, behind: undefined }, "");
 
 export function pageAddress() {
-  return behind ?? location.href;
+  return own;
 }
 
-/** Show another address as long as the drawer is open. */
-export function standIn(address) {
-  behind ??= location.href;
-  history.replaceState(history.state, "", address);
+/** What opens a drawer at an address, and what closes it. */
+export function startDrawer(show, hide) {
+  drawer = { show, hide };
 }
 
-/** Show the page's own address again. */
+/** `show` has this document show another address of its own path, as the browser goes back and forth. */
+export function startPage(show) {
+  showPage = show;
+}
+
+/** Show another address of the page, in an entry of its own. */
+export function goTo(address) {
+  const wanted = new URL(address, location.href).href;
+  if (wanted !== own) history.pushState(null, "", wanted);
+  own = wanted;
+}
+
+/** Show the address of what the drawer shows. */
+export async function standIn(address) {
+  await returning?.promise;
+  if (isDrawers()) history.replaceState(history.state, "", address);
+  else history.pushState({ behind: own }, "", address);
+}
+
+/** The drawer is closed: go back over its entry, unless that is how it was closed. */
 export function comeBack() {
-  if (behind) history.replaceState(history.state, "", behind);
-  behind = null;
+  if (!isDrawers() || returning) return;
+  returning = Promise.withResolvers();
+  setTimeout(returned, RETURN_MILLISECONDS);
+  history.back();
 }
 
-/** The browser went elsewhere by itself: what it shows is the page's own address now. */
-export function forget() {
-  behind = null;
+function returned() {
+  returning?.resolve();
+  returning = null;
+}
+
+addEventListener("popstate", () => {
+  const isClosed = returning !== null;
+  returned();
+  const page = history.state?.behind ?? location.href;
+  if (!isSame(page, own)) {
+    if (!showPage || new URL(page).pathname !== new URL(own).pathname) {
+      location.reload();
+      return;
+    }
+    own = page;
+    showPage(page);
+  }
+  if (isDrawers()) drawer?.show(location.href);
+  else if (!isClosed) drawer?.hide();
+});
+
+function isDrawers() {
+  return history.state?.behind !== undefined;
+}
+
+/** Places within a page are the same page. */
+function isSame(one, other) {
+  return one.split("#")[0] === other.split("#")[0];
 }

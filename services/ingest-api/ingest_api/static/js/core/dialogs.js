@@ -1,6 +1,6 @@
 // Dialogs, and the drawer in which a detail page is shown beside its list.
 
-import { comeBack, forget, standIn } from "./address.js";
+import { comeBack, standIn, startDrawer } from "./address.js";
 import { element } from "./dom.js";
 import { fetchFragment, fragmentAddress, parsed, watchFragments } from "./fragments.js";
 import { t } from "./texts.js";
@@ -34,23 +34,32 @@ export function confirmed(text, { action = t("common.confirm"), danger = false }
 
 const drawer = document.getElementById("drawer");
 const content = document.getElementById("drawer-content");
+/** What the drawer is to show: an answer that comes after something else was asked for, or after it was closed, is not shown. */
+let wanted = null;
+/** What it shows; null once it is closed. */
+let shown = null;
 
-/** Show the part "drawer" of a detail page; its address becomes the page's, so that it can be shared. */
+/** Show the part "drawer" of a detail page; its address becomes the browser's, so that it can be shared. */
 export async function openDrawer(address) {
+  const asked = { address };
+  wanted = asked;
   let html;
   try {
     html = await fetchFragment(fragmentAddress("drawer", address));
   } catch (error) {
+    if (asked !== wanted) return;
     if (!error.html) {
       location.assign(address);
       return;
     }
     html = error.html;
   }
+  if (asked !== wanted) return;
+  await standIn(address);
+  if (asked !== wanted) return;
+  shown = asked;
   content.replaceChildren(...parsed(html).childNodes);
-  content.dataset.address = address;
   watchFragments(content);
-  standIn(address);
   if (!drawer.open) drawer.showModal();
   drawer.scrollTop = 0;
   content.dispatchEvent(new CustomEvent("drawer-opened", { bubbles: true, detail: { address } }));
@@ -58,7 +67,7 @@ export async function openDrawer(address) {
 
 /** Render what the drawer shows anew. */
 export function refreshDrawer() {
-  return drawer?.open ? openDrawer(content.dataset.address) : Promise.resolve();
+  return drawer?.open && wanted ? openDrawer(wanted.address) : Promise.resolve();
 }
 
 export function startDialogs() {
@@ -83,13 +92,24 @@ export function startDialogs() {
     // A click beside an open dialog closes it.
     if (event.target instanceof HTMLDialogElement && event.target.classList.contains("drawer")) event.target.close();
   });
-  addEventListener("popstate", () => {
-    if (!drawer?.open) return;
-    forget();
-    drawer.close();
-  });
-  drawer?.addEventListener("close", () => {
+  if (!drawer) return;
+  startDrawer(openDrawer, hideDrawer);
+  drawer.addEventListener("close", () => {
+    // This comes with the next frame: where the browser itself went back, the drawer may be open again.
+    if (!shown || drawer.open) return;
+    clearDrawer();
     comeBack();
-    content.replaceChildren();
   });
+}
+
+function clearDrawer() {
+  wanted = shown = null;
+  content.replaceChildren();
+}
+
+/** Questions that are asked above the drawer go with it. */
+function hideDrawer() {
+  clearDrawer();
+  if (!drawer.open) return;
+  for (const dialog of [...document.querySelectorAll("dialog[open]")].reverse()) dialog.close();
 }

@@ -1,5 +1,7 @@
 // Filters in the address: they change the list without leaving the page, on which uploads may be running.
 
+import { goTo, startPage } from "../core/address.js";
+
 const TYPING_MILLISECONDS = 350;
 
 export function startFilters(list, choice) {
@@ -8,7 +10,7 @@ export function startFilters(list, choice) {
 
   const show = (address) => {
     clearTimeout(typing);
-    if (new URL(address, location.href).href !== location.href) history.pushState(null, "", address);
+    goTo(address);
     choice.clear();
     markTabs(address);
     scrollTo({ top: 0, behavior: "instant" });
@@ -36,9 +38,7 @@ export function startFilters(list, choice) {
     fill(form, link.href);
     show(link.href);
   });
-  addEventListener("popstate", async () => {
-    const address = location.href;
-    if (!new URL(address).pathname.endsWith("/admin/media")) return;
+  startPage(async (address) => {
     const kept = history.state?.library;
     fill(form, address);
     markTabs(address);

@@ -45,6 +45,8 @@ function keepPlace() {
     timer = setTimeout(() => history.replaceState({ ...history.state, library: list.state }, ""), KEEP_PLACE_MILLISECONDS);
   };
   addEventListener("scroll", keep, { passive: true });
+  // While one goes from medium to medium in the drawer, the list moves behind it.
+  document.getElementById("drawer").addEventListener("close", keep);
 }
 
 function followNews() {
