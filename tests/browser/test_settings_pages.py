@@ -47,6 +47,20 @@ async def test_a_change_on_top_of_somebody_elses_is_refused_in_words(visitors: V
     await expect(deletion.get_by_role("alert")).to_contain_text("Somebody else changed this meanwhile")
 
 
+async def test_refusals_are_told_in_the_language_of_the_page(visitors: Visitors) -> None:
+    visitors.expect_trouble(r"status of 412")
+    page = await visitors.page(Role.ADMIN, language="ru")
+    await page.goto(PAGE)
+    async with visitors.site.api() as api:
+        days = (await api.http.get(API)).json()["softDeleteRetentionDays"]
+        for changed in (days + 1, days):
+            assert (await api.http.patch(API, json={"softDeleteRetentionDays": changed})).status_code == 200
+    deletion = page.locator("form#deletion")
+    await deletion.locator("input[name='softDeleteRetentionDays']").fill("60")
+    await deletion.get_by_role("button", name="Сохранить").click()
+    await expect(deletion.get_by_role("alert")).to_have_text("Это уже изменил кто-то другой; загрузите страницу заново")
+
+
 async def test_the_bucket_is_tried_with_what_stands_in_the_fields(visitors: Visitors) -> None:
     page = await visitors.page(Role.SUPERADMIN)
     await page.goto(PAGE)

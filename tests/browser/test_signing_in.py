@@ -52,6 +52,19 @@ async def test_signing_out_ends_the_session_in_every_tab(visitors: Visitors) -> 
     await expect(other).to_have_url(re.compile(r"/login"))
 
 
+async def test_refusals_are_told_in_russian_where_pages_are(visitors: Visitors) -> None:
+    visitors.expect_trouble(r"status of 40[134]")
+    page = await visitors.page(language="ru")
+    await page.goto("/login")
+    await fill_in(page, "somebody@example.test", "not the password")
+    await expect(page.get_by_role("alert")).to_have_text("Адрес или пароль не подходит.")
+    stranger = await visitors.page(Role.PHOTOGRAPHER, language="ru")
+    await stranger.goto("/admin/ops")
+    await expect(stranger.get_by_role("heading", name="Вашей роли это не разрешено")).to_be_visible()
+    await expect(stranger.get_by_role("alert")).to_have_attribute("lang", "en")
+    await visitors.assert_accessible(stranger)
+
+
 @pytest.mark.parametrize("phone", [False, True])
 async def test_the_form_is_accessible_on_any_screen(visitors: Visitors, phone: bool) -> None:
     page = await visitors.page(phone=phone)

@@ -220,7 +220,11 @@ async def timed(work: Awaitable[Any]) -> float:
 async def test_fields_that_are_missing_or_wrong_are_named(site: Site) -> None:
     answer = await site.client().post("/api/auth/login", json={"email": 5})
     assert answer.status_code == 422
-    assert {error["field"] for error in problem(answer)["errors"]} == {"email", "password"}
+    told = {error["field"]: (error["code"], error["values"]) for error in problem(answer)["errors"]}
+    assert told == {"email": ("no_text", {}), "password": ("missing", {})}
+    listed = await (await site.signed_in()).get("/api/admin/users", params={"limit": 1000})
+    (error,) = problem(listed)["errors"]
+    assert (error["field"], error["code"], error["values"]) == ("limit", "too_large", {"most": "200"})
     for malformed in (b"{", b"[" * 60_000, b'{"email":' * 5000):
         assert problem(await site.client().post("/api/auth/login", content=malformed))["status"] == 400
 

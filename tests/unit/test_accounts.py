@@ -13,8 +13,9 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 
 from ingest_api.accounts import ApiKeyText, Principal, Role, new_secret, normalised_email, password_fault, secret_hash
 from ingest_api.cursors import encode_cursor, id_of
+from ingest_api.field_faults import FieldError, missing
 from ingest_api.passwords import Argon2Parameters, Passwords
-from ingest_api.problem_details import CODES, FieldError, Problem, problem_of, retry_after
+from ingest_api.problem_details import CODES, Problem, problem_of, retry_after
 from ingest_api.rate_limit import LoginAttempt, LoginLimits
 from ingest_api.same_origin import CallOrigin, call_origin
 from ingest_api.sessions import SessionCookie, SessionPolicy
@@ -245,10 +246,13 @@ def test_every_error_becomes_a_problem_that_gives_nothing_away(error: Exception,
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ([{"key": "email", "message": "Field required", "source": "body"}], FieldError("email", "is missing")),
-        ([{"key": "data", "message": "Object missing required field `role`"}], FieldError("role", "is missing")),
-        ([{"key": "data", "message": "'data'"}], FieldError("body", "is missing")),
-        ([{"key": "limit", "message": "Expected `int` <= 200"}], FieldError("limit", "Expected `int` <= 200")),
+        ([{"key": "email", "message": "Field required", "source": "body"}], missing("email")),
+        ([{"key": "data", "message": "Object missing required field `role`"}], missing("role")),
+        ([{"key": "data", "message": "'data'"}], missing("body")),
+        (
+            [{"key": "limit", "message": "Expected `int` <= 200"}],
+            FieldError("limit", "Expected `int` <= 200", "too_large", {"most": "200"}),
+        ),
     ],
 )
 def test_validation_errors_name_their_fields(extra: list[dict[str, Any]], expected: FieldError) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ingest_api.field_faults import FAULTS
 from ingest_api.pages import rendering
 from ingest_api.pages.assets import Assets
 from ingest_api.pages.rendering import TEXTS, render
 from ingest_api.pages.texts import LANGUAGES, Texts, UnknownText, load_texts, preferred_language
+from ingest_api.problem_details import CODES, Problem
 
 
 def test_every_language_says_everything() -> None:
@@ -91,8 +93,24 @@ def test_scripts_import_only_what_there_is() -> None:
 
 
 def test_a_block_can_be_rendered_alone_and_only_if_it_is_a_part() -> None:
-    context = {"title": "x", "problem": type("P", (), {"detail": "<b>"})(), "trace_id": None}
+    context = {"problem": Problem(404, "not_found", "<b>"), "trace_id": None}
     part = render("en", "problem.html", "problem", context)
     assert part is not None
-    assert part.strip() == '<p role="alert">&lt;b&gt;</p>'
+    assert part.strip().endswith('<p role="alert">&lt;b&gt;</p>')
     assert render("en", "problem.html", "body", context) is None
+
+
+def test_every_refusal_is_said_in_every_language() -> None:
+    for texts in TEXTS.values():
+        said = {area: table_of(texts, area) for area in ("problems", "faults")}
+        assert said == {"problems": set(CODES), "faults": FAULTS}
+    for code, title in CODES.items():
+        assert TEXTS["ru"](f"problems.script.{code}") != title
+        page = render("ru", "problem.html", "problem", {"problem": Problem(400, code, "in English"), "trace_id": None})
+        assert page is not None
+        assert f"<h1>{TEXTS['ru'](f'problems.script.{code}')}</h1>" in page
+
+
+def table_of(texts: Texts, area: str) -> set[str]:
+    """What its scripts say."""
+    return {key.removeprefix(f"{area}.script.") for key in texts.texts if key.startswith(f"{area}.script.")}

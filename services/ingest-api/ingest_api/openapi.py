@@ -12,6 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from ingest_api.field_faults import FAULTS
 from ingest_api.pages.page import render_page
 from ingest_api.pages.policy import PAGE_HEADERS
 from ingest_api.problem_details import CODES, MEDIA_TYPE
@@ -42,7 +43,12 @@ PROBLEM: Mapping[str, Any] = {
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
-                "properties": {"field": _TEXT, "message": _TEXT},
+                "properties": {
+                    "field": _TEXT,
+                    "message": _TEXT,
+                    "code": {"type": "string", "enum": sorted(FAULTS)},
+                    "values": {"type": "object", "description": "What belongs to the code, such as the limit."},
+                },
             },
         },
     },

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,10 @@ from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
+from pydantic import ValidationError
 
+from ingest_api.field_faults import WHOLE, from_msgspec, from_pydantic, missing
+from ingest_api.field_faults import FieldError as FieldError
 from ingest_api.secret_paths import without_secrets
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.telemetry.tracing import current_trace_id
@@ -25,60 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 3
 
 CODES: Mapping[str, str] = MappingProxyType(
-    {
-        # the request
-        "bad_request": "The request is malformed",
-        "invalid_request": "Some fields are missing or wrong",
-        "invalid_cursor": "The cursor is not one that this list gave out",
-        "not_found": "There is nothing at this address",
-        "method_not_allowed": "This address does not know the method",
-        "conflict": "The request does not fit what is there",
-        "precondition_failed": "What was to be changed is no longer what the caller saw",
-        "too_large": "The request is larger than the limit",
-        "unsupported_media_type": "The type of the content is not supported",
-        "too_many_requests": "Too many requests",
-        # who is asking
-        "not_signed_in": "Sign in first",
-        "wrong_credentials": "The e-mail address or the password is wrong",
-        "forbidden": "The role does not allow this",
-        "cross_origin": "The call did not come from this site",
-        "too_many_attempts": "Too many failed attempts to sign in",
-        # accounts and API keys
-        "email_taken": "The e-mail address belongs to another account",
-        "last_superadmin": "The last superadmin can't be removed or demoted",
-        "role_too_high": "The role exceeds that of the account",
-        # uploads and jobs
-        "too_slow": "The request arrived too slowly",
-        "empty_file": "The file is empty",
-        "broken_archive": "The archive, or this file of it, can't be unpacked",
-        "no_picture": "None of the files is a picture that can be taken",
-        "idempotency_conflict": "The Idempotency-Key was used for other content",
-        "too_many_uploads": "Too many uploads are in flight",
-        "disk_full": "There is no room left for the file",
-        "job_not_retryable": "The job can't be retried",
-        # deleting and restoring
-        "not_deleted": "The medium is not deleted",
-        "deletion_begun": "The medium goes for good",
-        "files_gone": "The files of the medium are in no store any more",
-        "confirmation_needed": "So many at once have to be confirmed by their number",
-        "range_not_satisfiable": "The file has no such bytes",
-        # products
-        "weight_taken": "Another variant of the product has this weight",
-        "product_busy": "Too many changes of this product wait",
-        "files_differ": "The stored files are not what the records tell",
-        "storage_failed": "The files could not be stored or removed",
-        # repairs
-        "approval_needed": "A person has to approve this first",
-        # faces
-        "search_off": "Faces can't be looked for at this event",
-        "consent_needed": "The person who is looked for has to agree first",
-        "no_face": "There is no face on the picture",
-        "pin_needed": "The gallery opens with its PIN",
-        "wrong_pin": "The PIN is wrong",
-        # this side
-        "service_unavailable": "Something this service needs is away",
-        "internal_error": "Something went wrong on our side",
-    }
+    tomllib.loads((Path(__file__).parent / "texts" / "en" / "problems.toml").read_text())["script"]
 )
 """Every code an error may carry, with its title. Callers match on codes, so one never changes its meaning."""
 
@@ -100,14 +51,6 @@ _CODE_OF_STATUS: Mapping[int, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """What is wrong with one field, named as the caller wrote it."""
-
-    field: str
-    message: str
-
-
 class Problem(Exception):
     """A refusal that its caller may read.
 
@@ -125,7 +68,7 @@ class Problem(Exception):
         members: Mapping[str, Any] | None = None,
     ) -> None:
         if code not in CODES:
-            raise ValueError(f"{code} is no known problem: add it to ingest_api.problem_details.CODES")
+            raise ValueError(f"{code} is no known problem: add it to texts/*/problems.toml")
         super().__init__(status, code, detail)
         self.status = status
         self.code = code
@@ -183,29 +126,36 @@ def problem_body(problem: Problem, path: str) -> dict[str, Any]:
         body["traceId"] = trace_id
     body.update(problem.members)
     if problem.errors:
-        body["errors"] = [{"field": error.field, "message": error.message} for error in problem.errors]
+        body["errors"] = [error.record() for error in problem.errors]
     return body
 
 
-_MISSING_FIELD = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _MISSING_PARAMETER = re.compile(r"Missing required (?:query|header|cookie|path) parameter '(?P<field>[^']+)'")
 
 
 def _field_errors(error: ValidationException) -> list[FieldError]:
+    if refused := _refused_by_pydantic(error):
+        return [from_pydantic(found) for found in refused.errors(include_url=False, include_input=False)]
     entries: Sequence[Any] = error.extra if isinstance(error.extra, list) else []
     found = [_field_error(entry) for entry in entries if isinstance(entry, Mapping)]
-    if not found and (missing := _MISSING_PARAMETER.search(error.detail)):
-        found.append(FieldError(missing["field"], "is missing"))
+    if not found and (absent := _MISSING_PARAMETER.search(error.detail)):
+        found.append(missing(absent["field"]))
     return found
+
+
+def _refused_by_pydantic(error: ValidationException) -> ValidationError | None:
+    """What Litestar tells without its kinds and limits."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, ValidationError):
+        cause = cause.__cause__
+    return cause
 
 
 def _field_error(entry: Mapping[str, Any]) -> FieldError:
     key, message = str(entry.get("key", "")), str(entry.get("message", "is not valid"))
     key = "" if key == "data" else key
-    if missing := _MISSING_FIELD.search(message):
-        return FieldError(f"{key}.{missing['field']}" if key else missing["field"], "is missing")
     # An absent body shows as the KeyError of the handler's parameter.
-    return FieldError(key or "body", "is missing" if message in {"Field required", "'data'"} else message)
+    return missing(key or WHOLE) if message in {"Field required", "'data'"} else from_msgspec(key, message)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -145,7 +145,7 @@ def timing_of(cron: str, time_zone: str) -> Timing:
     try:
         return Timing.of(cron, time_zone)
     except InvalidTiming as error:
-        raise InvalidFields(FieldError(_FIELDS[error.field], error.detail)) from None
+        raise InvalidFields(FieldError(_FIELDS[error.field], error.detail, f"no_{error.field}")) from None
 
 
 def no_such_schedule() -> Problem:

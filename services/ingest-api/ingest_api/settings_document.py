@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ingest_api.field_faults import WHOLE, from_pydantic
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from shared.events import EntityTypeSettings, MediaSettings, StorageStrategy, WatermarkSettings
 from shared.events.settings import WrongField
@@ -134,9 +135,7 @@ def _read(model: type[M], values: Mapping[str, Any], errors: list[FieldError]) -
         return model.model_validate_json(json.dumps(values), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         found_errors = error.errors(include_url=False, include_input=False)
-        errors.extend(
-            FieldError(_field_of(found), found["msg"].removeprefix("Value error, ")) for found in found_errors
-        )
+        errors.extend(from_pydantic(found, _field_of(found)) for found in found_errors)
         return None
 
 
@@ -145,7 +144,7 @@ def _field_of(found: ErrorDetails) -> str:
     path = [*map(str, found["loc"])]
     if isinstance(cause := found.get("ctx", {}).get("error"), WrongField):
         path.append(cause.field)
-    return ".".join(path) or "body"
+    return ".".join(path) or WHOLE
 
 
 def _unknown(body: Mapping[str, Any], known: Iterable[str], at: str = "") -> list[FieldError]:

@@ -16,7 +16,7 @@ from ingest_api.pages.navigation import current_entry, entries_for
 from ingest_api.pages.policy import PAGE_HEADERS
 from ingest_api.pages.rendering import render
 from ingest_api.pages.texts import preferred_language
-from ingest_api.problem_details import CODES, Problem, log_error, problem_of
+from ingest_api.problem_details import Problem, log_error, problem_of
 from shared.telemetry.tracing import current_trace_id
 
 LANGUAGE_COOKIE: Final = "mediabus_language"
@@ -71,7 +71,7 @@ def answer_page_error(request: AnyRequest, error: Exception) -> Response[Any]:
         here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return Redirect(f"/login?next={quote(here, safe='')}", status_code=303, headers={"Cache-Control": "no-store"})
     headers = {**PAGE_HEADERS, **problem.headers}
-    context = {"title": CODES[problem.code], "problem": problem, "trace_id": current_trace_id(), **_frame(request)}
+    context = {"problem": problem, "trace_id": current_trace_id(), **_frame(request)}
     html = render(language_of(request), "problem.html", "problem" if asks_for_part else None, context)
     return Response(html, status_code=problem.status, media_type=MediaType.HTML, headers=headers)
 

@@ -18,7 +18,7 @@ from ingest_api.pages.navigation import first_page
 from ingest_api.pages.page import LANGUAGE_COOKIE, PageController, page_answer
 from ingest_api.pages.policy import PAGE_HEADERS
 from ingest_api.pages.texts import LANGUAGES
-from ingest_api.problem_details import log_error, problem_of
+from ingest_api.problem_details import Problem, log_error, problem_of
 from ingest_api.sign_in import SignIn
 
 START_PAGE = "/"
@@ -63,9 +63,7 @@ class EntranceController(PageController):
             if problem.code == "internal_error":
                 raise
             log_error(request, error, problem)
-            return _login_page(
-                request, next_path, email=email, notice=problem.detail, status=problem.status, headers=problem.headers
-            )
+            return _login_page(request, next_path, email=email, problem=problem)
         cookie = sign_in.cookie.holding(token, sign_in.policy.lifetime_seconds)
         return Redirect(local_path(next_path), status_code=303, cookies=[cookie])
 
@@ -106,13 +104,9 @@ def language_cookie(language: str) -> Cookie:
 
 
 def _login_page(
-    request: Request[Any, Any, Any],
-    next_path: str,
-    *,
-    email: str = "",
-    notice: str | None = None,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
+    request: Request[Any, Any, Any], next_path: str, *, email: str = "", problem: Problem | None = None
 ) -> Response[str]:
-    context = {"next_path": local_path(next_path), "email": email, "notice": notice}
-    return page_answer(request, "login.html", {**PAGE_HEADERS, **(headers or {})}, status, **context)
+    headers = {**PAGE_HEADERS, **(problem.headers if problem else {})}
+    status = problem.status if problem else 200
+    where = local_path(next_path)
+    return page_answer(request, "login.html", headers, status, next_path=where, email=email, problem=problem)

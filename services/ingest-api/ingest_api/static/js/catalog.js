@@ -4,7 +4,7 @@
 //   <form data-change="DELETE" action="…">     like data-api, for changes of files
 //   <… data-drops data-method data-address>    takes pictures that are dropped on it or chosen by its file input
 
-import { bodyOf, refuse } from "./core/actions.js";
+import { bodyOf, clearProblems, refuse } from "./core/actions.js";
 import { ApiProblem, NotReached, call } from "./core/api.js";
 import { confirmed } from "./core/dialogs.js";
 import { element, icon } from "./core/dom.js";
@@ -23,7 +23,7 @@ async function ended(answer, told = () => {}) {
   for (let looks = 0; looks < MOST_LOOKS; looks += 1) {
     const job = await lookAt(answer.jobId);
     if (job?.status === "completed") return;
-    if (job?.status === "failed") throw new ChangeFailed(409, { ...job.error, type: `#${job.error?.code ?? ""}` });
+    if (job?.status === "failed") throw new ChangeFailed(409, job.error ?? {});
     if (job) told(job.status);
     await new Promise((resolve) => setTimeout(resolve, LOOK_MILLISECONDS));
   }
@@ -55,7 +55,7 @@ document.addEventListener("submit", (event) => {
 async function change(form, submitter) {
   if (form.getAttribute("aria-busy") === "true") return;
   if (form.dataset.confirm && !(await confirmed(form.dataset.confirm, { action: form.dataset.action, danger: true }))) return;
-  for (const fault of form.querySelectorAll(".fault, .problem > *")) fault.remove();
+  clearProblems(form);
   form.setAttribute("aria-busy", "true");
   submitter?.setAttribute("aria-busy", "true");
   form.closest(".tile, .variant")?.classList.add("changing");

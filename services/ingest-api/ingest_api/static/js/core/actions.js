@@ -9,7 +9,8 @@
 //   data-toast="text"      is told when done      data-go="address"  leads on      data-closes  closes the dialog
 //   data-reset             empties the form afterwards
 //   data-version="3"       is refused if somebody else changed it since (If-Match)
-// The form gets the events "done" {answer} and "refused" {problem}. Problems are told in its .problem, and beside fields.
+// The form gets the events "done" {answer} and "refused" {problem}. Problems are told in its .problem, and beside fields:
+// until the form is sent again, and beside a field until it is edited.
 
 import { ApiProblem, call } from "./api.js";
 import { confirmed, refreshDrawer } from "./dialogs.js";
@@ -18,6 +19,8 @@ import { refresh } from "./fragments.js";
 import { t } from "./texts.js";
 import { toast } from "./toasts.js";
 
+let faults = 0;
+
 export function startActions() {
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -25,6 +28,11 @@ export function startActions() {
     event.preventDefault();
     submit(form, event.submitter);
   });
+  for (const kind of ["input", "change"]) {
+    document.addEventListener(kind, (event) => {
+      if (event.target instanceof Element && event.target.matches("[aria-invalid]")) clearField(event.target);
+    });
+  }
 }
 
 async function submit(form, submitter) {
@@ -92,16 +100,24 @@ export function refuse(form, error) {
 function tellField(form, field, message) {
   const input = form.elements.namedItem(field);
   if (!(input instanceof Element)) return false;
-  const id = `${input.id || field}-fault`;
+  faults += 1;
+  const id = `fault-${faults}`;
+  clearField(input);
   input.setAttribute("aria-invalid", "true");
   input.setAttribute("aria-errormessage", id);
   input.after(element("p", { class: "fault", id, role: "alert" }, message));
   return true;
 }
 
-function clearProblems(form) {
-  for (const fault of form.querySelectorAll(".fault")) fault.remove();
-  for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
+function clearField(input) {
+  document.getElementById(input.getAttribute("aria-errormessage"))?.remove();
+  input.removeAttribute("aria-invalid");
+  input.removeAttribute("aria-errormessage");
+}
+
+/** What was told of the last attempt is over. */
+export function clearProblems(form) {
+  for (const input of form.querySelectorAll("[aria-invalid]")) clearField(input);
   form.querySelector(".problem")?.replaceChildren();
 }
 

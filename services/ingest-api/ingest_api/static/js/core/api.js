@@ -1,15 +1,17 @@
 // Calls of the API: JSON in, JSON out, problem details as errors, a deadline on each.
 
+import { faultText, problemText } from "./problems.js";
 import { t } from "./texts.js";
 
 export class ApiProblem extends Error {
-  constructor(status, problem) {
-    super(problem.detail || problem.title || String(status));
+  /** `text` is said in place of what the problem says. */
+  constructor(status, problem, text = problemText(problem)) {
+    super(text || String(status));
     this.status = status;
-    this.code = (problem.type || "").split("#").pop();
+    this.code = problem.code;
     this.problem = problem;
     /** What is wrong with single fields: [{field, message}] */
-    this.errors = problem.errors || [];
+    this.errors = (problem.errors ?? []).map((fault) => ({ ...fault, message: faultText(fault) }));
   }
 }
 
@@ -48,6 +50,6 @@ export async function call(method, address, body = undefined, { seconds = 30, he
   const isJson = /[/+]json/.test(response.headers.get("content-type") || "");
   const told = isJson ? await response.json() : null;
   if (response.ok) return told;
-  if (response.status === 401) throw new ApiProblem(401, { ...(told || {}), detail: t("common.signed_out") });
+  if (response.status === 401) throw new ApiProblem(401, told || {}, t("common.signed_out"));
   throw new ApiProblem(response.status, told || { title: `${response.status} ${response.statusText}` });
 }

@@ -12,4 +12,9 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
+/** Whether there is a text of this key. */
+export function says(key) {
+  return texts[key] !== undefined;
+}
+
 export { language };

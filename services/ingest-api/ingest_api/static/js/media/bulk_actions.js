@@ -3,6 +3,7 @@
 import { ApiProblem, call } from "../core/api.js";
 import { confirmed } from "../core/dialogs.js";
 import { element } from "../core/dom.js";
+import { problemText } from "../core/problems.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 import { numberText } from "./everything.js";
@@ -155,6 +156,7 @@ function tellOutcome(job) {
     toast(t("media.bulk_done", { count: job.completed }));
     return;
   }
-  const reason = job.children.find((child) => child.error)?.error.detail ?? "";
+  const failed = job.children.find((child) => child.error);
+  const reason = failed ? problemText(failed.error) : "";
   toast(t("media.bulk_failed", { done: job.completed, failed: job.failed, reason }), { bad: true });
 }

@@ -2,9 +2,10 @@
 //
 // Each file has an Idempotency-Key for as long as the page lives, so sending it again never makes a second medium.
 
-import { call } from "../core/api.js";
+import { ApiProblem, call } from "../core/api.js";
 import { sizeText } from "../core/formats.js";
 import { isLive, onMessage } from "../core/live.js";
+import { problemText } from "../core/problems.js";
 import { t } from "../core/texts.js";
 
 const IN_FLIGHT = 4;
@@ -233,7 +234,7 @@ export class UploadQueue extends EventTarget {
     item.heardAt = Date.now();
     item.progress = Math.max(item.progress, job.progress);
     if (job.status === "completed") this.#end(item, "done", "");
-    else if (job.status === "failed") this.#end(item, "failed", job.error?.detail ?? "");
+    else if (job.status === "failed") this.#end(item, "failed", job.error ? problemText(job.error) : "");
     else this.#tell();
   }
 
@@ -279,6 +280,6 @@ function jsonOf(text) {
 }
 
 function reasonOf(answer, request) {
-  const errors = (answer.errors ?? []).map(({ field, message }) => `${field} ${message}`);
-  return errors.join("; ") || answer.detail || answer.title || `${request.status} ${request.statusText}`;
+  const problem = new ApiProblem(request.status, { title: `${request.status} ${request.statusText}`, ...answer });
+  return problem.errors.map(({ field, message }) => `${field}: ${message}`).join("; ") || problem.message;
 }

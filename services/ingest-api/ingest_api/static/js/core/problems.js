@@ -1,0 +1,21 @@
+// What the API refuses, in the page's language: the API itself speaks English.
+
+import { language, says, t } from "./texts.js";
+
+const LANGUAGE_OF_API = "en";
+/** Of which the API's own words alone tell what is wrong. */
+const OF_MANY_CAUSES = new Set(["bad_request", "conflict", "files_differ", "invalid_request", "storage_failed", "too_large", "unsupported_media_type"]);
+
+/** What people read of a problem, or of the error of a job; of codes without words here what the API says. */
+export function problemText({ code, title, detail, errors = [] }) {
+  const own = detail || title;
+  if (language === LANGUAGE_OF_API || !says(`problems.${code}`)) return own;
+  const text = t(`problems.${code}`);
+  if (errors.length) return `${text}: ${errors.map(({ field }) => field).join(", ")}`;
+  return OF_MANY_CAUSES.has(code) && own ? `${text}. ${own}` : text;
+}
+
+/** What is wrong with one field, of a problem's errors. */
+export function faultText({ message, code, values = {} }) {
+  return says(`faults.${code}`) ? t(`faults.${code}`, { ...values, message }) : message;
+}
