@@ -118,11 +118,39 @@ async def test_a_schedule_is_run_paused_and_given_other_times(visitors: Visitors
     await visitors.assert_accessible(page)
 
 
+async def test_what_is_wrong_with_a_field_is_said_in_russian_until_it_is_edited(visitors: Visitors) -> None:
+    visitors.expect_trouble(r"status of 422")
+    page = await visitors.page(Role.SUPERADMIN, language="ru")
+    await page.goto(f"{PAGE}/schedules/messages.pruning")
+    field, zone = page.locator("input[name='cron']"), page.locator("input[name='timeZone']")
+    await field.fill("at noon")
+    await page.get_by_role("button", name="Сохранить").click()
+    fault = page.locator(".fault")
+    await expect(fault).to_contain_text("нужны пять полей")
+    await expect(page.locator("#schedule .problem")).to_have_text("Что-то не заполнено или заполнено неверно: cron")
+    # The page's own part comes anew, as it does when anything happens.
+    await page.evaluate("""async () => {
+      const { refresh } = await import(document.querySelector("link[href$='js/core/fragments.js']").href);
+      await refresh("schedule");
+    }""")
+    await expect(fault).to_be_visible()
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    await expect(field).to_have_accessible_error_message(re.compile("нужны пять полей"))
+    await expect(zone).not_to_have_attribute("aria-invalid", "true")
+    await visitors.assert_accessible(page)
+    await field.press_sequentially("!")
+    await expect(fault).to_have_count(0)
+    await expect(field).not_to_have_attribute("aria-invalid", "true")
+
+
 async def test_what_is_due_tonight_is_shown_beside_the_schedules(visitors: Visitors) -> None:
     page = await visitors.page(Role.SUPERADMIN)
     await page.goto(f"{PAGE}/schedules")
     await page.get_by_role("link", name="Due tonight").click()
     await expect(page.get_by_role("dialog").get_by_text("30 days")).to_be_visible()
+    await page.go_back()
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await expect(page).to_have_url(re.compile(r"/schedules$"))
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.PHOTOGRAPHER])

@@ -15,6 +15,9 @@ const policy = window.trustedTypes
   ? window.trustedTypes.createPolicy("mediabus-fragments", { createHTML: (text) => text })
   : { createHTML: (text) => text };
 
+/** What scripts say of an element while its form is sent, or was refused. */
+const OURS = new Set(["aria-busy", "aria-invalid", "aria-errormessage"]);
+
 const states = new WeakMap();
 
 /** The elements of HTML that our server rendered; scripts in it don't run. */
@@ -85,24 +88,44 @@ export function morphChildren(target, source) {
     const key = keyOf(child);
     if (key) keyed.set(key, child);
   }
-  let place = target.firstChild;
+  let place = behindFaults(target.firstChild);
   for (const wanted of [...source.childNodes]) {
+    // The parser leaves out the space that a part begins with.
+    while (isSpace(place) && !isSpace(wanted)) {
+      const next = behindFaults(place.nextSibling);
+      place.remove();
+      place = next;
+    }
     const key = wanted.nodeType === Node.ELEMENT_NODE ? keyOf(wanted) : null;
     let kept = key ? keyed.get(key) : place;
     if (!key) while (kept && kept.nodeType === Node.ELEMENT_NODE && keyOf(kept)) kept = kept.nextSibling;
     if (kept && isSame(kept, wanted)) {
       if (kept !== place) target.insertBefore(kept, place);
-      else place = place.nextSibling;
+      else place = behindFaults(place.nextSibling);
       morph(kept, wanted);
     } else {
       target.insertBefore(document.importNode(wanted, true), place);
     }
   }
   while (place) {
-    const next = place.nextSibling;
+    const next = behindFaults(place.nextSibling);
     place.remove();
     place = next;
   }
+  for (const fault of target.querySelectorAll(":scope > .fault")) {
+    if (!target.querySelector(`[aria-errormessage="${fault.id}"]`)) fault.remove();
+  }
+}
+
+function isSpace(node) {
+  return node?.nodeType === Node.TEXT_NODE && !node.data.trim();
+}
+
+/** What was told beside a field is no part of what the server renders: it stays as long as its field does. */
+function behindFaults(node) {
+  let place = node;
+  while (place?.nodeType === Node.ELEMENT_NODE && place.classList.contains("fault")) place = place.nextSibling;
+  return place;
 }
 
 function keyOf(node) {
@@ -127,7 +150,7 @@ function morph(target, source) {
   }
   for (const { name } of [...target.attributes]) {
     const isVisitors = name === "open" && /^(DETAILS|DIALOG)$/.test(target.nodeName);
-    if (!source.hasAttribute(name) && !isVisitors && !(name === "aria-busy")) target.removeAttribute(name);
+    if (!source.hasAttribute(name) && !isVisitors && !OURS.has(name)) target.removeAttribute(name);
   }
   morphChildren(target, source);
 }
