@@ -26,7 +26,7 @@ from ingest_api.accounts import (
     password_fault,
 )
 from ingest_api.authentication import SIGNS_IN, SignedInRequest, require
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.accounts import AccountRepository, EmailTaken
 from ingest_api.sign_in import TICKET_SECONDS, SignIn
@@ -219,8 +219,7 @@ class UserController(Controller):
         """Newest first; `nextCursor` is null on the last page."""
         async with sign_in.database.connection() as connection:
             users = await AccountRepository(connection).users(id_of(cursor), limit + 1)
-        page = users[:limit]
-        return UserList([UserAnswer.of(user) for user in page], _next_cursor(users, page))
+        return UserList([UserAnswer.of(user) for user in users[:limit]], cursor_behind(users, limit))
 
     @get("/{user_id:uuid}", summary="Read an account")
     async def read(self, user_id: FromPath[UUID], sign_in: NamedDependency[SignIn]) -> UserAnswer:
@@ -332,8 +331,7 @@ class ApiKeyController(Controller):
         """Newest first, without the keys themselves; `nextCursor` is null on the last page."""
         async with sign_in.database.connection() as connection:
             keys = await AccountRepository(connection).api_keys(id_of(cursor), _own(request.user), limit + 1)
-        page = keys[:limit]
-        return ApiKeyList([ApiKeyAnswer.of(key) for key in page], _next_cursor(keys, page))
+        return ApiKeyList([ApiKeyAnswer.of(key) for key in keys[:limit]], cursor_behind(keys, limit))
 
     @delete("/{key_id:uuid}", summary="Revoke an API key")
     async def revoke(self, key_id: FromPath[UUID], request: SignedInRequest, sign_in: NamedDependency[SignIn]) -> None:
@@ -361,10 +359,6 @@ def _end_of_new_key(maker: Standing, asked_for: datetime | None) -> datetime | N
 def _own(principal: Principal) -> UUID | None:
     """Whose keys a principal sees: its own, or everyone's (None)."""
     return None if principal.may(Role.SUPERADMIN) else principal.user_id
-
-
-def _next_cursor(found: list[User] | list[ApiKey], page: list[User] | list[ApiKey]) -> str | None:
-    return encode_cursor(str(page[-1].id)) if len(found) > len(page) else None
 
 
 def _valid_email(text: str) -> str:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.uploads import client_gone, upload_call
-from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, id_of
+from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.intake import Intake
 from ingest_api.json_values import TrueOrFalse
 from ingest_api.notifications import NewsHub
@@ -203,9 +203,8 @@ class ProductController(Controller):
         `q` is in the names, whatever their case.
         """
         found = await products.catalogue.newest(id_of(cursor), limit + 1, q)
-        page = found[:limit]
-        next_cursor = encode_cursor(str(page[-1][0].id)) if len(found) > limit else None
-        return ProductList([products.product(product, images) for product, images in page], next_cursor)
+        next_cursor = cursor_behind([product for product, _ in found], limit)
+        return ProductList([products.product(product, images) for product, images in found[:limit]], next_cursor)
 
     @post(summary="Add a product", status_code=201)
     async def add(self, data: JSONBody[ProductBody], products: NamedDependency[ProductDesk]) -> ProductAnswer:
