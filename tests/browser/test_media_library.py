@@ -102,6 +102,30 @@ async def test_a_folder_gives_its_pictures_and_a_drop_anywhere_its_files(
     await expect(page.locator("#drop-anywhere")).to_be_hidden()
 
 
+async def test_a_folder_that_is_dropped_gives_its_pictures(visitors: Visitors, entity: str, tmp_path: Path) -> None:
+    folder = tmp_path / "wedding"
+    for name in ("one.jpg", "deeper/two.jpg", "deeper/and deeper/three.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(photo_jpeg(64, 48))
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.jpg").write_text("left behind by a system")
+    page = await visitors.page(Role.ADMIN)
+    await page.goto(f"{LIBRARY}?entityType={entity}")
+    browser = await page.context.new_cdp_session(page)
+    dragged = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for step in ("dragEnter", "dragOver", "drop"):
+        if step == "drop":
+            await expect(page.locator("#drop-anywhere")).to_be_visible()
+        await browser.send("Input.dispatchDragEvent", {"type": step, "x": 640, "y": 400, "data": dragged})
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_text(re.compile(r"^3 files, .* 1 file is left out"))).to_be_visible()
+    await expect(page.locator("#drop-anywhere")).to_be_hidden()
+    await dialog.get_by_label("What they are of").fill(entity)
+    await dialog.get_by_role("button", name="Upload 3 files").click()
+    for name in ("one.jpg", "two.jpg", "three.jpg"):
+        await expect(tile(page, name).locator("img:not(.blur)")).to_be_visible(timeout=SETTLED_MILLISECONDS)
+
+
 async def test_refused_files_say_why_and_the_others_go_on(visitors: Visitors, entity: str) -> None:
     visitors.expect_trouble(r"status of 415")
     page = await visitors.page(Role.ADMIN)
@@ -286,7 +310,7 @@ async def test_more_than_a_few_are_deleted_only_by_who_types_how_many(visitors: 
         await route.fulfill(
             status=409,
             content_type="application/problem+json",
-            json={"type": "/docs#confirmation_needed", "detail": "This deletes 12 media.", "count": 12},
+            json={"code": "confirmation_needed", "detail": "This deletes 12 media.", "count": 12},
         )
 
     await page.route("**/api/admin/media/delete", refuse)

@@ -45,6 +45,8 @@ class Visitors:
             # What moves is neither waited for nor caught half way.
             reduced_motion="reduce",
             accept_downloads=True,
+            # Behind TLS a site of ours has a certificate that it made itself.
+            ignore_https_errors=True,
         )
         self._contexts.append(context)
         context.set_default_timeout(WAIT_MILLISECONDS)
