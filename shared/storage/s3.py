@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
-import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Final, Self
 from urllib.parse import quote
 
-from aiohttp import ClientError as BrokenAnswer
 from aiohttp import ClientResponse, StreamReader
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
-from botocore.exceptions import ConnectionError as NoConnection
-from botocore.parsers import ResponseParserError
-from opentelemetry.trace import SpanKind
 
 from shared.storage.atomic_file import disk_error
-from shared.storage.errors import ChecksumMismatch, ObjectNotFound, StoreRefused, StoreUnavailable
+from shared.storage.errors import ObjectNotFound, StoreRefused, StoreUnavailable
 from shared.storage.keys import validated, validated_prefix
 from shared.storage.object_store import (
     ObjectInfo,
@@ -34,25 +26,22 @@ from shared.storage.object_store import (
     batched_bytes,
     content_type_of,
 )
-from shared.storage.s3_client import HashedBody, presigned_url, s3_client, send_hashed_bodies, timestamp
-from shared.storage.s3_errors import Refusal, error_of
+from shared.storage.s3_answers import (
+    NOBODYS_HEADER,
+    SHA256,
+    bare,
+    folder_vanished,
+    info_of_headers,
+    require,
+    time_of,
+)
+from shared.storage.s3_client import presigned_url
+from shared.storage.s3_connection import RangeOutside, S3Connection, store_errors, to_its_end
 from shared.storage.s3_listing import PAGE_OBJECTS, ListedPage, likely_last_key, listing_query, read_page
-from shared.storage.s3_wire import BytesBody, FileBody, RefusedAnswer, SourceUnreadable, Wire, encoded
+from shared.storage.s3_parts import abort_unfinished, put_in_parts
+from shared.storage.s3_wire import BytesBody, FileBody, SourceUnreadable, encoded
 from shared.storage.settings import S3Settings
-from shared.telemetry.tracing import span
 
-if TYPE_CHECKING:
-    from types_aiobotocore_s3.client import S3Client
-    from types_aiobotocore_s3.type_defs import (
-        CompletedPartTypeDef,
-        MultipartUploadTypeDef,
-        ResponseMetadataTypeDef,
-    )
-
-_T = TypeVar("_T")
-_SHA256: Final = "sha256"
-_SHA256_HEADER: Final = f"x-amz-meta-{_SHA256}"
-_NOBODYS_HEADER: Final = "x-amz-meta-nobodys"
 _DESCRIPTIONS: Final = {
     "cache-control",
     "content-disposition",
@@ -64,13 +53,8 @@ _DESCRIPTIONS: Final = {
 _LARGE_BODY_BYTES: Final = 1024 * 1024
 _INLINE_HASH_BYTES: Final = 256 * 1024
 _READ_CHUNK_BYTES: Final = 256 * 1024
-_UPLOADS_PAGE: Final = 1000
 _BUCKET_SEEN_SECONDS: Final = 5.0
-_CLEANUP_SECONDS: Final = 10.0
 _FOLDER_ATTEMPTS: Final = 5
-_RANGE_OUTSIDE: Final = 416
-
-_logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +82,7 @@ class S3Store:
         self._settings = settings
         self.bucket = settings.bucket
         self._presign_endpoint = settings.presign_endpoint or settings.endpoint
-        self._opened: _Connected | None = None
+        self._opened: S3Connection | None = None
         self._stack = AsyncExitStack()
         # Whoever holds a large body in memory holds one of these: memory is bounded however many callers there are.
         self._body_slots = asyncio.Semaphore(settings.buffered_parts)
@@ -107,13 +91,8 @@ class S3Store:
         self._clock_ahead = timedelta()
 
     async def __aenter__(self) -> Self:
-        self._opened = await self._connected(self._settings)
+        self._opened = await S3Connection.opened(self._settings, self._stack)
         return self
-
-    async def _connected(self, settings: S3Settings) -> _Connected:
-        client = await self._stack.enter_async_context(s3_client(settings))
-        send_hashed_bodies(client)
-        return _Connected(client, await self._stack.enter_async_context(Wire(settings)))
 
     @property
     def settings(self) -> S3Settings:
@@ -122,10 +101,10 @@ class S3Store:
     async def move_to(self, settings: S3Settings) -> None:
         """Speak to another place from the next request on.
 
-        A request under way ends where it began: the client it uses is closed with this store. What takes several
-        requests, such as an upload in parts, may find its first half missing and fails like one that was cut off.
+        A request under way, and an upload in parts, end where they began: the clients they use are closed with this
+        store. What else takes several requests may find its first half missing and fails like one that was cut off.
         """
-        self._opened = await self._connected(settings)
+        self._opened = await S3Connection.opened(settings, self._stack)
         self._settings = settings
         self.bucket = settings.bucket
         self._presign_endpoint = settings.presign_endpoint or settings.endpoint
@@ -138,18 +117,10 @@ class S3Store:
         await self._stack.aclose()
 
     @property
-    def _connected_now(self) -> _Connected:
+    def _connection(self) -> S3Connection:
         if self._opened is None:
             raise RuntimeError("the S3Store is not open: use it as `async with S3Store(settings) as store`")
         return self._opened
-
-    @property
-    def _client(self) -> S3Client:
-        return self._connected_now.client
-
-    @property
-    def _wire(self) -> Wire:
-        return self._connected_now.wire
 
     async def put_bytes(
         self, key: str, data: bytes, *, sha256: str | None = None, content_type: str | None = None
@@ -169,8 +140,13 @@ class S3Store:
                 size_bytes = os.fstat(file.fileno()).st_size
                 if size_bytes <= self._settings.whole_file_bytes:
                     return await self._put(key, FileBody(file.fileno(), size_bytes, expected), content_type)
-                return await self._put_in_parts(
-                    key, lambda: asyncio.to_thread(file.read, self._settings.part_bytes), expected, content_type
+                return await put_in_parts(
+                    self._connection,
+                    self._body_slots,
+                    key,
+                    lambda: asyncio.to_thread(file.read, self._settings.part_bytes),
+                    expected,
+                    content_type or content_type_of(key),
                 )
 
     async def put_stream(
@@ -193,7 +169,8 @@ class S3Store:
         async def read_part() -> bytes:
             return waiting.pop() if waiting else await anext(parts, b"")
 
-        return await self._put_in_parts(key, read_part, sha256, content_type)
+        content_type = content_type or content_type_of(key)
+        return await put_in_parts(self._connection, self._body_slots, key, read_part, sha256, content_type)
 
     @asynccontextmanager
     async def open(self, key: str, *, start_byte: int = 0, end_byte: int | None = None) -> AsyncIterator[OpenObject]:
@@ -208,31 +185,31 @@ class S3Store:
             yield OpenObject(await self._existing(key), _nothing())
             return
         async with answer:
-            yield OpenObject(_info_of_headers(key, answer.headers), _chunks(answer.content))
+            yield OpenObject(info_of_headers(key, answer.headers), _chunks(answer.content))
 
     async def _begin_reading(self, key: str, wanted: str | None) -> ClientResponse | None:
         """None when the wanted range lies outside the object."""
         try:
-            return await self._exchange("GET", key, self._wire.get(key, wanted))
-        except _RangeOutside:
+            return await self._connection.exchange("GET", key, self._connection.wire.get(key, wanted))
+        except RangeOutside:
             return None
 
     async def stat(self, key: str) -> ObjectInfo | None:
         validated(key)
         try:
-            headers = await self._exchange("HEAD", key, self._wire.head(key))
+            headers = await self._connection.exchange("HEAD", key, self._connection.wire.head(key))
         except ObjectNotFound:
             await self._require_bucket()
             return None
         except StoreRefused:
             await self.check()  # says why, which an answer to HEAD can't
             raise
-        return _info_of_headers(key, headers)
+        return info_of_headers(key, headers)
 
     async def delete(self, key: str) -> None:
         validated(key)
         try:
-            await self._exchange("DELETE", key, self._wire.delete(key))
+            await self._connection.exchange("DELETE", key, self._connection.wire.delete(key))
         except ObjectNotFound:
             return
 
@@ -274,20 +251,22 @@ class S3Store:
         if validated(source_key) != target_key:
             try:
                 marked = await self._marked(source_key) if is_nobodys else None
-                said = await self._exchange("COPY", target_key, self._wire.copy(source_key, target_key, marked))
+                said = await self._connection.exchange(
+                    "COPY", target_key, self._connection.wire.copy(source_key, target_key, marked)
+                )
             except ObjectNotFound as error:
                 if await self.stat(source_key) is not None:
-                    raise _folder_vanished(target_key) from error
+                    raise folder_vanished(target_key) from error
                 raise ObjectNotFound(source_key, self.name) from error
-            _require("ETag" in said, "a copy")
+            require("ETag" in said, "a copy")
         return await self._existing(target_key)
 
     async def _marked(self, key: str) -> dict[str, str]:
         """The headers that describe an object, and the mark: a store takes all of them anew, or none."""
-        headers = await self._exchange("HEAD", key, self._wire.head(key))
+        headers = await self._connection.exchange("HEAD", key, self._connection.wire.head(key))
         kept = {name.lower(): value for name, value in headers.items()}
         described = {name: kept[name] for name in kept if name in _DESCRIPTIONS or name.startswith("x-amz-meta-")}
-        return described | {_NOBODYS_HEADER: "true"}
+        return described | {NOBODYS_HEADER: "true"}
 
     async def check(self) -> None:
         await self._list_page("", "", 1)
@@ -303,36 +282,7 @@ class S3Store:
         does, has a term of its own for them.
         """
         await self.check()
-        begun_before = self.clock() - timedelta(seconds=older_than_seconds)
-        aborted = 0
-        async for begun in self._unfinished():
-            if aborted == limit:
-                break
-            if begun["Initiated"] < begun_before:
-                request = self._client.abort_multipart_upload(
-                    Bucket=self.bucket, Key=begun["Key"], UploadId=begun["UploadId"]
-                )
-                # Finished, or aborted by another replica, since it was listed.
-                with suppress(ObjectNotFound):
-                    await self._exchange("ABORT PARTS", begun["Key"], request)
-                aborted += 1
-        return aborted
-
-    async def _unfinished(self) -> AsyncIterator[MultipartUploadTypeDef]:
-        key_marker = id_marker = ""
-        while True:
-            request = self._client.list_multipart_uploads(
-                Bucket=self.bucket, KeyMarker=key_marker, UploadIdMarker=id_marker, MaxUploads=_UPLOADS_PAGE
-            )
-            page = await self._exchange("LIST UPLOADS", "", request)
-            _require("IsTruncated" in page, "a listing of uploads")
-            for begun in page.get("Uploads", []):
-                yield begun
-            following = page.get("NextKeyMarker", ""), page.get("NextUploadIdMarker", "")
-            # A listing that does not move on would give the same page for ever.
-            if not page["IsTruncated"] or following == (key_marker, id_marker):
-                return
-            key_marker, id_marker = following
+        return await abort_unfinished(self._connection, self.clock() - timedelta(seconds=older_than_seconds), limit)
 
     def presigned_get(self, key: str, *, expires_in_seconds: int, save_as: str | None = None) -> str:
         """URL with which anyone may read the object until it expires (at most 7 days).
@@ -379,93 +329,15 @@ class S3Store:
     async def _put(self, key: str, body: BytesBody | FileBody, content_type: str | None) -> ObjectInfo:
         content_type = content_type or content_type_of(key)
         for _ in range(_FOLDER_ATTEMPTS):
-            request = self._wire.put(key, body, content_type, {_SHA256: body.sha256})
+            request = self._connection.wire.put(key, body, content_type, {SHA256: body.sha256})
             try:
-                headers = await _to_its_end(self._exchange("PUT", key, request, body.size_bytes, body.sha256))
+                headers = await to_its_end(self._connection.exchange("PUT", key, request, body.size_bytes, body.sha256))
             except ObjectNotFound:
                 continue
-            _require("ETag" in headers, "a write")
-            written_at = _time_of(headers.get("Date"))
-            return ObjectInfo(key, body.size_bytes, _bare(headers["ETag"]), written_at, body.sha256, content_type)
-        raise _folder_vanished(key)
-
-    async def _put_in_parts(
-        self, key: str, read_part: Callable[[], Awaitable[bytes]], sha256: str | None, content_type: str | None
-    ) -> ObjectInfo:
-        """Send parts as they are read, several at a time, and join them once all arrived and the whole is right."""
-        content_type = content_type or content_type_of(key)
-        metadata = {} if sha256 is None else {_SHA256: sha256}
-        request = self._client.create_multipart_upload(
-            Bucket=self.bucket, Key=key, ContentType=content_type, Metadata=metadata
-        )
-        begun = await self._exchange("BEGIN PARTS", key, request)
-        _require(bool(begun.get("UploadId")), "an upload in parts")
-        upload = _PartUpload(key, begun["UploadId"])
-        try:
-            await self._send_parts(upload, read_part)
-            if sha256 is not None and sha256 != upload.sha256:
-                raise ChecksumMismatch(key, sha256, upload.sha256)
-            return await _to_its_end(self._join_parts(upload, content_type))
-        except BaseException:
-            if not upload.is_joined:
-                await self._abort(upload)
-            raise
-
-    async def _join_parts(self, upload: _PartUpload, content_type: str) -> ObjectInfo:
-        request = self._client.complete_multipart_upload(
-            Bucket=self.bucket,
-            Key=upload.key,
-            UploadId=upload.id,
-            MultipartUpload={"Parts": upload.ordered_parts()},
-        )
-        answer = await self._exchange("JOIN PARTS", upload.key, request)
-        _require("ETag" in answer, "the joining of parts")
-        upload.is_joined = True
-        written_at = _written_at(answer["ResponseMetadata"])
-        return ObjectInfo(upload.key, upload.size_bytes, _bare(answer["ETag"]), written_at, upload.sha256, content_type)
-
-    async def _send_parts(self, upload: _PartUpload, read_part: Callable[[], Awaitable[bytes]]) -> None:
-        try:
-            async with asyncio.TaskGroup() as sending:
-                while part := await self._next_part(upload, read_part):
-                    task = sending.create_task(self._send_part(upload, part))
-                    # Here and not in the task, which may be cancelled before it ever runs.
-                    task.add_done_callback(lambda _: self._body_slots.release())
-                    del part
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
-
-    async def _next_part(self, upload: _PartUpload, read_part: Callable[[], Awaitable[bytes]]) -> _Part | None:
-        """Read a part while holding a slot, which passes to whoever sends it."""
-        await self._body_slots.acquire()
-        try:
-            if data := await read_part():
-                return await asyncio.to_thread(upload.add, data)
-        except BaseException:
-            self._body_slots.release()
-            raise
-        self._body_slots.release()
-        return None
-
-    async def _send_part(self, upload: _PartUpload, part: _Part) -> None:
-        request = self._client.upload_part(
-            Bucket=self.bucket,
-            Key=upload.key,
-            UploadId=upload.id,
-            PartNumber=part.number,
-            Body=HashedBody(part.data, part.sha256),
-        )
-        answer = await self._exchange("PUT PART", upload.key, request, len(part.data), part.sha256)
-        upload.etags[part.number] = answer["ETag"]
-
-    async def _abort(self, upload: _PartUpload) -> None:
-        """Free what the store keeps of an upload that will not be finished."""
-        request = self._client.abort_multipart_upload(Bucket=self.bucket, Key=upload.key, UploadId=upload.id)
-        try:
-            async with asyncio.timeout(_CLEANUP_SECONDS):
-                await self._exchange("ABORT PARTS", upload.key, request)
-        except (StoreUnavailable, StoreRefused, ObjectNotFound, TimeoutError) as error:
-            _logger.warning("Parts of %s stay in bucket %s: %s", upload.key, self.bucket, error)
+            require("ETag" in headers, "a write")
+            written_at = time_of(headers.get("Date"))
+            return ObjectInfo(key, body.size_bytes, bare(headers["ETag"]), written_at, body.sha256, content_type)
+        raise folder_vanished(key)
 
     async def _existing(self, key: str) -> ObjectInfo:
         info = await self.stat(key)
@@ -477,9 +349,9 @@ class S3Store:
         return await self._read_page(await self._ask_for_page(prefix, start_after, count))
 
     async def _ask_for_page(self, prefix: str, start_after: str, count: int) -> _UnreadPage:
-        request = self._wire.list_objects(listing_query(prefix, start_after, count))
-        answer = await self._exchange("LIST", prefix, request)
-        return _UnreadPage(answer.body, _time_of(answer.headers.get("Date")) - datetime.now(UTC))
+        request = self._connection.wire.list_objects(listing_query(prefix, start_after, count))
+        answer = await self._connection.exchange("LIST", prefix, request)
+        return _UnreadPage(answer.body, time_of(answer.headers.get("Date")) - datetime.now(UTC))
 
     async def _read_page(self, unread: _UnreadPage) -> ListedPage:
         page = await read_page(unread.document)
@@ -499,142 +371,9 @@ class S3Store:
 
     async def _ask_for_bucket(self) -> None:
         try:
-            await self._exchange("HEAD BUCKET", "", self._wire.head_bucket())
+            await self._connection.exchange("HEAD BUCKET", "", self._connection.wire.head_bucket())
         except (ObjectNotFound, StoreRefused):
             await self.check()  # says why, which an answer to HEAD can't
-
-    async def _exchange(
-        self, name: str, key: str, request: Awaitable[_T], body_bytes: int = 0, sha256: str | None = None
-    ) -> _T:
-        """Wait for the answer to a request, within a deadline that grows with the body."""
-        seconds = (
-            self._settings.connect_seconds
-            + self._settings.answer_seconds
-            + body_bytes / self._settings.slowest_bytes_per_second
-        )
-        with span(f"s3 {name}", SpanKind.CLIENT, {"s3.bucket": self.bucket, "s3.key": key}):
-            try:
-                with _store_errors():
-                    async with asyncio.timeout(seconds):
-                        return await request
-            except RefusedAnswer as error:
-                if error.refusal.status == _RANGE_OUTSIDE:
-                    raise _RangeOutside from error
-                raise error_of(error.refusal, self.bucket, key, sha256) from error
-            except ClientError as error:
-                raise error_of(Refusal.of(error), self.bucket, key, sha256) from error
-
-
-class _RangeOutside(Exception):
-    """What was asked for lies behind the object's end."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Connected:
-    """The two ways to one place: for what is done often, and for all else."""
-
-    client: S3Client
-    wire: Wire
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    number: int
-    data: bytes
-    sha256: str
-
-
-class _PartUpload:
-    """An upload in parts: what was read so far, and what the store called it."""
-
-    def __init__(self, key: str, upload_id: str) -> None:
-        self.key = key
-        self.id = upload_id
-        self.etags: dict[int, str] = {}
-        self.size_bytes = 0
-        self.is_joined = False
-        self._count = 0
-        self._hash = hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    def add(self, data: bytes) -> _Part:
-        """Number and hash the next part; blocks."""
-        self._hash.update(data)
-        self.size_bytes += len(data)
-        self._count += 1
-        return _Part(self._count, data, hashlib.sha256(data).hexdigest())
-
-    def ordered_parts(self) -> list[CompletedPartTypeDef]:
-        return [{"PartNumber": number, "ETag": self.etags[number]} for number in range(1, self._count + 1)]
-
-
-async def _to_its_end(request: Coroutine[Any, Any, _T]) -> _T:
-    """Send a request that changes something, and see it through even when the caller is cancelled.
-
-    Cut off half-way it could still take effect, after its caller has cleaned up. The wait ends with the request's own
-    deadline.
-    """
-    sending = asyncio.ensure_future(request)
-    try:
-        return await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        await asyncio.wait([sending])
-        if not sending.cancelled():
-            sending.exception()
-        raise
-
-
-def _folder_vanished(key: str) -> StoreUnavailable:
-    """A write was answered "no such key".
-
-    Stores that keep keys as paths remove a folder with its last object, at times while another is being put there.
-    """
-    return StoreUnavailable("s3", f"the store lost the folder of {key!r} while writing into it")
-
-
-def _require(is_there: bool, what: str) -> None:
-    """Refuse a success that says nothing of what was asked for, as a proxy's page does: it read as an empty listing."""
-    if not is_there:
-        raise StoreUnavailable("s3", f"asked for {what}, got an answer without it; is the endpoint an S3 store?")
-
-
-def _bare(etag: str) -> str:
-    return etag.strip('"')
-
-
-def _written_at(answer: ResponseMetadataTypeDef) -> datetime:
-    return _time_of(answer["HTTPHeaders"].get("date"))
-
-
-def _time_of(header: str | None) -> datetime:
-    return timestamp(header) if header else datetime.now(UTC)
-
-
-def _info_of_headers(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    _require(headers.keys() >= {"ETag", "Content-Length", "Last-Modified"}, "an object's description")
-    whole = headers.get("Content-Range", "").rpartition("/")[2]
-    metadata = {_SHA256: headers[_SHA256_HEADER]} if _SHA256_HEADER in headers else {}
-    return ObjectInfo(
-        key=key,
-        size_bytes=int(whole or headers["Content-Length"]),
-        etag=_bare(headers["ETag"]),
-        modified_at=timestamp(headers["Last-Modified"]),
-        sha256=recorded_sha256(headers.get("x-amz-checksum-sha256", ""), metadata),
-        content_type=headers.get("Content-Type"),
-        is_nobodys=_NOBODYS_HEADER in headers,
-    )
-
-
-def recorded_sha256(counted: str, metadata: Mapping[str, str]) -> str | None:
-    """Prefer the checksum that the store itself counted over the one that a client wrote beside the object."""
-    try:
-        raw = base64.b64decode(counted, validate=True)
-    except binascii.Error:  # of several parts: "<base64>-<count>", which is no hash of the content
-        raw = b""
-    return raw.hex() if len(raw) == 32 else metadata.get(_SHA256)
 
 
 async def _cancelled(task: asyncio.Task[_UnreadPage]) -> None:
@@ -683,26 +422,9 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 async def _chunks(body: StreamReader) -> AsyncIterator[bytes]:
-    with _store_errors():
+    with store_errors():
         async for chunk in body.iter_chunked(_READ_CHUNK_BYTES):
             yield chunk
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    # The last three come out of bodies as the HTTP client under the AWS client raises them.
-    try:
-        yield
-    except (
-        NoConnection,
-        HTTPClientError,
-        IncompleteReadError,
-        ResponseParserError,
-        BrokenAnswer,
-        TimeoutError,
-        OSError,
-    ) as error:
-        raise StoreUnavailable("s3", f"{type(error).__name__}: {str(error) or 'it took too long'}") from error
 
 
 @contextmanager

@@ -978,7 +978,7 @@ async def test_a_page_is_no_proof_of_a_write(
 async def test_uploads_that_nobody_finished_are_aborted_once_they_are_old(
     object_store_server: ObjectStoreServer, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.storage.s3._UPLOADS_PAGE", 2)
+    monkeypatch.setattr("shared.storage.s3_parts._UPLOADS_PAGE", 2)
     async with object_store_server.client() as client, S3Store(s3_settings(object_store_server, bucket)) as store:
 
         async def begin(key: str) -> str:

@@ -15,7 +15,7 @@ from aiohttp.base_protocol import BaseProtocol
 from pydantic import SecretStr, ValidationError
 
 from shared.settings import ServiceSettings
-from shared.storage.s3 import recorded_sha256
+from shared.storage.s3_answers import recorded_sha256
 from shared.storage.s3_client import presigned_url, timestamp
 from shared.storage.s3_wire import read_at_most
 from shared.storage.settings import S3Settings
