@@ -316,6 +316,22 @@ async def test_a_crash_does_nothing_twice_and_leaves_nothing_out(
     assert (ended["total"], ended["completed"], ended["failed"]) == (250, 250, 0)
 
 
+async def test_what_was_refused_is_counted_and_shown_first(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.repositories.bulk_jobs.CHILDREN_SHOWN", 3)
+    entity = await filled(site, 12)
+    gone = sorted(await ids_of(site, entity, where="status = 'completed'"))[-2:]
+    await post(site, f"{UPLOADS}/delete", matching={"entityType": entity}, hard=False)
+    await worked_off(site)
+    await site.rows.execute("UPDATE media SET on_disk = false WHERE id = ANY($1)", gone)
+    started = await post(site, f"{UPLOADS}/restore", matching={"entityType": entity})
+    await worked_off(site)
+    ended = await job(site, started["jobId"])
+    assert (ended["status"], ended["total"], ended["completed"], ended["failed"]) == ("completed", 12, 10, 2)
+    assert [child["mediaId"] for child in ended["children"][:2]] == [str(one) for one in gone]
+    assert [child["status"] for child in ended["children"]] == ["failed", "failed", "completed"]
+    assert ended["children"][0]["error"]["code"] == "files_gone"
+
+
 async def test_a_few_do_not_wait_behind_many(site: IngestSite) -> None:
     many, few = await filled(site), await filled(site, 2)
     await post(site, f"{UPLOADS}/delete", matching={"entityType": many}, hard=False)

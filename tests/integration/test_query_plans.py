@@ -173,7 +173,13 @@ HOT = [
         f"ARRAY[{MEDIUM}], ARRAY['image.discarded.v1']",
         frozenset({"dead_letters_of_medium"}),
     ),
-    Hot("ingest-api", f"{INGEST}/bulk_jobs.sql", "remove_bulk_jobs", "86400, 20", frozenset({"bulk_jobs_by_time"})),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/bulk_jobs.sql",
+        "remove_bulk_jobs",
+        "86400, 20, 20000",
+        frozenset({"bulk_jobs_by_time"}),
+    ),
     Hot(
         "ingest-api",
         f"{INGEST}/media_library.sql",

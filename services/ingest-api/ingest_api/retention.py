@@ -43,12 +43,7 @@ class Retention:
                 ),
             ),
             "failed_jobs": await self._remove_failed(),
-            "bulk_jobs": await self._all(
-                BATCH_ROWS,
-                lambda connection: BulkJobRepository(connection).remove_without_jobs(
-                    settings.completed_jobs_kept_seconds, BATCH_ROWS
-                ),
-            ),
+            "bulk_jobs": await self._remove_parents(),
             "sync_jobs": await self._all(
                 BATCH_SYNC_JOBS,
                 lambda connection: SyncJobRepository(connection).remove_finished(
@@ -118,6 +113,16 @@ class Retention:
 
     async def _all(self, rows_at_once: int, remove: RemoveSome) -> int:
         return await remove_in_batches(self._database, rows_at_once, remove)
+
+    async def _remove_parents(self) -> int:
+        """A batch that is not full may have had a parent of very many: they end with one that is empty."""
+        removed, batch = 0, BATCH_ROWS
+        while batch:
+            async with self._database.connection() as connection, connection.transaction():
+                parents = BulkJobRepository(connection)
+                batch = await parents.remove_without_jobs(self._settings.completed_jobs_kept_seconds, BATCH_ROWS)
+            removed += batch
+        return removed
 
     async def _remove_failed(self) -> int:
         """The jobs first: a file without a job is found by the staging sweep, a job without its file fails a retry."""

@@ -56,5 +56,6 @@ new_items AS (
 )
 UPDATE bulk_jobs
 SET plan_cursor = $2, items = items + (SELECT count(*) FROM done), is_planned = $2::uuid IS NULL,
+    refused = refused + (SELECT count(*) FROM done WHERE error_code IS NOT NULL),
     media_ids = CASE WHEN $2::uuid IS NOT NULL THEN media_ids END
 WHERE id = $1;

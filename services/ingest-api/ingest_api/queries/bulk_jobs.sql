@@ -32,15 +32,53 @@ FROM bulk_jobs AS parent CROSS JOIN counts LEFT JOIN LATERAL (
 ) AS child ON true
 WHERE parent.id = $1;
 
--- name: remove_bulk_jobs
--- A parent goes after the last of its jobs, and is kept for as long as a job would be: it may never have had any.
-DELETE FROM bulk_jobs WHERE id IN (
-    SELECT parent.id FROM bulk_jobs AS parent
-    WHERE is_planned AND created_at < statement_timestamp() - make_interval(secs => $1)
-      AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id WHERE item.bulk_id = parent.id)
-      AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN media_deletions AS deletion ON deletion.id = item.job_id
-                      WHERE item.bulk_id = parent.id AND deletion.completed_at IS NULL)
-    ORDER BY created_at
+-- name: kind
+SELECT kind FROM bulk_jobs WHERE id = $1;
+
+-- name: settled_job
+-- The same of a parent whose media were deleted or restored. Of a million nothing is counted one by one: what is not
+-- refused is done, but for deletions that are open.
+WITH parent AS (
+    SELECT kind, is_planned, selected, items, refused FROM bulk_jobs WHERE id = $1
+),
+open AS (
+    SELECT count(*) AS deletions FROM media_deletions AS deletion JOIN bulk_items AS item ON item.job_id = deletion.id
+    WHERE deletion.completed_at IS NULL AND item.bulk_id = $1
+),
+candidates AS (
+    (SELECT * FROM bulk_items WHERE bulk_id = $1 AND error_code IS NOT NULL ORDER BY position LIMIT $2)
+    UNION ALL
+    (SELECT * FROM bulk_items WHERE bulk_id = $1 ORDER BY position LIMIT $2)
+)
+SELECT parent.kind, parent.is_planned, parent.selected, parent.items, parent.items AS begun, 0 AS most_attempts,
+       parent.items - parent.refused - open.deletions AS completed, parent.refused AS failed, child.*
+FROM parent CROSS JOIN open LEFT JOIN LATERAL (
+    SELECT item.position, item.filename, item.job_id, item.media_id,
+           CASE WHEN item.error_code IS NOT NULL THEN 'failed'
+                WHEN deletion.completed_at IS NULL AND deletion.id IS NOT NULL THEN 'active' ELSE 'completed' END AS status,
+           CASE WHEN deletion.completed_at IS NULL AND deletion.id IS NOT NULL THEN 0 ELSE 100 END AS progress,
+           0 AS attempts, item.error_code, item.error_detail
+    FROM (SELECT DISTINCT ON (position) * FROM candidates) AS item
+         LEFT JOIN media_deletions AS deletion ON deletion.id = item.job_id
+    ORDER BY (parent.items > $2 AND item.error_code IS NOT NULL) DESC, item.position
     LIMIT $2
+) AS child ON true;
+
+-- name: remove_bulk_jobs
+-- A parent goes after the last of its jobs, and is kept for as long as a job would be: it may never have had any. One of
+-- very many media goes alone.
+DELETE FROM bulk_jobs WHERE id IN (
+    SELECT id FROM (
+        SELECT parent.id, parent.items, sum(parent.items) OVER (ORDER BY created_at, id) AS items_so_far
+        FROM bulk_jobs AS parent
+        WHERE is_planned AND created_at < statement_timestamp() - make_interval(secs => $1)
+          AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id
+                          WHERE item.bulk_id = parent.id)
+          AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN media_deletions AS deletion ON deletion.id = item.job_id
+                          WHERE item.bulk_id = parent.id AND deletion.completed_at IS NULL)
+        ORDER BY created_at, id
+        LIMIT $2
+    ) AS old
+    WHERE items_so_far = items OR items_so_far <= $3
 )
 RETURNING id;

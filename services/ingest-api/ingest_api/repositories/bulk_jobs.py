@@ -9,13 +9,14 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest_api.bulk import BulkChild, BulkJob
+from ingest_api.bulk import DONE_AT_ONCE, BulkChild, BulkJob
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "bulk_jobs.sql")
 
 CHILDREN_SHOWN = 1000
+ITEMS_REMOVED_AT_ONCE = 20_000
 
 
 class BulkJobRepository:
@@ -25,7 +26,9 @@ class BulkJobRepository:
         self._connection = connection
 
     async def get(self, bulk_id: UUID) -> BulkJob | None:
-        rows = await self._connection.fetch(QUERIES["bulk_job"], bulk_id, CHILDREN_SHOWN)
+        kind = await self._connection.fetchval(QUERIES["kind"], bulk_id)
+        statement = QUERIES["settled_job" if kind in DONE_AT_ONCE else "bulk_job"]
+        rows = await self._connection.fetch(statement, bulk_id, CHILDREN_SHOWN)
         if not rows:
             return None
         first = rows[0]
@@ -44,8 +47,10 @@ class BulkJobRepository:
         )
 
     async def remove_without_jobs(self, kept_seconds: float, limit: int) -> int:
-        """Remove at most `limit` parents that are so old, and say how many."""
-        return len(await self._connection.fetch(QUERIES["remove_bulk_jobs"], kept_seconds, limit))
+        """Remove at most `limit` parents that are so old, fewer where they had very many children; how many."""
+        return len(
+            await self._connection.fetch(QUERIES["remove_bulk_jobs"], kept_seconds, limit, ITEMS_REMOVED_AT_ONCE)
+        )
 
 
 def _child(row: asyncpg.Record) -> BulkChild:
