@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -126,7 +127,8 @@ class Disk:
             raise BackupError(f"{entry.key!r} of the backup leads out of the media root")
         self._root.mkdir(parents=True, exist_ok=True)
         make_directories(self._root, path.parent)
-        unfinished = path.with_name(f"{TEMPORARY_PREFIX}{path.name[:100]}")
+        # By the whole name, and the same when it is written anew; the name itself may be as long as names can be.
+        unfinished = path.with_name(f"{TEMPORARY_PREFIX}{hashlib.sha256(path.name.encode()).hexdigest()[:32]}")
         with source.open("rb") as given, unfinished.open("wb") as file:
             while chunk := given.read(_CHUNK_BYTES):
                 file.write(chunk)

@@ -25,6 +25,7 @@ from shared.storage.atomic_file import sync_directory
 CONTENTS: Final = "contents"
 KEYS: Final = "keys.json"
 READS_AT_ONCE: Final = 8
+_UNFINISHED: Final = ".tmp-"
 _KEYS_FORMAT: Final = TypeAdapter(dict[str, str])
 
 Report = Callable[[str], None]
@@ -44,7 +45,7 @@ async def take(site: Site, backups: Path, *, with_contents: bool, report: Report
         raise BackupError(f"the media root {site.media_root} is no folder: a backup would have none of its files")
     began_at = datetime.now(UTC)
     folder = backups / began_at.strftime("%Y%m%dT%H%M%S.%fZ")
-    unfinished = backups / f".tmp-{folder.name}"
+    unfinished = backups / f"{_UNFINISHED}{folder.name}"
     unfinished.mkdir(parents=True, mode=0o700)
     contents = Contents(backups / CONTENTS) if with_contents else None
     known = _entries_of(newest(backups))
@@ -100,8 +101,10 @@ def newest(backups: Path) -> Path | None:
 def prune(backups: Path, keep: int) -> tuple[int, int]:
     """Remove all but the newest `keep` backups, and return how many went and how many bytes became free.
 
-    No backup may be taken meanwhile: its bytes are not named yet.
+    What killed backups left behind goes, too. No backup may be taken meanwhile: its bytes are not named yet.
     """
+    for unfinished in backups.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(unfinished)
     whole = whole_backups(backups)
     gone = whole[: max(len(whole) - keep, 0)]
     for folder in gone:

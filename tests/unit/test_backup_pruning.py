@@ -43,3 +43,12 @@ def test_the_newest_stay_and_no_more_go_than_there_are_to_spare(tmp_path: Path, 
     assert len(names) == 5
     assert prune(tmp_path, keep) == (5 - stay, 0)
     assert [path.name for path in whole_backups(tmp_path)] == names[5 - stay :]
+
+
+def test_what_a_killed_backup_left_behind_goes(tmp_path: Path) -> None:
+    names = backups_in(tmp_path, 1)
+    left = tmp_path / ".tmp-20261102T000000.000000Z"
+    left.mkdir()
+    (left / "ingest.dump").write_text("half")
+    assert prune(tmp_path, 1) == (0, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*names, CONTENTS]
