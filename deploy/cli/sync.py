@@ -11,7 +11,7 @@ import typer
 from rich.filesize import decimal
 
 from deploy.cli.asking import AsJson, ask
-from deploy.cli.media import StorageStatus
+from deploy.cli.media import Before, EntityId, EntityType, Everything, Query, Standing, Storage, matching_of
 from deploy.cli.output import Shown, facts_table, moment, rows_table, seconds
 from deploy.cli.paging import Cursor, Limit, given, titled
 from deploy.cli.session import Session
@@ -46,10 +46,13 @@ def start_job(
     media: Annotated[
         list[UUID] | None, typer.Argument(metavar="[MEDIUM]...", help="The ids of media; else choose by options.")
     ] = None,
-    entity_type: Annotated[str | None, typer.Option(help="Media of this type.")] = None,
-    entity_id: Annotated[str | None, typer.Option(help="Media of this thing.")] = None,
-    storage: Annotated[StorageStatus | None, typer.Option(help="Media that are stored so.")] = None,
-    everything: Annotated[bool, typer.Option("--everything", help="All media.")] = False,
+    query: Query = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    status: Standing = None,
+    storage: Storage = None,
+    before: Before = None,
+    everything: Everything = False,
     delete_source: Annotated[
         bool, typer.Option("--delete-source", help="Remove what was copied once the copy is verified.")
     ] = False,
@@ -61,13 +64,12 @@ def start_job(
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """Start a storage job over some media."""
-    chosen = given(entityType=entity_type, entityId=entity_id, storageStatus=storage)
-    selection: dict[str, Any] = chosen | ({"everything": True} if everything else {})
+    """Start a storage job over the media that are named, or that `media list` has with these options."""
+    selection = matching_of(query, entity_type, entity_id, status, storage, before, everything)
     if bool(media) == bool(selection):
         raise typer.BadParameter("choose media either by their ids, or by --entity-type … or --everything")
     body: dict[str, Any] = {"operation": operation, "deleteSource": delete_source, "profile": profile}
-    body |= {"mediaIds": [str(one) for one in media]} if media else {"filter": selection}
+    body |= {"mediaIds": [str(one) for one in media]} if media else {"matching": selection}
     if rename is not None:
         body["renamePrefix"] = {"from": rename[0], "to": rename[1]}
     _start(PATH, body, timeout if wait else None, as_json=as_json)

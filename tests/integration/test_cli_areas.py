@@ -108,6 +108,16 @@ async def test_all_that_a_list_has_are_deleted_and_restored(cli_site: IngestSite
     assert len((await told("media", "list", "--entity-type", "pile", "--before", "2999-01-01"))["media"]) == 3
 
 
+async def test_a_storage_job_takes_what_a_list_has(cli_site: IngestSite, run: Run, told: Told) -> None:
+    await cli_site.handlers.deliver(processed(await commanded(cli_site, filename="moved-1.jpg", entityType="moved")))
+    await cli_site.uploaded(filename="moved-2.jpg", entityType="moved")
+    which = ("--entity-type", "moved", "-q", "moved-")
+    await run("sync", "start", "hard_delete", *which, "--status", "failed", exit_code=1)
+    job = (await told("sync", "start", "hard_delete", *which))["jobId"]
+    assert (await told("sync", "show", job))["totalFiles"] == 1, "the other one is not stored yet"
+    assert (await told("sync", "cancel", job))["success"]
+
+
 async def test_lists_go_on_behind_a_page(cli_site: IngestSite, run: Run, told: Told) -> None:
     for _ in range(2):
         await cli_site.uploaded(entityType="paged")
