@@ -152,6 +152,17 @@ async def test_photos_are_looked_at_and_chosen_by_keys(visitors: Visitors, weddi
     await page.keyboard.press("Escape")
     await expect(page.locator("#viewer")).to_be_hidden()
     await expect(first.locator("button")).to_be_focused()
+    # The phone's button leads from the photo to the gallery, not away from it.
+    await page.evaluate("window.isSameDocument = true")
+    await first.locator("button").click()
+    await expect(place).to_be_visible()
+    await page.go_back()
+    await expect(page.locator("#viewer")).to_be_hidden()
+    await page.go_forward()
+    await expect(place).to_have_text("1 of 5")
+    await page.go_back()
+    await expect(page.locator("#viewer")).to_be_hidden()
+    assert await page.evaluate("window.isSameDocument")
     await page.locator("#all-photos .tile[data-original] button").first.click()
     async with page.expect_download() as original:
         await page.keyboard.press("d")

@@ -1,5 +1,6 @@
 // The page's own address, and where the browser goes back to.
 //
+// A drawer is what covers the page for a while: a detail page beside its list, or one photo of a gallery.
 // What a drawer shows has an entry of its own in the history: going back closes the drawer, going forward opens it again.
 // The first thing that is shown adds the entry, what is shown next takes its place, and closing the drawer goes back over
 // it. Where the browser goes by itself, content follows; what this document can't show is loaded.
@@ -19,7 +20,7 @@ export function pageAddress() {
   return own;
 }
 
-/** What opens a drawer at an address, and what closes it. */
+/** What opens the page's drawer at an address, and what closes it. */
 export function startDrawer(show, hide) {
   drawer = { show, hide };
 }

@@ -56,6 +56,7 @@ export async function openDrawer(address) {
   }
   if (asked !== wanted) return;
   await standIn(address);
+  if (!wanted) comeBack();
   if (asked !== wanted) return;
   shown = asked;
   content.replaceChildren(...parsed(html).childNodes);

@@ -1,5 +1,6 @@
 // Tiles of photos, which of them are chosen, and one of them large.
 
+import { comeBack, pageAddress, standIn, startDrawer } from "../core/address.js";
 import { t } from "../core/texts.js";
 
 const SWIPE_PX = 45;
@@ -62,7 +63,17 @@ export function startViewing(root, searchId) {
     tiles = [...tile.parentElement.children];
     show(tiles.indexOf(tile));
     viewer.showModal();
+    standIn(pageAddress()).then(() => viewer.open || comeBack());
   });
+  // Going back leads to the photos, not away from the gallery.
+  startDrawer(
+    () => {
+      if (!tiles[place]?.isConnected) return;
+      show(place);
+      viewer.showModal();
+    },
+    () => viewer.close(),
+  );
   document.getElementById("viewer-previous").addEventListener("click", () => show(place - 1));
   document.getElementById("viewer-next").addEventListener("click", () => show(place + 1));
   // Of the document: what had the focus may be hidden with the next photo, and then nothing in the viewer has it.
@@ -85,6 +96,8 @@ export function startViewing(root, searchId) {
     if (event.target === viewer) viewer.close();
   });
   viewer.addEventListener("close", () => {
+    if (viewer.open) return;
+    comeBack();
     tiles[place]?.querySelector("[data-views]").focus();
     picture.removeAttribute("src");
   });
