@@ -407,7 +407,18 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
         await route.fulfill(status=202, json={"jobId": str(new_id())})
 
     await page.route(re.compile(r"/media/delete$"), begin)
-    await page.route("**/api/admin/media/jobs/*", lambda route: route.fulfill(json={"status": "completed"}))
+    looks: list[dict[str, Any]] = [
+        {"status": "active", "progress": 33, "total": 300, "completed": 100, "failed": 0},
+        {"status": "completed", "progress": 100, "total": 300, "completed": 300, "failed": 0},
+    ]
+    may_end = asyncio.Event()
+
+    async def look(route: Route) -> None:
+        if len(looks) == 1:
+            await may_end.wait()
+        await route.fulfill(json=looks.pop(0))
+
+    await page.route("**/api/admin/media/jobs/*", look)
     # On a phone what is deleted already is deleted for good; the button of the library stays for keyboards.
     await page.evaluate("document.querySelector('[data-do=delete_hard]').click()")
     dialog = page.get_by_role("dialog")
@@ -423,6 +434,11 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
         "matching": {"q": "stack", "entityType": stack},
         "confirm": 300,
     }
+    await expect(page.get_by_text("100 из 300")).to_be_visible()
+    await assert_fits(page)
+    await visitors.assert_accessible(page)
+    may_end.set()
+    await expect(page.get_by_text("100 из 300")).to_be_hidden()
 
 
 async def test_a_storage_job_takes_everything_that_matches(visitors: Visitors, stack: str) -> None:

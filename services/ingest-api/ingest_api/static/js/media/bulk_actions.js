@@ -62,8 +62,9 @@ async function act(what, list, choice) {
     const begun = await begin(ACTIONS[what], selection, ids.length);
     if (!begun) return;
     choice.clear();
-    toast(t(ACTIONS[what].told, { count: begun.count }));
-    await follow(begun.jobId, ids, list);
+    const text = t(ACTIONS[what].told, { count: begun.count });
+    toast(text);
+    await follow(begun.jobId, text, ids, list);
   } catch (error) {
     toast(error.message, { bad: true });
   }
@@ -137,18 +138,37 @@ function numberTyped(count, text) {
 }
 
 /** Look until the job has ended; of everything that matched the top of the list is shown as it becomes. */
-async function follow(jobId, ids, list) {
+async function follow(jobId, text, ids, list) {
   const end = Date.now() + FOLLOWED_MILLISECONDS;
-  for (let wait = FIRST_LOOK_MILLISECONDS; Date.now() < end; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
-    await new Promise((resolve) => setTimeout(resolve, wait));
-    const job = await call("GET", `/api/admin/media/jobs/${jobId}`);
-    const hasEnded = job.status === "completed" || job.status === "failed";
-    if (hasEnded) await (ids.length ? list.refresh(ids) : list.show(list.address));
-    else if (!ids.length) await list.refreshTop();
-    if (!hasEnded) continue;
-    tellOutcome(job);
-    return;
+  const shown = progressOf(text);
+  try {
+    for (let wait = FIRST_LOOK_MILLISECONDS; Date.now() < end; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      const job = await call("GET", `/api/admin/media/jobs/${jobId}`);
+      if (job.status === "completed" || job.status === "failed") {
+        await (ids.length ? list.refresh(ids) : list.show(list.address));
+        tellOutcome(job);
+        return;
+      }
+      shown.tell(job);
+      if (!ids.length) await list.refreshTop();
+    }
+  } finally {
+    shown.line.remove();
   }
+}
+
+/** A line above the list, from the first look on that finds the job under way. */
+function progressOf(text) {
+  const progress = element("progress", { max: 100, value: 0, "aria-label": text });
+  const counts = element("span", { class: "small" });
+  const line = element("p", {}, element("span", {}, text), progress, counts);
+  const tell = (job) => {
+    progress.value = job.progress;
+    counts.textContent = t("media.bulk_progress", { done: numberText(job.completed + job.failed), number: numberText(job.total) });
+    document.getElementById("bulk-progress").append(line);
+  };
+  return { line, tell };
 }
 
 function tellOutcome(job) {
