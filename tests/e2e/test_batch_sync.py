@@ -75,7 +75,7 @@ async def last_notice(system: System, api: Api, job_id: str) -> dict[str, Any]:
                 return message
 
 
-async def test_sixty_pictures_go_to_the_bucket_in_batches(
+async def test_sixty_pictures_go_to_the_bucket_in_batches_and_all_that_match_leave_the_disk(
     system: System, object_store_server: ObjectStoreServer
 ) -> None:
     async with signed_in(system, system.services[0].base_url) as api:
@@ -114,3 +114,20 @@ async def test_sixty_pictures_go_to_the_bucket_in_batches(
 
         refused = await api.http.post(f"{SYNC}/{job['id']}/retry")
         assert refused.status_code == 409, refused.text
+
+        ingest_api = system.services[0]
+        matching = {"q": "picture", "storageStatus": "synced"}
+        answer = await api.http.post(SYNC, json={"operation": "delete_local", "matching": matching})
+        assert answer.status_code == 202, answer.text
+        ingest_api.kill()
+        ingest_api.start()
+        await ingest_api.wait_until_ready()
+        cleared = await followed(api, answer.json()["jobId"])
+        assert (cleared["status"], cleared["totalFiles"], cleared["processedFiles"]) == (
+            "completed",
+            PICTURES,
+            PICTURES,
+        )
+        assert {result["mediaId"] for result in cleared["results"]} == set(media_ids)
+        left = [file for record in records if (file := system.media_root / record["localPath"]).exists()]
+        assert left == []

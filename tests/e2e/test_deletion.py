@@ -354,7 +354,7 @@ async def test_many_are_deleted_restored_and_deleted_for_good_in_one_call(world:
     deleted = await bulk("delete", filter={"entityId": "bulk"}, hard=False)
     assert (deleted["status"], deleted["completed"], deleted["failed"]) == ("completed", 3, 0)
     assert {(await world.api.http.get(f"{UPLOADS}/{one}")).status_code for one in ids} == {404}
-    restored = await bulk("restore", mediaIds=ids)
+    restored = await bulk("restore", matching={"entityId": "bulk"})
     assert (restored["status"], restored["completed"]) == ("completed", 3)
     again = await bulk("restore", mediaIds=ids)
     assert (again["status"], again["failed"]) == ("failed", 3)
