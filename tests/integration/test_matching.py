@@ -179,7 +179,7 @@ async def test_what_is_counted_is_what_is_listed(
 async def test_a_list_that_is_too_long_is_not_counted_to_its_end(
     site: IngestSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("controllers.media", "bulk_deletions", "rerendering", "storage_sync"):
+    for module in ("controllers.media", "all_that_match"):
         monkeypatch.setattr(f"ingest_api.{module}.MOST_MATCHING", 3)
     entity = await filled(site, 8)
     counted = await site.api.get(f"{UPLOADS}/count", params={"entityType": entity})

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, get_args
+from typing import Any, Final, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from ingest_api.all_that_match import count_matching
 from ingest_api.json_values import TrueOrFalse, WholeNumber
 from ingest_api.media_deletions import MediaDeletions, conflict_of
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
@@ -24,17 +25,16 @@ from ingest_api.repositories.bulk_deletions import (
 )
 from ingest_api.repositories.media_deletions import LockedMedium, MediaDeletionRepository
 from ingest_api.selections import (
-    MOST_MATCHING,
     MatchingBody,
     SelectionBody,
     matching_filter,
     media_filter,
     nothing_matches,
     selection_errors,
-    too_many_match,
     unknown_ids,
 )
 from ingest_api.zip_stream import EntryRefusal
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
@@ -130,7 +130,7 @@ class BulkDeletions:
     async def count(self, selection: BulkSelection) -> int:
         """How many media the call would select; raises InvalidFields for ids that no medium has, and for too many."""
         async with self._unit_of_work.database.connection() as connection:
-            return (await _counted(BulkDeletionRepository(connection), new_id(), selection))[0]
+            return (await _counted(connection, new_id(), selection))[0]
 
     async def start(self, selection: BulkSelection, requested_by: UUID) -> StartedParent:
         """Raises InvalidFields for ids that no medium has, a selection of none or of too many, and Problem 409 for more
@@ -138,7 +138,7 @@ class BulkDeletions:
         parent_id = new_id()
         async with self._unit_of_work.begin() as tx:
             bulk = BulkDeletionRepository(tx.connection)
-            total, counted_at = await _counted(bulk, parent_id, selection)
+            total, counted_at = await _counted(tx.connection, parent_id, selection)
             if not total:
                 if selection.matching is not None:
                     raise nothing_matches()
@@ -210,14 +210,13 @@ class BulkDeletions:
 
 
 async def _counted(
-    bulk: BulkDeletionRepository, parent_id: UUID, selection: BulkSelection
+    connection: PooledConnection[Any], parent_id: UUID, selection: BulkSelection
 ) -> tuple[int, datetime | None]:
     """How many media are selected, and when those that match were counted."""
     if selection.matching is not None:
-        counted = await bulk.count_matching(parent_id, selection.matching, MOST_MATCHING + 1)
-        if counted.media > MOST_MATCHING:
-            raise too_many_match()
+        counted = await count_matching(connection, selection.matching, (), parent_id)
         return counted.media, counted.at
+    bulk = BulkDeletionRepository(connection)
     if selection.filter is not None:
         return await bulk.count(parent_id, selection), None
     ids = selection.media_ids or ()

@@ -7,16 +7,18 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+from ingest_api.all_that_match import count_matching
 from ingest_api.catalogue import Job
 from ingest_api.entity_labels import EntityLabels
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.repositories.media import MediaRepository
-from ingest_api.repositories.rerenders import RerenderRepository, Selected
+from ingest_api.repositories.rerenders import NOT_RENDERED, RerenderRepository, Selected
 from ingest_api.rerenders import Rerender, Selection, command_of, commands_of, refusal_of
-from ingest_api.selections import MOST_MATCHING, nothing_matches, too_many_match, unknown_ids
+from ingest_api.selections import nothing_matches, unknown_ids
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import UnitOfWork
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
@@ -55,14 +57,14 @@ class Rerendering:
     async def count(self, selection: Selection) -> int:
         """How many media the call would select; raises InvalidFields for ids that no medium has, and for too many."""
         async with self._unit_of_work.database.connection() as connection:
-            return (await _counted(RerenderRepository(connection), new_id(), selection))[0]
+            return (await _counted(connection, new_id(), selection))[0]
 
     async def start(self, selection: Selection, requested_by: UUID) -> StartedParent:
         """Raises InvalidFields for ids that no medium has, and a selection of none or of too many."""
         parent_id = new_id()
         async with self._unit_of_work.begin() as tx:
             rerenders = RerenderRepository(tx.connection)
-            total, counted_at = await _counted(rerenders, parent_id, selection)
+            total, counted_at = await _counted(tx.connection, parent_id, selection)
             if not total:
                 if selection.matching is not None:
                     raise nothing_matches(" that was ever rendered")
@@ -143,13 +145,14 @@ class Rerendering:
             return
 
 
-async def _counted(rerenders: RerenderRepository, parent_id: UUID, selection: Selection) -> tuple[int, datetime | None]:
+async def _counted(
+    connection: PooledConnection[Any], parent_id: UUID, selection: Selection
+) -> tuple[int, datetime | None]:
     """How many media are selected, and when those that match were counted."""
     if selection.matching is not None:
-        counted = await rerenders.count_matching(parent_id, selection.matching, MOST_MATCHING + 1)
-        if counted.media > MOST_MATCHING:
-            raise too_many_match()
+        counted = await count_matching(connection, selection.matching, NOT_RENDERED, parent_id)
         return counted.media, counted.at
+    rerenders = RerenderRepository(connection)
     if selection.filter is not None:
         return await rerenders.count(parent_id, selection.filter), None
     ids = selection.media_ids or ()

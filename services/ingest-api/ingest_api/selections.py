@@ -95,12 +95,6 @@ def matching_filter(body: MatchingBody | None, *, of_deleted: bool | None) -> me
     return wanted
 
 
-def too_many_match() -> InvalidFields:
-    return InvalidFields(
-        FieldError("matching", f"means more than {MOST_MATCHING} media: narrow it, and do the others in further calls")
-    )
-
-
 def nothing_matches(why: str = "") -> InvalidFields:
     return InvalidFields(FieldError("matching", f"means no medium{why}"))
 

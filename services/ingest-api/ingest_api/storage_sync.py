@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+from ingest_api.all_that_match import count_matching
 from ingest_api.problem_details import Problem
-from ingest_api.repositories.sync_jobs import SyncJobRepository
-from ingest_api.selections import MOST_MATCHING, nothing_matches, too_many_match, unknown_ids
+from ingest_api.repositories.sync_jobs import NOT_STORED, SyncJobRepository
+from ingest_api.selections import nothing_matches, unknown_ids
 from ingest_api.settings import IngestSettings
 from ingest_api.sync_jobs import Profile, SyncJob
 from ingest_api.sync_request import NEEDS_S3, SyncRequest
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     CancelSyncJobV1,
@@ -51,7 +53,7 @@ class StorageSync:
         Of a `filter` s3-syncer decides when the job begins: it is not counted before.
         """
         async with self._unit_of_work.database.connection() as connection:
-            return (await _counted(SyncJobRepository(connection), new_id(), request))[0]
+            return (await _counted(connection, new_id(), request))[0]
 
     async def start(self, request: SyncRequest, requested_by: UUID) -> UUID:
         """Raises InvalidFields for ids that no medium has and if none or too many match, Problem 409 where S3 is needed
@@ -70,7 +72,7 @@ class StorageSync:
         )
         async with self._unit_of_work.begin() as tx:
             sync = SyncJobRepository(tx.connection)
-            total, counted_at = await _counted(sync, command.job_id, request)
+            total, counted_at = await _counted(tx.connection, command.job_id, request)
             if request.matching is None:
                 await _add(tx, command, total, request.profile)
             else:
@@ -169,15 +171,13 @@ class StorageSync:
         }
 
 
-async def _counted(sync: SyncJobRepository, job_id: UUID, request: SyncRequest) -> tuple[int, datetime]:
+async def _counted(connection: PooledConnection[Any], job_id: UUID, request: SyncRequest) -> tuple[int, datetime]:
     """How many media are selected, as far as that is known here, and when that was."""
     if request.matching is not None:
-        counted = await sync.count_matching(job_id, request.matching, MOST_MATCHING + 1)
-        if counted.media > MOST_MATCHING:
-            raise too_many_match()
+        counted = await count_matching(connection, request.matching, NOT_STORED, job_id)
         return counted.media, counted.at
     ids = request.media_ids or ()
-    if unknown := await sync.unknown_media(ids):
+    if unknown := await SyncJobRepository(connection).unknown_media(ids):
         raise unknown_ids(unknown)
     return len(ids), datetime.now(UTC)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ingest_api import media_filters
-from ingest_api.repositories.matching import Counted, Matched, MatchingRepository
+from ingest_api.repositories.matching import Matched, MatchingRepository
 from ingest_api.repositories.media_deletions import LockedMedium, MediaDeletionRepository, locked_medium
 from ingest_api.zip_stream import EntryRefusal
 from shared.db.pool import PooledConnection
@@ -84,9 +84,6 @@ class BulkDeletionRepository:
                 QUERIES["count_selected"], before, selection.is_of_deleted, *_fields(selection.filter)
             )
         )
-
-    async def count_matching(self, before: UUID, wanted: media_filters.MediaFilter, most: int) -> Counted:
-        return await MatchingRepository(self._connection).count(wanted, (), before, most)
 
     async def add_parent(
         self,

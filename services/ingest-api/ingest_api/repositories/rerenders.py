@@ -14,7 +14,7 @@ import asyncpg
 from ingest_api import media_filters
 from ingest_api.catalogue import Job, Media, MediaStatus
 from ingest_api.repositories.jobs import job_of
-from ingest_api.repositories.matching import Counted, Matched, MatchingRepository
+from ingest_api.repositories.matching import Matched, MatchingRepository
 from ingest_api.repositories.media import media_of
 from ingest_api.rerenders import Rerender, Selection
 from shared.db.pool import PooledConnection
@@ -67,9 +67,6 @@ class RerenderRepository:
     async def count(self, parent_id: UUID, wanted: MediaFilter) -> int:
         """How many media a filter selects for a parent that is added now."""
         return int(await self._connection.fetchval(QUERIES["count_selected"], parent_id, *_fields(wanted)))
-
-    async def count_matching(self, parent_id: UUID, wanted: media_filters.MediaFilter, most: int) -> Counted:
-        return await MatchingRepository(self._connection).count(wanted, NOT_RENDERED, parent_id, most)
 
     async def add_parent(
         self,

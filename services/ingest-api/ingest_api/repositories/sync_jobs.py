@@ -13,7 +13,7 @@ import asyncpg
 
 from ingest_api.catalogue import MediaStatus
 from ingest_api.media_filters import MediaFilter, read_filter
-from ingest_api.repositories.matching import Counted, Matched, MatchedPage, MatchingRepository
+from ingest_api.repositories.matching import Matched, MatchedPage, MatchingRepository
 from ingest_api.sync_jobs import RESULTS_KEPT, ChildSums, KeptResult, Profile, SyncJob, assembled, counted
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
@@ -62,9 +62,6 @@ class SyncJobRepository:
             profile,
             command.requested_at,
         )
-
-    async def count_matching(self, job_id: UUID, wanted: MediaFilter, most: int) -> Counted:
-        return await MatchingRepository(self._connection).count(wanted, NOT_STORED, job_id, most)
 
     async def add_selection(self, command: StartSyncJobV1, wanted: MediaFilter, matched_at: datetime) -> None:
         """Media that are handed over before the command is sent."""
