@@ -22,6 +22,8 @@ MOST_MESSAGES = 200
 TRANSACTION_SECONDS = 20.0
 TURNS_SECONDS = 40.0
 """From the beginning of a batch: no part of it is begun later, so it is over TRANSACTION_SECONDS after that."""
+WAITED_SECONDS = 120.0
+"""Who has waited longer for a batch is in none: it comes again later, and those behind it have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,13 @@ class Joined(Generic[E]):
     trace: Mapping[str, str]
 
 
-Waiting = tuple[Joined[E], asyncio.Future[bool]]
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[E]):
+    """`since` is a time of the loop."""
+
+    joined: Joined[E]
+    done: asyncio.Future[bool]
+    since: float
 
 
 class Batching(Generic[E]):
@@ -47,7 +55,8 @@ class Batching(Generic[E]):
     **A message has the same fate as alone**: one that was handled before is left out; where the function fails the
     batch is tried again in halves, until the message that can't be handled fails by itself. A batch that runs out of
     time is tried again one by one, for halves would wait again and again for the same lock: the message that is late by
-    itself uses an attempt up, those that have no turn within `turns_seconds` come again later and use none.
+    itself uses an attempt up. Those that have no turn within `turns_seconds`, and those that have waited for more than
+    `waited_seconds` for a batch, come again later and use none.
     """
 
     def __init__(
@@ -57,12 +66,14 @@ class Batching(Generic[E]):
         *,
         transaction_seconds: float = TRANSACTION_SECONDS,
         turns_seconds: float = TURNS_SECONDS,
+        waited_seconds: float = WAITED_SECONDS,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._handle = handle
         self._transaction_seconds = transaction_seconds
         self._turns_seconds = turns_seconds
-        self._waiting: deque[Waiting[E]] = deque()
+        self._waited_seconds = waited_seconds
+        self._waiting: deque[_Waiting[E]] = deque()
         self._running: asyncio.Task[None] | None = None
 
     async def join(self, event: E, delivery: Delivery) -> None:
@@ -70,8 +81,9 @@ class Batching(Generic[E]):
 
         Raises AlreadyHandled, or what handling it raised. Who stops waiting does not stop a batch that has begun.
         """
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Joined(event, delivery, trace_headers()), done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(_Waiting(Joined(event, delivery, trace_headers()), done, loop.time()))
         if self._running is None:
             # With a context of its own: the trace of the first message is not that of the others.
             self._running = asyncio.create_task(self._run(), context=Context())
@@ -79,37 +91,46 @@ class Batching(Generic[E]):
             raise AlreadyHandled
 
     async def _run(self) -> None:
-        taken: list[Waiting[E]] = []
+        taken: list[_Waiting[E]] = []
         try:
             while self._waiting:
                 # Those that came in the same turn of the loop are in.
                 await asyncio.sleep(0)
+                now = asyncio.get_running_loop().time()
+                self._send_away(now - self._waited_seconds)
                 taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_MESSAGES))]
-                await self._attempt(taken, asyncio.get_running_loop().time() + self._turns_seconds)
+                await self._attempt(taken, now + self._turns_seconds)
         finally:
             self._running = None
-            for _, done in (*taken, *self._waiting):
-                done.cancel()
+            for one in (*taken, *self._waiting):
+                one.done.cancel()
             self._waiting.clear()
 
-    async def _attempt(self, part: Sequence[Waiting[E]], turns_until: float) -> None:
+    def _send_away(self, since: float) -> None:
+        """Those that have waited since before then."""
+        late: list[_Waiting[E]] = []
+        while self._waiting and self._waiting[0].since < since:
+            late.append(self._waiting.popleft())
+        _fail(late, Postponed("batch_deadline", f"it was in no batch within {self._waited_seconds:g} seconds"))
+
+    async def _attempt(self, part: Sequence[_Waiting[E]], turns_until: float) -> None:
         """Settle each of them that somebody still waits for; `turns_until` is a time of the loop."""
-        batch = [one for one in part if not one[1].done()]
+        batch = [one for one in part if not one.done.done()]
         if not batch:
             return
         if asyncio.get_running_loop().time() >= turns_until:
             _fail(batch, Postponed("batch_deadline", f"it had no turn within {self._turns_seconds:g} seconds"))
             return
         try:
-            is_new = await self._commit([joined for joined, _ in batch])
+            is_new = await self._commit([one.joined for one in batch])
         except Exception as error:
             await self._divide(batch, error, turns_until)
         else:
-            for (_, done), new in zip(batch, is_new, strict=True):
-                if not done.done():
-                    done.set_result(new)
+            for one, new in zip(batch, is_new, strict=True):
+                if not one.done.done():
+                    one.done.set_result(new)
 
-    async def _divide(self, batch: Sequence[Waiting[E]], error: Exception, turns_until: float) -> None:
+    async def _divide(self, batch: Sequence[_Waiting[E]], error: Exception, turns_until: float) -> None:
         reason = decisive(error)
         is_late = isinstance(reason, TimeoutError)
         if len(batch) == 1 and is_late:
@@ -134,7 +155,7 @@ class Batching(Generic[E]):
         return is_new
 
 
-def _fail(batch: Sequence[Waiting[E]], error: Exception) -> None:
-    for _, done in batch:
-        if not done.done():
-            done.set_exception(error)
+def _fail(batch: Sequence[_Waiting[E]], error: Exception) -> None:
+    for one in batch:
+        if not one.done.done():
+            one.done.set_exception(error)

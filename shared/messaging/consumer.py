@@ -32,7 +32,7 @@ RecordFunction = Callable[[Record], Awaitable[None]]
 LONGEST_RECONNECT_SECONDS = 5.0
 RECORD_SECONDS = 30.0
 BATCHED_SECONDS = 200.0
-"""A batched message may wait behind two batches before it is in one: no more are taken. Each is over in 60 seconds."""
+"""A batched message is in a batch after 120 seconds, or comes again later; and a batch is over in 60."""
 REBALANCE_MARGIN_SECONDS = 10.0
 
 

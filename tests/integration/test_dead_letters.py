@@ -250,6 +250,17 @@ async def test_old_letters_too_many_and_too_large_ones_are_forgotten_the_oldest_
     assert (told["levelname"], told["bytes"], told["undecided"]) == ("WARNING", 1, 1)
 
 
+async def test_a_letter_that_somebody_holds_keeps_no_other_from_being_forgotten(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest_api.dead_letter_retention.BATCH_ROWS", 2)
+    now = datetime.now(UTC)
+    ids = [await take(site, mb_dead_lettered_at=(now - timedelta(hours=hours)).isoformat()) for hours in range(7)]
+    async with site.database.connection() as connection, connection.transaction():
+        await connection.execute("SELECT FROM dead_letters WHERE id = $1 FOR UPDATE", UUID(ids[-1]))
+        assert await kept(site, replace(KEPT, letters=1)) == [ids[0], ids[-1]]
+
+
 async def test_a_flood_of_large_letters_is_bounded_while_it_comes(
     site: IngestSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,18 @@ async def test_who_has_no_turn_in_time_comes_again_without_an_attempt_used_up(wo
     assert await numbers(world) == []
 
 
+async def test_who_waits_too_long_for_a_batch_comes_again_and_holds_nobody_up(world: World) -> None:
+    orders = Orders(world.process().unit_of_work, stuck=(0,), transaction_seconds=1.5, waited_seconds=1)
+    first = asyncio.create_task(orders.place([order(0)]))
+    await eventually(lambda: orders.sizes, why="a batch has begun")
+    second = asyncio.create_task(orders.place([order(1)]))
+    assert [type(error) for error in await first] == [TransientError]
+    third = asyncio.create_task(orders.place([order(2)]))
+    assert [type(error) for error in await second] == [Postponed]
+    assert await third == [None]
+    assert await numbers(world) == [2]
+
+
 async def test_for_whom_nobody_waits_any_more_is_not_tried_again(world: World) -> None:
     orders = Orders(world.process().unit_of_work, stuck=range(9), transaction_seconds=0.3)
     waiting = asyncio.create_task(orders.place([order(number) for number in range(9)]))

@@ -589,6 +589,8 @@ async def test_who_changes_accounts_and_keys_is_known_afterwards(site: Site) -> 
     assert (await boss.delete(f"/api/admin/api-keys/{made['id']}")).status_code == 204
     assert (await boss.delete(f"/api/admin/api-keys/{made['id']}")).status_code == 404
     assert (await theirs.post("/api/auth/logout-everywhere")).status_code == 204
+    in_vain = site.client(Authorization=f"Bearer {other['key']}")
+    assert (await in_vain.post("/api/auth/logout-everywhere")).status_code == 204, "it ends nothing more"
     assert (await boss.delete(path)).status_code == 204
     async with site.database.connection() as connection:
         audit = AuditRepository(connection)

@@ -72,9 +72,15 @@ class DeadLetterRetention:
     async def added(self, size_bytes: int) -> None:
         """Tell of a letter that has been recorded; removes at once what is too much."""
         self._added_bytes += size_bytes
-        if self._added_bytes >= LOOK_AFTER_BYTES:
+        if self._added_bytes < LOOK_AFTER_BYTES:
+            return
+        # What comes meanwhile counts for the next look, and so does this where it is in vain.
+        looked_for, self._added_bytes = self._added_bytes, 0
+        try:
             await self.remove()
-            self._added_bytes = 0
+        except BaseException:
+            self._added_bytes += looked_for
+            raise
 
     async def remove(self) -> int:
         """Remove what is over or too much, the oldest first; how many letters."""
@@ -91,7 +97,11 @@ class DeadLetterRetention:
             return sum(one.letters for one in removed)
 
         try:
-            return await remove_in_batches(self._database, BATCH_ROWS, remove_some)
+            # A letter that somebody holds leaves a batch short: there may be more behind it.
+            removed = 0
+            while some := await remove_in_batches(self._database, BATCH_ROWS, remove_some):
+                removed += some
+            return removed
         finally:
             for reason, count in letters.items():
                 metrics.dead_letters_forgotten_total.labels(reason).inc(count)

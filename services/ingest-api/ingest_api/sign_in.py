@@ -163,8 +163,9 @@ class SignIn:
         """End all sessions of the account; its API keys stay."""
         async with self.database.connection() as connection, connection.transaction():
             accounts = AccountRepository(connection)
-            await accounts.end_sessions_of(principal.user_id)
-            await accounts.note(signed_out_everywhere(principal.user_id, principal.email), principal)
+            # An API key can call this without end: only what did something is worth a line.
+            if await accounts.end_sessions_of(principal.user_id):
+                await accounts.note(signed_out_everywhere(principal.user_id, principal.email), principal)
         self.forget()
 
     async def by_session(self, token: str) -> Principal | None:

@@ -74,7 +74,7 @@ UPDATE sessions SET last_seen_at = clock_timestamp() WHERE token_hash = $1;
 DELETE FROM sessions WHERE token_hash = $1;
 
 -- name: end_sessions_of
-DELETE FROM sessions WHERE user_id = $1;
+DELETE FROM sessions WHERE user_id = $1 RETURNING user_id;
 
 -- name: end_tickets_of
 DELETE FROM tickets WHERE user_id = $1;

@@ -155,10 +155,14 @@ class AccountRepository:
     async def end_session(self, token: str) -> None:
         await self._connection.execute(QUERIES["end_session"], secret_hash(token))
 
-    async def end_sessions_of(self, user_id: UUID) -> None:
-        """End every session and ticket of an account; runs after the change that calls for it, in its transaction."""
-        await self._connection.execute(QUERIES["end_sessions_of"], user_id)
+    async def end_sessions_of(self, user_id: UUID) -> int:
+        """End every session and ticket of an account; how many sessions they were.
+
+        Runs after the change that calls for it, in its transaction.
+        """
+        ended = await self._connection.fetch(QUERIES["end_sessions_of"], user_id)
         await self._connection.execute(QUERIES["end_tickets_of"], user_id)
+        return len(ended)
 
     async def add_ticket(self, token: str, principal: Principal, lifetime_seconds: float) -> bool:
         """False if what the principal stands on has ended meanwhile."""
