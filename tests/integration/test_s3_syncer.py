@@ -15,6 +15,9 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
+from s3_syncer.retention import Retention
+from shared.db.pool import Database
+from shared.db.unit_of_work import UnitOfWork
 from shared.events import MediaFilter, SelectSyncMediaV1, StorageStatus, SyncOperation
 from shared.identifiers import new_id
 from shared.messaging.topics import SYNC_EVENTS, dead_letter_topic
@@ -248,6 +251,34 @@ async def test_a_job_that_was_cancelled_while_its_media_were_selected_does_nothi
     assert (ended["status"], ended["total_files"], ended["processed_files"]) == ("cancelled", 1, 0)
     await world.assert_stored(picture, on_disk=True, in_bucket=False)
     assert await world.system.rows("s3-syncer", "SELECT FROM selections WHERE job_id = $1", start.job_id) == []
+
+
+async def test_a_selection_whose_job_never_begins_is_forgotten_after_a_while(world: SyncWorld) -> None:
+    picture = await world.picture(files=1)
+    never, young, under_way = new_id(), new_id(), new_id()
+    # A parent that waits for a child: nothing is done for it.
+    await world.system.rows(
+        "s3-syncer",
+        "INSERT INTO jobs (job_id, is_parent, operation, status, delete_source, total_files, requested_by, planned,"
+        " children) VALUES ($1, true, 'upload_to_s3', 'active', false, 1, $1, true, 1)",
+        under_way,
+    )
+    for job_id, days in ((never, 61), (young, 59), (under_way, 61)):
+        await world.system.rows(
+            "s3-syncer",
+            "INSERT INTO selections VALUES ($1, $2, clock_timestamp() - make_interval(days => $3))",
+            job_id,
+            picture.media_id,
+            days,
+        )
+    database = Database(world.system.database.dsn("s3-syncer"), application_name="tests")
+    try:
+        swept = await Retention(UnitOfWork(database, source="/tests", schema="sync"), 30 * 24 * 3600).sweep()
+    finally:
+        await database.close()
+    assert swept["selections"] == 1
+    left = await world.system.rows("s3-syncer", "SELECT job_id FROM selections")
+    assert {row["job_id"] for row in left} == {young, under_way}
 
 
 async def test_unknown_ids_fail_after_having_been_looked_for(world: SyncWorld) -> None:

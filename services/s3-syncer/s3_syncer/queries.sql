@@ -95,6 +95,16 @@ LIMIT $3;
 -- name: forget_selected
 DELETE FROM selections WHERE (job_id, media_id) IN (SELECT job_id, media_id FROM selections WHERE job_id = $1 LIMIT $2);
 
+-- Of a job that has not ended they stay, however old they are: its plan is made from them.
+-- name: prune_selections
+DELETE FROM selections
+WHERE (job_id, media_id) IN (
+    SELECT job_id, media_id FROM selections
+    WHERE selected_at < statement_timestamp() - make_interval(secs => $1)
+      AND NOT EXISTS (SELECT FROM jobs WHERE jobs.job_id = selections.job_id AND finished_at IS NULL)
+    LIMIT $2
+);
+
 -- Jobs.
 
 -- name: job

@@ -201,6 +201,10 @@ class SyncRepository:
         """Remove at most `limit`, and say how many."""
         return affected_rows(await self._connection.execute(QUERIES["prune_jobs"], kept_seconds, limit))
 
+    async def prune_selections(self, kept_seconds: float, limit: int) -> int:
+        """Remove at most `limit` rows of selections whose job never began, and say how many."""
+        return affected_rows(await self._connection.execute(QUERIES["prune_selections"], kept_seconds, limit))
+
     # --- the work of a batch --------------------------------------------------------------------------------------
 
     async def hold_pending(self, job_id: UUID, hold_seconds: float) -> list[Medium]:

@@ -14,6 +14,9 @@ FILE_TASKS_KEPT_SECONDS = 14 * 24 * 3600.0
 """Longer than their commands stay in Kafka: a command that comes again must find that its task has ended."""
 LATE_SECONDS = 2 * 3600.0
 DELETIONS_AT_ONCE = 1000
+SELECTIONS_AT_ONCE = 10_000
+SELECTIONS_KEPT_SECONDS = 60 * 24 * 3600.0
+"""Longer than dead letters are kept: a job whose start is replayed must find what it was selected for."""
 DELETIONS_KEPT_SECONDS = 60 * 24 * 3600.0
 """Longer than dead letters are kept: what is replayed must find that its medium is gone."""
 
@@ -35,6 +38,12 @@ class Retention:
             "file_tasks": await self._all(
                 FILE_TASKS_AT_ONCE,
                 lambda connection: FileTaskRepository(connection).prune(FILE_TASKS_KEPT_SECONDS, FILE_TASKS_AT_ONCE),
+            ),
+            "selections": await self._all(
+                SELECTIONS_AT_ONCE,
+                lambda connection: SyncRepository(connection).prune_selections(
+                    SELECTIONS_KEPT_SECONDS, SELECTIONS_AT_ONCE
+                ),
             ),
             "deletions": await self._remove_deletions(),
         }
