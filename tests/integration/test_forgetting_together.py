@@ -185,4 +185,4 @@ async def test_the_ledger_counts_what_each_purge_has_done(connection: PooledConn
         first: (2, 301),
         second: (1, 20),
     }
-    assert await ledger.outstanding(run_id, NOW) == 1
+    assert await ledger.outstanding(NOW) == 1
