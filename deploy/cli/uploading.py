@@ -158,19 +158,39 @@ class Uploader:
 
 
 def in_parallel(work: Callable[[T], R], items: Iterable[T], workers: int, stop: threading.Event) -> Iterator[R]:
-    """Results as they come, few items ahead. What fails, and Ctrl-C, sets `stop` and ends with those under way."""
+    """Results as they come, few items ahead. What fails, and Ctrl-C, sets `stop` and ends with those under way.
+
+    Once something has failed no further item is begun, and it is what is raised.
+    """
     waiting = iter(items)
+    failures: list[Exception] = []
+
+    def begin(item: T) -> R:
+        if stop.is_set():
+            raise Interrupted
+        try:
+            return work(item)
+        except Interrupted:
+            raise
+        except Exception as error:
+            failures.append(error)
+            # Here: this thread takes the next item before anybody hears of the failure.
+            stop.set()
+            raise
+
     with ThreadPoolExecutor(workers, thread_name_prefix="upload") as pool:
-        futures: set[Future[R]] = {pool.submit(work, item) for item in islice(waiting, 2 * workers)}
+        futures: set[Future[R]] = {pool.submit(begin, item) for item in islice(waiting, 2 * workers)}
         try:
             while futures:
                 done, futures = wait(futures, return_when=FIRST_COMPLETED)
-                futures |= {pool.submit(work, item) for item in islice(waiting, len(done))}
+                futures |= {pool.submit(begin, item) for item in islice(waiting, len(done))}
                 for future in done:
                     yield future.result()
-        except BaseException:
+        except BaseException as error:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, Interrupted) and failures:
+                raise failures[0] from None
             raise
 
 

@@ -138,3 +138,19 @@ def test_ctrl_c_ends_with_those_under_way() -> None:
         results.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
     assert stop.is_set()
     assert len(begun) <= 6, "few are taken up ahead"
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_nothing_is_begun_behind_a_failure_and_it_is_what_is_told(workers: int) -> None:
+    stop, begun = threading.Event(), []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            raise NotReached("away", may_pass=False)
+        assert stop.wait(20), "nobody ended it"
+        raise Interrupted
+
+    with pytest.raises(NotReached):
+        list(in_parallel(work, iter(range(1000)), workers, stop))
+    assert len(begun) <= workers
