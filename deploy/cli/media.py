@@ -67,17 +67,8 @@ def list_media(
     as_json: AsJson = False,
 ) -> None:
     """List media, newest first."""
-    params = given(
-        q=query,
-        entityType=entity_type,
-        entityId=entity_id,
-        status=status,
-        storageStatus=storage,
-        before=before,
-        deleted=deleted,
-        limit=limit,
-        cursor=cursor,
-    )
+    filters = matching_of(query, entity_type, entity_id, status, storage, before, everything=False)
+    params = filters | given(deleted=deleted, limit=limit, cursor=cursor)
     ask("GET", PATH, media_list, as_json=as_json, params=params)
 
 

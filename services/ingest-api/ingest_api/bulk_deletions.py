@@ -37,7 +37,7 @@ from ingest_api.zip_stream import EntryRefusal
 from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.identifiers import new_id
-from shared.messaging.errors import InfrastructureUnavailable
+from shared.work_list import work_off
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,6 @@ PAGE_MEDIA: Final = 100
 MOST_OPEN: Final = 1000
 """More deletions for good are not begun at once: others' commands never wait behind a long outbox."""
 WITHOUT_FILES: Final[tuple[BulkKind, ...]] = ("delete", "restore")
-LOOK_EVERY_SECONDS: Final = 1.0
 
 
 class DeletionFilter(SelectionBody):
@@ -157,18 +156,7 @@ class BulkDeletions:
 
     async def run(self) -> None:
         """Work on what is wanted, for as long as the process lives."""
-        while True:
-            self._wanted.clear()
-            try:
-                while await self.work_page():
-                    pass
-            except InfrastructureUnavailable as error:
-                log.warning("selections wait to be deleted or restored", extra={"detail": str(error)})
-            try:
-                async with asyncio.timeout(LOOK_EVERY_SECONDS):
-                    await self._wanted.wait()
-            except TimeoutError:
-                continue
+        await work_off(self.work_page, self._wanted, log, "selections wait to be deleted or restored")
 
     async def work_page(self) -> bool:
         """Delete or restore one page; False when nothing is left to do, or enough deletions are open already."""

@@ -21,8 +21,8 @@ from ingest_api.selections import nothing_matches, unknown_ids
 from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import UnitOfWork
 from shared.identifiers import new_id
-from shared.messaging.errors import InfrastructureUnavailable
 from shared.telemetry import metrics
+from shared.work_list import work_off
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ PAGE_MEDIA: Final = 100
 MOST_PENDING: Final = 1000
 """More pictures are not queued at once: what waits behind them in the outbox is an upload, and what is decided late is
 decided on how things are then."""
-LOOK_EVERY_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +74,7 @@ class Rerendering:
 
     async def run(self) -> None:
         """Plan what is wanted, for as long as the process lives; any number of replicas share the work."""
-        while True:
-            try:
-                while await self.plan_page():
-                    pass
-            except InfrastructureUnavailable as error:
-                log.warning("selections wait to be planned", extra={"detail": str(error)})
-            await self._rest()
+        await work_off(self.plan_page, self._wanted, log, "selections wait to be planned")
 
     async def plan_page(self) -> bool:
         """Make the jobs of one page; False when nothing is to be planned, or enough pictures wait already."""
@@ -135,14 +128,6 @@ class Rerendering:
             now=datetime.now(UTC),
         )
         return Rerender(media, command, None)
-
-    async def _rest(self) -> None:
-        self._wanted.clear()
-        try:
-            async with asyncio.timeout(LOOK_EVERY_SECONDS):
-                await self._wanted.wait()
-        except TimeoutError:
-            return
 
 
 async def _counted(

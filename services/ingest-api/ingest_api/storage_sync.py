@@ -29,13 +29,12 @@ from shared.events import (
     SyncOperation,
 )
 from shared.identifiers import new_id
-from shared.messaging.errors import InfrastructureUnavailable
 from shared.settings_feed import SettingsFeed
+from shared.work_list import work_off
 
 log = logging.getLogger(__name__)
 
 PAGE_MEDIA: Final = 1000
-LOOK_EVERY_SECONDS: Final = 1.0
 
 
 class StorageSync:
@@ -85,18 +84,7 @@ class StorageSync:
 
     async def run(self) -> None:
         """Hand over what is selected, for as long as the process lives; any number of replicas share the work."""
-        while True:
-            self._wanted.clear()
-            try:
-                while await self.hand_over_page():
-                    pass
-            except InfrastructureUnavailable as error:
-                log.warning("selections wait to be handed over", extra={"detail": str(error)})
-            try:
-                async with asyncio.timeout(LOOK_EVERY_SECONDS):
-                    await self._wanted.wait()
-            except TimeoutError:
-                continue
+        await work_off(self.hand_over_page, self._wanted, log, "selections wait to be handed over")
 
     async def hand_over_page(self) -> bool:
         """Tell s3-syncer of one page of a selection, and behind the last one to begin; False when there is none.

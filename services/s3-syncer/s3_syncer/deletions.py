@@ -27,11 +27,11 @@ from shared.messaging.errors import InfrastructureUnavailable, decisive
 from shared.messaging.retry import Failure, RetryPolicy
 from shared.storage.keys import media_prefix
 from shared.storage.object_store import ObjectStore
+from shared.work_list import work_off
 
 log = logging.getLogger(__name__)
 
 PAGE_MEDIA: Final = 50
-LOOK_EVERY_SECONDS: Final = 1.0
 HELD_SECONDS: Final = 1.0
 REMOVAL_RETRIES: Final = RetryPolicy(first_delay_seconds=1.0, longest_delay_seconds=60.0)
 KEPT_BECAUSE: Final = "s3_delete_with_local_off"
@@ -91,18 +91,7 @@ class MediaDeletions:
 
     async def work_off(self) -> None:
         """Remove what is due, for as long as the process lives; several replicas share the list."""
-        while True:
-            self._wanted.clear()
-            try:
-                while await self.remove_some():
-                    pass
-            except InfrastructureUnavailable as error:
-                log.warning("deletions wait", extra={"detail": str(error)})
-            try:
-                async with asyncio.timeout(LOOK_EVERY_SECONDS):
-                    await self._wanted.wait()
-            except TimeoutError:
-                continue
+        await work_off(self.remove_some, self._wanted, log, "deletions wait")
 
     async def remove_some(self) -> bool:
         """Empty the places of the next few media; False when none was due.
