@@ -143,9 +143,9 @@ async def test_failed_and_unfinished_media_tell_how_they_fare(site: IngestSite, 
     assert tiles.count("data-unfinished") == 2
     assert '<progress max="100" value="50"' in tiles
     detail = await page(site, f"{LIBRARY}/{failed}")
-    assert "The file ends early. (truncated)" in detail
+    assert "The file ends early (truncated)." in detail
     assert re.search(r'data-api="POST" action="/api/admin/media/jobs/[0-9a-f-]{36}/retry"', detail)
-    assert "The last attempt failed: The worker died." in await page(site, f"{LIBRARY}/{active}")
+    assert "The last attempt failed: The worker died. Another one follows." in await page(site, f"{LIBRARY}/{active}")
 
 
 async def test_filters_of_the_address_choose_the_media(site: IngestSite, entity: str) -> None:

@@ -10,9 +10,26 @@ import pytest
 from ingest_api.field_faults import FAULTS
 from ingest_api.pages import rendering
 from ingest_api.pages.assets import Assets
+from ingest_api.pages.failures import failure_text, told_failure_text
 from ingest_api.pages.rendering import TEXTS, render
 from ingest_api.pages.texts import LANGUAGES, Texts, UnknownText, load_texts, preferred_language
 from ingest_api.problem_details import CODES, Problem
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCES = [file.read_text() for place in ("services", "shared") for file in sorted((ROOT / place).rglob("*.py"))]
+FAILING = [
+    file.read_text()
+    for place in (
+        "services/face-embedder/face_embedder",
+        "services/image-processor/image_processor",
+        "services/s3-syncer/s3_syncer",
+        "shared/picture_decoding.py",
+        "shared/storage",
+    )
+    for file in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py")))
+]
+"""Where jobs, files and photos fail."""
+RAISED = re.compile(r'\b(?:PermanentError|TransientError|Postponed|StoreRefused)\(\s*"([a-z0-9_]+)"')
 
 
 def test_every_language_says_everything() -> None:
@@ -109,6 +126,29 @@ def test_every_refusal_is_said_in_every_language() -> None:
         page = render("ru", "problem.html", "problem", {"problem": Problem(400, code, "in English"), "trace_id": None})
         assert page is not None
         assert f"<h1>{TEXTS['ru'](f'problems.script.{code}')}</h1>" in page
+
+
+def test_every_failure_of_a_service_is_said_in_every_language() -> None:
+    said = table_of(TEXTS["ru"], "failures")
+    raised = {code for source in FAILING for code in RAISED.findall(source)}
+    assert raised - said == set()
+    assert [
+        code for code in said if not any(f'"{code}"' in source or f'"{code}: ' in source for source in SOURCES)
+    ] == []
+    for code in said:
+        assert failure_text(TEXTS["ru"], code, "In English.") == TEXTS["ru"](f"failures.script.{code}")
+        assert failure_text(TEXTS["en"], code, "In English.") == "In English"
+        assert failure_text(TEXTS["en"], code, None) == TEXTS["en"](f"failures.script.{code}")
+
+
+def test_a_failure_without_words_of_the_page_is_told_in_those_of_the_service() -> None:
+    russian = TEXTS["ru"]
+    assert failure_text(russian, "brand_new", "It broke.") == "It broke"
+    assert failure_text(russian, "brand_new", None) == "brand_new"
+    assert failure_text(russian, "broken_archive", "It broke.") == russian("problems.script.broken_archive")
+    assert told_failure_text(russian, "Oops: it broke.") == "Oops: it broke."
+    assert told_failure_text(russian, "some_failed: see below") == russian("failures.script.some_failed")
+    assert told_failure_text(TEXTS["en"], "some_failed: see below") == "see below"
 
 
 def table_of(texts: Texts, area: str) -> set[str]:

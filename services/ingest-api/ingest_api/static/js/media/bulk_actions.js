@@ -3,7 +3,7 @@
 import { ApiProblem, call } from "../core/api.js";
 import { confirmed } from "../core/dialogs.js";
 import { element } from "../core/dom.js";
-import { problemText } from "../core/problems.js";
+import { failureText } from "../core/problems.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 import { numberText } from "./everything.js";
@@ -177,6 +177,6 @@ function tellOutcome(job) {
     return;
   }
   const failed = job.children.find((child) => child.error);
-  const reason = failed ? problemText(failed.error) : "";
+  const reason = failed ? failureText(failed.error) : "";
   toast(t("media.bulk_failed", { done: job.completed, failed: job.failed, reason }), { bad: true });
 }

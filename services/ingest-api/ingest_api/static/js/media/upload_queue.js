@@ -5,7 +5,7 @@
 import { ApiProblem, call } from "../core/api.js";
 import { sizeText } from "../core/formats.js";
 import { isLive, onMessage } from "../core/live.js";
-import { problemText } from "../core/problems.js";
+import { failureText } from "../core/problems.js";
 import { t } from "../core/texts.js";
 
 const IN_FLIGHT = 4;
@@ -234,7 +234,7 @@ export class UploadQueue extends EventTarget {
     item.heardAt = Date.now();
     item.progress = Math.max(item.progress, job.progress);
     if (job.status === "completed") this.#end(item, "done", "");
-    else if (job.status === "failed") this.#end(item, "failed", job.error ? problemText(job.error) : "");
+    else if (job.status === "failed") this.#end(item, "failed", job.error ? failureText(job.error) : "");
     else this.#tell();
   }
 
