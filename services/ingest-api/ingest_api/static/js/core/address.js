@@ -12,6 +12,8 @@ let drawer = null;
 let showPage = null;
 /** Set while the browser goes back over the entry of a drawer that was closed. */
 let returning = null;
+/** Gives up waiting for the browser. */
+let timer = 0;
 
 // Loaded at an address that a drawer had shown: it is the page's own here.
 if (isDrawers()) history.replaceState({ ...history.state, behind: undefined }, "");
@@ -48,11 +50,12 @@ export async function standIn(address) {
 export function comeBack() {
   if (!isDrawers() || returning) return;
   returning = Promise.withResolvers();
-  setTimeout(returned, RETURN_MILLISECONDS);
+  timer = setTimeout(returned, RETURN_MILLISECONDS);
   history.back();
 }
 
 function returned() {
+  clearTimeout(timer);
   returning?.resolve();
   returning = null;
 }
