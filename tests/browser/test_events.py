@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from ingest_api.accounts import Role
 from tests.browser.site import Site
-from tests.browser.visitors import Visitors
-from tests.browser.weddings import PEOPLE, Wedding, add_event, put_photos, sync
-from tests.face_world import SYNC_SECONDS
+from tests.browser.visitors import Visitors, answers_keys
+from tests.browser.weddings import GUEST, PEOPLE, Wedding, add_event, put_photos, sync
+from tests.face_world import SYNC_SECONDS, portrait
 
 pytestmark = pytest.mark.stack
 
@@ -40,6 +40,7 @@ async def test_an_event_is_made_and_synced_by_keys_alone(visitors: Visitors, fac
     async with visitors.site.api(Role.PHOTOGRAPHER) as api:
         event = (await api.http.get(f"/api/v1/events/{uuid}")).json()
     await put_photos(Wedding(visitors.site, event))
+    await answers_keys(page)
     await page.keyboard.press("s")
     await expect(page.locator("#sync")).to_contain_text("Up to date", timeout=PATIENCE_MILLISECONDS)
     await expect(page.locator("#photos .tile")).to_have_count(5)
@@ -114,6 +115,45 @@ async def test_people_are_merged_split_and_undone(visitors: Visitors, wedding: W
     await expect(tiles).to_have_count(PEOPLE + 1)
     await page.locator(".changes li", has_text="Split faces off").get_by_role("button", name="Undo").click()
     await expect(tiles).to_have_count(PEOPLE)
+
+
+async def test_staff_find_somebody_by_a_picture_and_erase_their_faces(visitors: Visitors, face_embedder: None) -> None:
+    party = await add_event(visitors.site, "Party", consent_text="I agree to be looked for.")
+    await put_photos(party)
+    await sync(party)
+    picture: FilePayload = {"name": "me.jpg", "mimeType": "image/jpeg", "buffer": portrait(GUEST)}
+    page = await visitors.page(Role.PHOTOGRAPHER)
+    await page.goto(f"{party.address}/people")
+    await page.keyboard.press("f")
+    dialog = page.locator("#seek")
+    await dialog.locator("input[type='file']").set_input_files(picture)
+    await visitors.assert_accessible(page)
+    # Without the consent that the event asks for, nothing is sent.
+    await dialog.get_by_role("button", name="Find photos").click()
+    await expect(dialog.locator("input[type='checkbox']")).to_be_focused()
+    await dialog.locator("input[type='checkbox']").check()
+    await dialog.get_by_role("button", name="Find photos").click()
+    await expect(page.locator("#sought")).to_be_focused(timeout=PATIENCE_MILLISECONDS)
+    await expect(page.locator("#sought-title")).to_have_text("3 photos")
+    await expect(page.locator("#sought-photos .tile")).to_have_count(3)
+    await visitors.assert_accessible(page)
+    await page.locator("#sought-photos img[alt='guest.jpg']").click()
+    await expect(page.locator("#drawer g.box")).to_have_count(1)
+
+    await page.goto(f"{party.address}/requests")
+    await page.keyboard.press("n")
+    await page.locator("#erase-file").set_input_files(picture)
+    await page.get_by_role("button", name="Look for them").click()
+    faces = page.locator("#requests .tile")
+    await expect(faces).to_have_count(3, timeout=PATIENCE_MILLISECONDS)
+    await visitors.assert_accessible(page)
+    await page.get_by_role("button", name="Erase chosen faces").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Erase chosen faces").click()
+    await expect(page.locator(".changes")).to_contain_text("3 faces erased", timeout=PATIENCE_MILLISECONDS)
+    await page.keyboard.press("n")
+    await page.locator("#erase-file").set_input_files(picture)
+    await page.get_by_role("button", name="Look for them").click()
+    await expect(page.get_by_text("Nobody on the photos looks like this")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
 
 
 async def test_a_link_is_shown_once_and_revoked(visitors: Visitors, wedding: Wedding) -> None:

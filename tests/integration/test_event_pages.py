@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import zipfile
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -106,6 +108,41 @@ async def test_photographers_see_their_own_events_and_nobody_below(site: IngestS
     async with httpx.AsyncClient(base_url=site.base_url, headers=BROWSER) as nobody:
         led = await nobody.get("/admin/events")
     assert (led.status_code, led.headers["location"]) == (303, "/login?next=%2Fadmin%2Fevents")
+
+
+async def test_what_staff_looked_for_in_place_of_a_guest_waits_for_them_alone(
+    site: IngestSite, event: dict[str, Any]
+) -> None:
+    (photo,) = await photographed(site, event, "a.jpg")
+    others, nobody, mine = (new_id() for _ in range(3))
+    faces = [{"photo_id": photo, "box": [0.1, 0.1, 0.2, 0.2]}]
+    for erasure_id, asker, found in (
+        (others, new_id(), faces),
+        (nobody, site.user_id, []),
+        (mine, site.user_id, faces),
+    ):
+        await site.rows.execute(
+            "INSERT INTO face_erasures (id, event_id, asked_by, faces, expires_at)"
+            " VALUES ($1, $2, $3, $4::jsonb, clock_timestamp() + interval '1 hour')",
+            erasure_id,
+            UUID(event["uuid"]),
+            asker,
+            json.dumps(found),
+        )
+    address = f"/admin/events/{event['uuid']}/requests"
+
+    async def shown() -> set[UUID]:
+        page = (await site.api.get(address, headers=BROWSER)).text
+        assert "Asked by you" in page
+        return {one for one in (others, nobody, mine) if f'id="request-{one}"' in page}
+
+    assert await shown() == {mine}
+    guests = (await site.api.get(f"{EVENTS}/{event['uuid']}/erasure-requests")).json()
+    assert guests["requests"] == []
+    confirmed = await site.api.post(f"/api/v1/faces/erasures/{mine}/confirm", json={"photo_ids": [photo]})
+    assert confirmed.status_code == 202, confirmed.text
+    page = (await site.api.get(address, headers=BROWSER)).text
+    assert (f'id="request-{mine}"' in page, "Being erased" in page) == (False, True)
 
 
 async def test_a_deleted_event_is_listed_until_nothing_is_left(site: IngestSite, event: dict[str, Any]) -> None:

@@ -111,10 +111,12 @@ class FaceErasures:
             raise no_such_erasure()
         return erasure
 
-    async def requested(self, event: PhotoEvent, after: UUID | None, limit: int) -> list[FaceErasure]:
-        """What guests of the event wait for, oldest first."""
+    async def requested(
+        self, event: PhotoEvent, after: UUID | None, limit: int, asker: Principal | None = None
+    ) -> list[FaceErasure]:
+        """What guests of the event wait for, oldest first; with what `asker` has found in their place."""
         async with self._unit_of_work.database.connection() as connection:
-            return await FaceErasureRepository(connection).requested(event.id, after, limit)
+            return await FaceErasureRepository(connection).requested(event.id, after, limit, asker and asker.user_id)
 
     async def refuse(self, erasure_id: UUID, by: Principal) -> FaceErasure:
         """Say no, and forget what was found; again changes nothing. Raises Problem 404, and 409 once confirmed."""

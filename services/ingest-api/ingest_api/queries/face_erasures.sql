@@ -16,17 +16,20 @@ WHERE id = $1 AND secret_hash = $2 AND (confirmed_at IS NOT NULL OR expires_at >
 SELECT * FROM face_erasures WHERE id = $1 AND (confirmed_at IS NOT NULL OR expires_at > clock_timestamp())
 FOR UPDATE;
 
--- What guests ask for and nobody has decided on.
+-- What nobody has decided on: of guests, and what an account has found in their place.
 -- name: requested
 SELECT * FROM face_erasures
-WHERE event_id = $1 AND gallery_id IS NOT NULL AND confirmed_at IS NULL AND refused_at IS NULL
+WHERE event_id = $1 AND (gallery_id IS NOT NULL OR (asked_by = $4 AND faces <> '[]'))
+  AND confirmed_at IS NULL AND refused_at IS NULL
   AND expires_at > clock_timestamp() AND ($2::uuid IS NULL OR id > $2)
 ORDER BY id
 LIMIT $3;
 
 -- name: decided
 SELECT * FROM face_erasures
-WHERE event_id = $1 AND gallery_id IS NOT NULL AND (confirmed_at IS NOT NULL OR refused_at IS NOT NULL)
+WHERE event_id = $1
+  AND ((gallery_id IS NOT NULL AND refused_at IS NOT NULL)
+    OR ((gallery_id IS NOT NULL OR asked_by = $3) AND confirmed_at IS NOT NULL))
 ORDER BY id DESC
 LIMIT $2;
 

@@ -56,14 +56,16 @@ class FaceErasureRepository:
         """As `get`; nobody else decides on it or completes it until the transaction ends."""
         return _erasure(await self._connection.fetchrow(QUERIES["lock"], erasure_id))
 
-    async def requested(self, event_id: UUID, after: UUID | None, limit: int) -> list[FaceErasure]:
-        """What guests of an event wait for a decision on, oldest first."""
-        rows = await self._connection.fetch(QUERIES["requested"], event_id, after, limit)
+    async def requested(
+        self, event_id: UUID, after: UUID | None, limit: int, asker: UUID | None = None
+    ) -> list[FaceErasure]:
+        """What guests of an event wait for a decision on, oldest first; with what `asker` has found in their place."""
+        rows = await self._connection.fetch(QUERIES["requested"], event_id, after, limit, asker)
         return [_written(row) for row in rows]
 
-    async def decided(self, event_id: UUID, limit: int) -> list[FaceErasure]:
-        """What was said to guests of an event, newest first."""
-        return [_written(row) for row in await self._connection.fetch(QUERIES["decided"], event_id, limit)]
+    async def decided(self, event_id: UUID, limit: int, asker: UUID) -> list[FaceErasure]:
+        """What was said to guests of an event, newest first; with what `asker` has confirmed in their place."""
+        return [_written(row) for row in await self._connection.fetch(QUERIES["decided"], event_id, limit, asker)]
 
     async def waiting_of(self, gallery: Gallery) -> int:
         """How many requests by a link wait for a decision."""

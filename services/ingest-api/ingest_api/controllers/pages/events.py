@@ -232,14 +232,14 @@ class EventPages(PageController):
         photo_desk: NamedDependency[PhotoDesk],
         sign_in: NamedDependency[SignIn],
     ) -> Response[str]:
-        """What guests ask to have erased, oldest first, and what was said to it with the receipts."""
+        """What guests ask to have erased, or the visitor for them, oldest first; what was decided, with receipts."""
         event = await photo_desk.events.read(event_uuid, request.user)
-        requests = await photo_desk.erasures.requested(event, None, MOST_REQUESTS)
+        requests = await photo_desk.erasures.requested(event, None, MOST_REQUESTS, request.user)
         photo_ids = list({face.photo_id for one in requests for face in one.faces})
         photos = {photo.id: photo for photo in await photo_desk.photos.by_ids(event, photo_ids)}
         async with sign_in.database.connection() as connection:
             sizes = await PeopleRepository(connection).preview_sizes(photo_ids)
-            decided = await FaceErasureRepository(connection).decided(event.id, MOST_DECIDED)
+            decided = await FaceErasureRepository(connection).decided(event.id, MOST_DECIDED, request.user.user_id)
         crops = {
             one.id: [
                 (

@@ -6,6 +6,7 @@ import { startLinks } from "./links.js";
 import { startMerging } from "./merging.js";
 import { startNaming } from "./naming.js";
 import { startReceipts } from "./receipts.js";
+import { startErasing, startSeeking } from "./seeking.js";
 import { startSplitting } from "./splitting.js";
 import { startSuggestions } from "./suggestions.js";
 
@@ -17,6 +18,8 @@ startReceipts();
 if (document.getElementById("merge-bar")) startMerging();
 if (document.getElementById("split-bar")) startSplitting();
 if (document.getElementById("new-link-form")) startLinks();
+if (document.getElementById("seek-form")) startSeeking();
+if (document.getElementById("erase-form")) startErasing();
 // On a phone the tabs are wider than the screen.
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 document.addEventListener("done", (event) => {
