@@ -116,7 +116,9 @@ class FaceErasures:
     ) -> list[FaceErasure]:
         """What guests of the event wait for, oldest first; with what `asker` has found in their place."""
         async with self._unit_of_work.database.connection() as connection:
-            return await FaceErasureRepository(connection).requested(event.id, after, limit, asker and asker.user_id)
+            return await FaceErasureRepository(connection).requested(
+                event.id, after, limit, None if asker is None else asker.user_id
+            )
 
     async def refuse(self, erasure_id: UUID, by: Principal) -> FaceErasure:
         """Say no, and forget what was found; again changes nothing. Raises Problem 404, and 409 once confirmed."""
