@@ -12,7 +12,7 @@ from typing import Any
 async def eventually(
     condition: Callable[[], Any],
     *,
-    within_seconds: float = 15.0,
+    within_seconds: float = 30.0,
     every_seconds: float = 0.02,
     why: str = "",
 ) -> Any:
