@@ -70,6 +70,7 @@ from shared.storage.stores import Stores, open_stores
 from shared.testing.databases import TestDatabase
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
+from tests.files_on_disk import files_below
 
 UPLOADS = "/api/admin/media"
 JOBS = "/api/admin/media/jobs"
@@ -170,7 +171,7 @@ class IngestSite:
 
     def staged_files(self) -> list[Path]:
         """Every file in the staging area, unfinished ones included."""
-        return [path for path in (self.settings.media_root / "staging").rglob("*") if path.is_file()]
+        return files_below(self.settings.media_root / "staging")
 
     async def count(self, table: str) -> int:
         count: int = await self.rows.fetchval(f"SELECT count(*) FROM {table}")
