@@ -261,10 +261,9 @@ async def test_a_claimed_length_beyond_the_limit_is_refused_before_the_body(site
 async def test_a_client_that_asks_first_is_refused_at_once(site: IngestSite) -> None:
     reader, writer = await raw(site)
     head = request_head(site, 10**12).removesuffix(b"\r\n")
-    started_at = time.monotonic()
+    # Nobody sends the body, so an answer that waited for it would be another one.
     writer.write(head + b"Expect: 100-continue\r\n\r\n")
     assert await status_line(reader) == 413
-    assert time.monotonic() - started_at < 2
     writer.close()
 
 
@@ -318,7 +317,6 @@ async def test_a_trickling_client_is_408(database: TestDatabase, tmp_path: Path)
         body = multipart(PICTURE)
         reader, writer = await raw(site)
         writer.write(request_head(site, len(body)))
-        started_at = time.monotonic()
 
         async def trickle() -> None:
             for at in range(len(body)):
@@ -327,7 +325,7 @@ async def test_a_trickling_client_is_408(database: TestDatabase, tmp_path: Path)
 
         trickling = asyncio.create_task(trickle())
         assert await status_line(reader) == 408
-        assert time.monotonic() - started_at < 5
+        assert not trickling.done(), "it was not waited for"
         trickling.cancel()
         await asyncio.gather(trickling, return_exceptions=True)
         writer.close()
@@ -481,11 +479,10 @@ async def test_beyond_the_queue_429_at_once(database: TestDatabase, tmp_path: Pa
         _, writer = await raw(site)
         writer.write(request_head(site, len(body)) + body[:-100])
         await eventually(site.staged_files, why="one upload occupies the only place")
-        started_at = time.monotonic()
+        # It keeps the place until it is given up, so an answer that waited for it would be another one.
         answer = await site.upload()
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_uploads")
         assert int(answer.headers["retry-after"]) >= 1
-        assert time.monotonic() - started_at < 2
         writer.close()
         await nothing_is_left(site)
         assert (await site.upload()).status_code == 202
@@ -532,22 +529,21 @@ async def test_at_the_deadline_the_answer_is_202(database: TestDatabase, tmp_pat
         started_at = time.monotonic()
         answer = await site.upload(headers={"Prefer": "wait=60"})
         assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0.3")
-        assert 0.3 <= time.monotonic() - started_at < 5
+        assert 0.3 <= time.monotonic() - started_at < 20
         assert set(answer.json()) == FIELDS
 
 
 async def test_hybrid_mode_waits_only_while_little_is_pending(database: TestDatabase, tmp_path: Path) -> None:
-    hybrid = {"hybrid_mode_enabled": True, "hybrid_wait_seconds": 0.5, "hybrid_pending_below": 2}
+    hybrid = {"hybrid_mode_enabled": True, "hybrid_wait_seconds": 20, "hybrid_pending_below": 2}
     async with running_site(database, tmp_path / "media", **hybrid) as site:
         finishing = asyncio.create_task(finish_next(site, processed))
         assert (await site.upload()).status_code == 200
         await finishing
-        for _ in range(2):
-            assert (await site.upload()).status_code == 202  # waits in vain, for nobody processes
         started_at = time.monotonic()
+        for _ in range(2):
+            assert (await site.upload(headers={"Prefer": "respond-async"})).status_code == 202
         assert (await site.upload()).status_code == 202
-        assert time.monotonic() - started_at < 0.4
-        assert (await site.upload(headers={"Prefer": "respond-async"})).status_code == 202
+        assert time.monotonic() - started_at < 20, "it would have waited in vain, for nobody processes"
 
 
 async def test_the_notification_may_be_lost(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
