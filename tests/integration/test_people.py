@@ -599,11 +599,12 @@ async def test_replicas_take_turns_and_one_that_dies_leaves_its_work(work: UnitO
 
     held = asyncio.Event()
     dying = asyncio.create_task(dies_in_the_middle())
-    await held.wait()
+    async with asyncio.timeout(30):
+        await held.wait()
     assert not await album.sorting.turn(album.event_id)
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
-    await eventually(lambda: album.sorting.turn(album.event_id), within_seconds=20)
+    await eventually(lambda: album.sorting.turn(album.event_id), why="its work goes on")
     await asyncio.gather(*(album.sorting.round() for _ in range(3)))
     await album.sort()
     assert len(await people_of(album, {f"{seed}.jpg": ("Anna", "Ben") for seed in range(12)})) == 2
