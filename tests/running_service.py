@@ -16,7 +16,7 @@ import httpx
 
 from shared.testing.waiting import eventually
 
-READY_SECONDS = 120.0
+READY_SECONDS = 180.0
 STOP_SECONDS = 40.0
 
 
@@ -92,9 +92,10 @@ class RunningService:
         self._process.send_signal(number)
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """The structured log; lines that are no JSON come as {"raw": line}."""
+        """The structured log; lines that are no JSON come as {"raw": line}, one that is being written not at all."""
         lines: list[dict[str, Any]] = []
-        for line in self.log_path.read_text(errors="replace").splitlines():
+        whole, _, _ = self.log_path.read_text(errors="replace").rpartition("\n")
+        for line in whole.split("\n") if whole else []:
             try:
                 lines.append(json.loads(line))
             except ValueError:

@@ -34,7 +34,7 @@ SUPERADMIN_EMAIL = "root@example.test"
 
 
 def _where_it_is_noon() -> str:
-    """Nightly schedules stay asleep there, at whatever hour the tests run."""
+    """Nightly schedules stay asleep there, at whatever hour the tests run; hourly ones come at their minutes."""
     behind_hours = datetime.now(UTC).hour - 12
     return f"Etc/GMT{behind_hours:+d}"
 
@@ -51,6 +51,8 @@ class System:
     pooled: Callable[[str], str] | None = None
     """Where a pooler stands before PostgreSQL: from the address of the server to that of the pool."""
     superadmin_password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    time_zone: str = field(default_factory=_where_it_is_noon)
+    """One for all of its services, though the hour may end between the start of one and of another."""
     services: list[RunningService] = field(default_factory=list)
 
     def environment_of(self, service: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -63,7 +65,7 @@ class System:
             "MEDIABUS_MEDIA_ROOT": str(self.media_root),
             "MEDIABUS_SIGNING_KEY": "00" * 32,
             "MEDIABUS_SELFIE_KEY": "11" * 32,
-            "MEDIABUS_TIME_ZONE": _where_it_is_noon(),
+            "MEDIABUS_TIME_ZONE": self.time_zone,
             **self.environment,
             **(extra or {}),
         }
@@ -102,7 +104,7 @@ class System:
                 "MEDIABUS_SUPERADMIN_PASSWORD": self.superadmin_password,
             },
             check=True,
-            timeout=30,
+            timeout=120,
         )
 
     async def rows(self, service: str, sql: str, *arguments: object) -> list[asyncpg.Record]:
