@@ -18,6 +18,7 @@ from PIL import Image
 from deploy.local.object_store import ObjectStoreServer
 from face_embedder.layout import stem_of
 from shared.events import (
+    AddEventPhotoV1,
     AnswerV1,
     BucketObjectV1,
     EventPhotoChangedV1,
@@ -96,6 +97,16 @@ class Occasion:
 
     def original(self, name: str) -> str:
         return f"events/{self.number}/originals/{name}"
+
+    def uploaded(self, name: str) -> AddEventPhotoV1:
+        """What ingest-api tells of an original that somebody uploaded."""
+        return AddEventPhotoV1(
+            event_id=self.event_id,
+            number=self.number,
+            image_key=self.original(name),
+            uploaded_by=new_id(),
+            uploaded_at=datetime.now(UTC),
+        )
 
 
 @dataclass

@@ -235,7 +235,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
         answers = Answers(settings.kafka_bootstrap, Publisher(broker, "/tests"), "/tests")
         register_schedules(registered, unit_of_work)  # type: ignore[arg-type]
         register_operations(registered, pool)  # type: ignore[arg-type]
-        photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in, hub)
+        photo_desk = PhotoDesk.of(unit_of_work, feed, settings, stores, answers, sign_in, hub, uploads.intake)
         face_handlers.register(registered, photo_desk.syncs, photo_desk.erasures, pool)  # type: ignore[arg-type]
         app = create_app(
             sign_in,

@@ -21,6 +21,7 @@ from shared.events.deletions import (
 )
 from shared.events.envelope import EVENT_TYPES, Envelope, Event
 from shared.events.faces import (
+    AddEventPhotoV1,
     ChangePeopleV1,
     ErasedPhoto,
     EraseFacesV1,
@@ -140,6 +141,7 @@ __all__ = [
     "MAX_LISTED_FILES",
     "MAX_PURGED_AT_ONCE",
     "SET_ASIDE_PREFIX",
+    "AddEventPhotoV1",
     "AnswerV1",
     "BucketObjectV1",
     "CancelSyncJobV1",

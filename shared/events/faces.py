@@ -48,6 +48,22 @@ class SyncEventPhotosV1(Event, type="face.sync-event-photos.v1", topic=FACE_SYNC
         return str(self.event_id)
 
 
+class AddEventPhotoV1(Event, type="face.add-event-photo.v1", topic=FACE_SYNC):
+    """Have the photo known whose original somebody uploaded to an event, and its faces found.
+
+    The original lies in the bucket. Whether the event indexes by itself what appears there does not matter.
+    """
+
+    event_id: UUID
+    number: int
+    image_key: str
+    uploaded_by: UUID
+    uploaded_at: datetime
+
+    def key(self) -> str:
+        return str(self.event_id)
+
+
 class IndexPhotoV1(Event, type="face.index-photo.v1", topic=FACE_INDEX):
     """Find the faces on one photo. face-embedder's own: it lists, and its replicas share the work.
 

@@ -482,6 +482,13 @@ SAMPLES: tuple[Event, ...] = (
         requested_by=USER,
         requested_at=TIME,
     ),
+    events.AddEventPhotoV1(
+        event_id=PRODUCT,
+        number=17,
+        image_key="events/17/originals/a.jpg",
+        uploaded_by=USER,
+        uploaded_at=TIME,
+    ),
     events.IndexPhotoV1(photo_id=MEDIA, event_id=PRODUCT, generation=1, task_id=JOB),
     events.FaceSyncChangedV1(
         task_id=JOB,

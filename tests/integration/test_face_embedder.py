@@ -16,11 +16,22 @@ import pytest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
+from shared.identifiers import new_id
 from shared.messaging.topics import ANSWERS, FACE_EVENTS, dead_letter_topic
 from shared.testing import pictures
 from shared.testing.waiting import eventually
 from tests.bus import Bus
-from tests.face_world import START_SECONDS, FaceWorld, group, nobody, opened_world, portrait, size_px, worker_pids
+from tests.face_world import (
+    BUCKET,
+    START_SECONDS,
+    FaceWorld,
+    group,
+    nobody,
+    opened_world,
+    portrait,
+    size_px,
+    worker_pids,
+)
 from tests.running_service import RunningService
 from tests.system import System, bucket_environment, system_of_its_own
 
@@ -214,6 +225,39 @@ async def test_a_photo_is_indexed_as_it_appears_where_the_event_wants_it(world: 
     )
     assert await world.kept(patient) == {}
     assert len(await world.vectors(eager)) == 2
+
+
+async def test_an_uploaded_photo_is_indexed_whatever_the_event_wants(world: FaceWorld) -> None:
+    occasion, over = await world.occasion(), await world.occasion(faces_expire_at=datetime.now(UTC))
+    linked = await world.listed(occasion, "b.jpg")
+    await world.put({occasion.original("a.png"): portrait(2, side_px=800), over.original("a.png"): portrait(2)})
+    await world.put({occasion.preview("b.jpg"): portrait(3), occasion.original("b.jpg"): portrait(3)})
+    await world.bus.send(linked)
+    await world.photo_is(occasion, "b.jpg", "indexed")
+    for name in ("gone.jpg", "a.png", "a.png", "b.jpg"):
+        await world.bus.send(occasion.uploaded(name))
+    too_late = new_id()
+    await world.bus.send(over.uploaded("a.png"), too_late)
+    await world.photo_is(occasion, "a.jpg", "indexed")
+    await eventually(
+        lambda: world.told_last(occasion).get("b.jpg", {}).get("image_key") == occasion.original("b.jpg"),
+        within_seconds=60,
+    )
+    assert await world.kept(occasion) == {
+        "a.jpg": ("indexed", 1, None, "a.png"),
+        "b.jpg": ("indexed", 1, None, "b.jpg"),
+    }
+    assert max(size_px(await world.get(occasion.preview("a.jpg")))) == 640
+    handled = "SELECT 1 FROM inbox WHERE claim LIKE $1"
+    await eventually(lambda: world.rows(handled, f"%{too_late}"), within_seconds=60, why="the late one is handled")
+    assert await world.kept(over) == {}
+
+    # A photo that was removed comes back with its original.
+    await world.client.delete_object(Bucket=BUCKET, Key=occasion.preview("a.jpg"))
+    await world.notify(occasion.preview("a.jpg"), "removed")
+    await world.photo_is(occasion, "a.jpg", "removed")
+    await world.bus.send(occasion.uploaded("a.png"))
+    await world.photo_is(occasion, "a.jpg", "indexed")
 
 
 async def test_what_vanishes_or_changes_after_it_was_listed(world: FaceWorld) -> None:

@@ -39,6 +39,7 @@ PLACES = {
         "plan_id",
         "run_id",
         "event_uuid",
+        "sha256",
         "task_id",
         "search_id",
         "erasure_id",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from face_embedder.arriving import Arriving
 from face_embedder.bucket_news import BucketNews
 from face_embedder.commands import Commands
 from face_embedder.deciding import Deciding
@@ -52,6 +53,7 @@ async def wire(service: Service, settings: FaceEmbedderSettings, stack: AsyncExi
     register(
         service.consumer,
         Commands(work, forgetting.soon),
+        Arriving(work, bucket),
         indexing,
         BucketNews(work, bucket),
         searching,

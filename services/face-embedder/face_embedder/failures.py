@@ -9,6 +9,10 @@ def gone(key: str) -> PermanentError:
     return PermanentError("photo_gone", f"{key} is not in the bucket any more. Put it there again, then sync again.")
 
 
+def no_original(key: str) -> PermanentError:
+    return PermanentError("no_original", f"{key!r} is no key of an original of the event that it was told for.")
+
+
 def too_large(limit_bytes: int) -> PermanentError:
     return PermanentError(
         "photo_too_large",

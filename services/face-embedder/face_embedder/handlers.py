@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from face_embedder.arriving import Arriving
 from face_embedder.bucket_news import BucketNews
 from face_embedder.commands import Commands
 from face_embedder.deciding import Deciding
@@ -10,6 +11,7 @@ from face_embedder.indexing import RETRIES, Indexing
 from face_embedder.searching import Searching
 from face_embedder.settings import FaceEmbedderSettings
 from shared.events import (
+    AddEventPhotoV1,
     BucketObjectV1,
     ChangePeopleV1,
     EraseFacesV1,
@@ -28,6 +30,7 @@ LONGEST_SEARCH_SECONDS = 60.0
 def register(
     consumer: Consumer,
     commands: Commands,
+    arriving: Arriving,
     indexing: Indexing,
     news: BucketNews,
     searching: Searching,
@@ -44,6 +47,10 @@ def register(
     @consumer.on(SyncEventPhotosV1)
     async def sync(command: SyncEventPhotosV1, delivery: Delivery) -> None:
         await commands.sync(command, delivery)
+
+    @consumer.on(AddEventPhotoV1)
+    async def add_photo(command: AddEventPhotoV1, delivery: Delivery) -> None:
+        await arriving.add(command, delivery)
 
     @consumer.on(EraseFacesV1)
     async def erase(command: EraseFacesV1, delivery: Delivery) -> None:

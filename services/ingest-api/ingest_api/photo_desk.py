@@ -15,8 +15,10 @@ from ingest_api.face_search import FaceSearch
 from ingest_api.face_syncs import FaceSyncs
 from ingest_api.galleries import Galleries
 from ingest_api.gallery import GalleryPasses
+from ingest_api.intake import Intake
 from ingest_api.notifications import NewsHub
 from ingest_api.photo_events import PhotoEvents
+from ingest_api.photo_uploads import PhotoUploads
 from ingest_api.photo_urls import PhotoUrls
 from ingest_api.selfie_form import Selfies
 from ingest_api.settings import IngestSettings
@@ -35,6 +37,7 @@ class PhotoDesk:
     search: FaceSearch
     erasures: FaceErasures
     photos: EventPhotos
+    uploads: PhotoUploads
     removals: EventRemovals
     people: EventPeople
     urls: PhotoUrls
@@ -50,6 +53,7 @@ class PhotoDesk:
         answers: Answers,
         sign_in: SignIn,
         hub: NewsHub,
+        intake: Intake,
     ) -> Self:
         urls = PhotoUrls(stores.bucket, settings.photo_url_seconds)
         # Where uploads are staged: face-embedder reads there too.
@@ -70,6 +74,7 @@ class PhotoDesk:
                 settings,
             ),
             EventPhotos(unit_of_work, stores.bucket),
+            PhotoUploads(unit_of_work, stores.staging, stores.bucket, intake),
             EventRemovals(unit_of_work, stores.bucket),
             EventPeople(
                 unit_of_work,

@@ -43,9 +43,16 @@ class PhotoEvent:
     def previews_prefix(self) -> str:
         return f"{self.folder}previews/"
 
+    @property
+    def originals_prefix(self) -> str:
+        return f"{self.folder}originals/"
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether its faces may not be kept any more, because of the time."""
+        return self.expires_at is not None and self.expires_at <= now
+
     def is_searchable(self, now: datetime) -> bool:
-        is_over = self.expires_at is not None and self.expires_at <= now
-        return self.face_search_enabled and not self.is_deleted and not is_over
+        return self.face_search_enabled and not self.is_deleted and not self.is_over(now)
 
     def may_be_used_by(self, principal: Principal) -> bool:
         """Admins use every event, photographers their own."""

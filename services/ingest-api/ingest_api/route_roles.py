@@ -196,6 +196,8 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/v1/events/{event_uuid}/removal"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/consents"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/photos"): Role.PHOTOGRAPHER,
+        ("POST", "/api/v1/events/{event_uuid}/photos"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}/photos/by-sha256/{sha256}"): Role.PHOTOGRAPHER,
         ("DELETE", "/api/v1/events/{event_uuid}/photos/{photo_id}"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/photos/{photo_id}/faces"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/people"): Role.PHOTOGRAPHER,

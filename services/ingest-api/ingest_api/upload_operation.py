@@ -44,6 +44,24 @@ FORM = Schema(
 )
 
 
+@dataclass
+class PhotoOperation(Operation):
+    """The operation with its form and header."""
+
+    def __post_init__(self) -> None:
+        form = Schema(
+            type=OpenAPIType.OBJECT,
+            required=[FILE_FIELD],
+            properties={
+                FILE_FIELD: (FORM.properties or {})[FILE_FIELD],
+                "sha256": _text("What the file must have, in hexadecimal digits.", max_length=64),
+            },
+        )
+        self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
+        said = "The same key and bytes lead to the same photo."
+        self.parameters = [*(self.parameters or []), _idempotency_key(said)]
+
+
 MANY_FILES_FORM = Schema(
     type=OpenAPIType.OBJECT,
     required=[FILE_FIELD, "entityType"],

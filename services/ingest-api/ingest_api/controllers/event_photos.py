@@ -7,18 +7,22 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, delete, get
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.controllers.photo_events import EVENTS
+from ingest_api.controllers.uploads import client_gone, upload_call
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
+from ingest_api.photo_uploads import KnownUpload, ReceivedPhoto
 from ingest_api.photo_urls import PhotoUrls
 from ingest_api.repositories.event_photos import EventPhoto
+from ingest_api.upload_operation import PhotoOperation
 from shared.events import PhotoStatus
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
@@ -63,6 +67,49 @@ class PhotoList(msgspec.Struct):
     next_cursor: str | None
 
 
+class PhotoUploadAnswer(msgspec.Struct):
+    """`image_key` is the original in the bucket, under the name that it got; the photo is listed with it once it was
+    looked at. `status` is duplicate where the event had the same bytes before."""
+
+    upload_id: UUID
+    event_uuid: UUID
+    status: Literal["stored", "duplicate"]
+    filename: str
+    image_key: str
+    size_bytes: int
+    sha256: str
+    message: str
+
+    @classmethod
+    def of(cls, received: ReceivedPhoto) -> Self:
+        upload = received.upload
+        assert upload.sha256 is not None, "its content was just received"
+        return cls(
+            upload_id=upload.id,
+            event_uuid=upload.event_id,
+            status="duplicate" if received.is_repeat else "stored",
+            filename=upload.image_key.rpartition("/")[2],
+            image_key=upload.image_key,
+            size_bytes=upload.size_bytes,
+            sha256=upload.sha256,
+            message="The event has this photo already."
+            if received.is_repeat
+            else "The photo is safe; it is looked at.",
+        )
+
+
+class KnownUploadAnswer(msgspec.Struct):
+    """`photo` is null while nobody has looked at it."""
+
+    upload: PhotoUploadAnswer
+    photo: PhotoAnswer | None
+
+    @classmethod
+    def of(cls, known: KnownUpload, urls: PhotoUrls) -> Self:
+        upload = PhotoUploadAnswer.of(ReceivedPhoto(known.upload, is_repeat=True))
+        return cls(upload, None if known.photo is None else PhotoAnswer.of(known.event, known.photo, urls))
+
+
 class EventPhotoController(Controller):
     path = f"{EVENTS}/{{event_uuid:uuid}}/photos"
     tags = ("Event photos",)
@@ -85,6 +132,51 @@ class EventPhotoController(Controller):
         page = found[:limit]
         next_cursor = cursor_behind(found, limit)
         return PhotoList([PhotoAnswer.of(event, photo, photo_desk.urls) for photo in page], next_cursor)
+
+    @post(
+        summary="Upload a photo",
+        status_code=201,
+        request_max_body_size=None,
+        operation_class=PhotoOperation,
+        responses={
+            200: ResponseSpec(
+                PhotoUploadAnswer, generate_examples=False, description="The event had the same bytes before"
+            ),
+            201: ResponseSpec(
+                PhotoUploadAnswer, generate_examples=False, description="The photo is safe and will be looked at"
+            ),
+        },
+    )
+    async def upload(
+        self,
+        request: SignedInRequest,
+        event_uuid: FromPath[UUID],
+        photo_desk: NamedDependency[PhotoDesk],
+    ) -> Response[PhotoUploadAnswer]:
+        """multipart/form-data: `file`, optional `sha256`.
+
+        The photo becomes an original of the event under its name, or under a similar one where that is taken: nothing
+        is ever overwritten. Its preview is made and its faces are found without a sync, and whether or not the event
+        has `auto_index`.
+
+        The same bytes are one photo of an event, however often they are sent and whatever they are called, until it is
+        deleted. 409 where the event is over or S3 is switched off.
+        """
+        with client_gone():
+            received = await photo_desk.uploads.receive(event_uuid, upload_call(request), request.user)
+        return Response(PhotoUploadAnswer.of(received), status_code=200 if received.is_repeat else 201)
+
+    @get("/by-sha256/{sha256:str}", summary="Read what became of an uploaded photo")
+    async def uploaded(
+        self,
+        request: SignedInRequest,
+        event_uuid: FromPath[UUID],
+        sha256: FromPath[str],
+        photo_desk: NamedDependency[PhotoDesk],
+    ) -> KnownUploadAnswer:
+        """By the SHA-256 of its file, so that nobody sends again what the event has. 404 where it has to be sent."""
+        known = await photo_desk.uploads.known(event_uuid, sha256, request.user)
+        return KnownUploadAnswer.of(known, photo_desk.urls)
 
     @delete("/{photo_id:uuid}", summary="Delete a photo", status_code=204)
     async def remove(

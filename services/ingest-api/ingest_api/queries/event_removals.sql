@@ -27,6 +27,11 @@ UPDATE event_removals SET problem = $2 WHERE event_id = $1;
 -- name: forget_photos
 DELETE FROM event_photos WHERE id IN (SELECT id FROM event_photos WHERE event_id = $1 LIMIT $2);
 
+-- Not those on their way into the bucket: whoever is at them takes them back.
+-- name: forget_uploads
+DELETE FROM photo_uploads
+WHERE id IN (SELECT id FROM photo_uploads WHERE event_id = $1 AND status = 'stored' LIMIT $2);
+
 -- name: forget_people
 DELETE FROM people WHERE id IN (SELECT id FROM people WHERE event_id = $1 LIMIT $2);
 

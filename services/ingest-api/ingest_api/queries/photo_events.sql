@@ -10,6 +10,10 @@ SELECT * FROM photo_events WHERE id = $1;
 -- name: lock
 SELECT * FROM photo_events WHERE id = $1 FOR UPDATE;
 
+-- Whoever adds photos to an event holds this row until the commit: it is not deleted meanwhile.
+-- name: hold
+SELECT * FROM photo_events WHERE id = $1 FOR SHARE;
+
 -- name: newest
 SELECT * FROM photo_events
 WHERE NOT is_deleted AND ($1::uuid IS NULL OR owner = $1) AND ($2::uuid IS NULL OR id < $2)

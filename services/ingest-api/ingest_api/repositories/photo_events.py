@@ -61,6 +61,11 @@ class PhotoEventRepository:
         row = await self._connection.fetchrow(QUERIES["lock"], event_id)
         return None if row is None else _event(row)
 
+    async def held(self, event_id: UUID) -> PhotoEvent | None:
+        """The event, which nobody changes until the transaction ends; others may hold it too."""
+        row = await self._connection.fetchrow(QUERIES["hold"], event_id)
+        return None if row is None else _event(row)
+
     async def newest(self, owner: UUID | None, after: UUID | None, limit: int) -> list[PhotoEvent]:
         """Of one owner, or of all."""
         rows = await self._connection.fetch(QUERIES["newest"], owner, after, limit)
