@@ -84,13 +84,27 @@ class Visitors:
         return self._watch.verdict()
 
 
+async def answers_keys(page: Page) -> None:
+    """Wait until the page's scripts run: whoever types before that types into nothing.
+
+    To be asked where a click or a key led to another page, once something of that page is seen.
+    """
+    await page.locator("html[data-ready], html:not(:has(script[type=module]))").wait_for(state="attached")
+
+
 def _answer_keys(page: Page) -> None:
-    """Have `goto` end once the page's scripts run too: whoever types before that types into nothing."""
-    go = page.goto
+    """Have `goto` and `reload` end once the page answers keys."""
+    go, load_anew = page.goto, page.reload
 
     async def goto(url: str, **options: Any) -> Response | None:
         answer = await go(url, **options)
-        await page.locator("html[data-ready], html:not(:has(script[type=module]))").wait_for(state="attached")
+        await answers_keys(page)
+        return answer
+
+    async def reload(**options: Any) -> Response | None:
+        answer = await load_anew(**options)
+        await answers_keys(page)
         return answer
 
     page.goto = goto  # type: ignore[method-assign]
+    page.reload = reload  # type: ignore[method-assign]
