@@ -39,8 +39,11 @@ async def site(running: IngestSite) -> IngestSite:
     return running
 
 
-async def beat(site: IngestSite, instance: str = "a-1", ago_seconds: float = 0, **changes: Any) -> None:
-    now = datetime.now(UTC)
+async def beat(
+    site: IngestSite, instance: str = "a-1", ago_seconds: float = 0, now: datetime | None = None, **changes: Any
+) -> None:
+    """`now` orders several words however long it takes to tell them."""
+    now = now or datetime.now(UTC)
     values: dict[str, Any] = {
         "service": "s3-syncer",
         "instance": instance,
@@ -87,19 +90,21 @@ async def test_who_is_silent_is_not_seen_and_who_says_farewell_is_gone(site: Ing
 
 
 async def test_a_word_that_comes_behind_a_farewell_brings_nobody_back(site: IngestSite) -> None:
-    await beat(site, "a-1")
-    await beat(site, "b-2", ago_seconds=5, is_stopping=True)
-    await beat(site, "b-2", ago_seconds=8)
+    now = datetime.now(UTC)
+    await beat(site, "a-1", now=now)
+    await beat(site, "b-2", ago_seconds=5, now=now, is_stopping=True)
+    await beat(site, "b-2", ago_seconds=8, now=now)
     assert [one["instance"] for one in (await shown(site))["replicas"]] == ["a-1"]
     # A farewell that comes late takes nobody away who was heard since: a process under the same name.
-    await beat(site, "b-2", ago_seconds=2)
-    await beat(site, "b-2", ago_seconds=5, is_stopping=True)
+    await beat(site, "b-2", ago_seconds=2, now=now)
+    await beat(site, "b-2", ago_seconds=5, now=now, is_stopping=True)
     assert [one["instance"] for one in (await shown(site))["replicas"]] == ["a-1", "b-2"]
 
 
 async def test_the_newest_word_counts_and_says_why_a_replica_is_not_ready(site: IngestSite) -> None:
-    await beat(site, is_ready=False, problems={"kafka": "no answer"})
-    await beat(site, ago_seconds=5)
+    now = datetime.now(UTC)
+    await beat(site, now=now, is_ready=False, problems={"kafka": "no answer"})
+    await beat(site, ago_seconds=5, now=now)
     syncer = await shown(site)
     assert syncer["status"] == "not_ready"
     assert syncer["replicas"][0]["problems"] == {"kafka": "no answer"}
