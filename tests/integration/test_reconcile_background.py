@@ -903,7 +903,8 @@ async def test_figures_tell_what_waits_and_what_quarantine_holds(reconciler: Rec
     names = ("plans_waiting", "plan_waiting_oldest_seconds", "reconcile_run_oldest_seconds")
     kept = ("quarantine_files", "quarantine_bytes", "quarantine_overdue_seconds", "alerts_given_up")
     values = [REGISTRY.get_sample_value(f"mediabus_{name}") or 0.0 for name in (*names, *kept)]
-    assert [round(value, -1 if value > 10 else 0) for value in values] == [1, 3600, 3600, 2, 2, 60, 0]
+    # In whole minutes: some seconds may have passed since.
+    assert [value // 60 * 60 if value > 10 else value for value in values] == [1, 3600, 3600, 2, 2, 60, 0]
 
 
 async def test_what_did_not_come_back_though_a_record_names_it_can_be_undone(
@@ -986,8 +987,8 @@ async def test_old_runs_are_forgotten_and_those_under_way_never(reconciler: Reco
     await reconciler.rows("UPDATE runs SET changed_at = changed_at - interval '91 days' RETURNING 1")
     await ended_run(reconciler, alerts)
     await Retention(reconciler.work, 90 * 24 * 3600).sweep()
-    rows = await reconciler.rows("SELECT stage FROM runs ORDER BY run_id")
-    assert [row["stage"] for row in rows] == ["executing", "completed"]
+    rows = await reconciler.rows("SELECT stage FROM runs")
+    assert sorted(row["stage"] for row in rows) == ["completed", "executing"]
 
 
 async def test_a_decision_that_comes_too_late_is_answered_with_how_the_run_stands(reconciler: Reconciler) -> None:
