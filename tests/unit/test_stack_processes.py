@@ -56,7 +56,7 @@ def spec(folder: Path, command: tuple[str, ...], stop_timeout_seconds: float = 5
     )
 
 
-async def started(folder: Path, command: tuple[str, ...], stop_timeout_seconds: float = 5.0) -> ManagedProcess:
+async def started(folder: Path, command: tuple[str, ...], stop_timeout_seconds: float = 20.0) -> ManagedProcess:
     process = ManagedProcess(spec(folder, command, stop_timeout_seconds))
     process.start()
 
@@ -151,15 +151,17 @@ async def test_a_folder_stays_locked_for_what_a_program_has_started_in_it_and_it
         ["/bin/sh", "-c", script],
         name="a script",
         environment=base_environment(),
-        timeout_seconds=10,
+        timeout_seconds=30,
         kept_descriptors=(lock.descriptor,),
     )
     lock.release()
     assert later.is_held()
+    # What the shell has made is a shell as well until it runs the program.
+    await eventually(lambda: proc.command_line(int(told))[:1] == ["sleep"], why="the program has begun")
     with pytest.raises(StackError, match=rf"sleep \(pid {told.strip()}\).* end them with `kill {told.strip()}`"):
         await later.acquire(timeout_seconds=0)
     os.kill(int(told), signal.SIGKILL)
-    await later.acquire(timeout_seconds=5)
+    await later.acquire(timeout_seconds=20)
     later.release()
     assert not later.is_held()
     assert not FolderLock(tmp_path / "no such folder").is_held()
