@@ -27,7 +27,7 @@ async def test_one_key_in_order_and_keys_side_by_side() -> None:
         for key in "abcde":
             lanes.add(key, lambda key=key, number=number: work(key, number))  # type: ignore[misc]
     assert lanes.pending == 100
-    assert await lanes.drained(5)
+    assert await lanes.drained(20)
     assert lanes.pending == 0
     for key in "abcde":
         assert [number for k, number in done if k == key] == list(range(20))
@@ -48,7 +48,7 @@ async def test_a_crash_is_reported_and_the_lane_goes_on() -> None:
 
     lanes.add("k", crash)
     lanes.add("k", work)
-    assert await lanes.drained(5)
+    assert await lanes.drained(20)
     assert done == ["done"]
     assert [str(error) for error in crashes] == ["broken"]
 
@@ -73,7 +73,7 @@ async def test_cancelling_stops_what_runs_and_forgets_what_waits() -> None:
     lanes.add("other", never)
     await started.wait()
     assert not await lanes.drained(0.01)
-    assert await lanes.cancel(5)
+    assert await lanes.cancel(20)
     assert stopped == ["hang"]
     assert lanes.pending == 0
 
@@ -84,5 +84,5 @@ async def test_cancelling_stops_what_runs_and_forgets_what_waits() -> None:
         done.append(1)
 
     lanes.add("k", work)
-    assert await lanes.drained(5)
+    assert await lanes.drained(20)
     assert done == [1]

@@ -63,5 +63,5 @@ async def test_it_reads_a_bounded_number_ahead_and_stops_when_it_is_left() -> No
         for _ in range(10):
             await asyncio.sleep(0)
         assert read == before
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await closed.wait()

@@ -97,7 +97,7 @@ async def test_work_that_ignores_its_cancellation_holds_up_neither_the_group_nor
     subscription.take(FakeRecord(0))
     subscription.take(FakeRecord(1))
     await eventually(lambda: handled.offsets == [0])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await subscription.on_partitions_revoked({PARTITION})
     await subscription.on_partitions_assigned({PARTITION})
     subscription.take(FakeRecord(2))
