@@ -205,6 +205,7 @@ async def test_hashing_is_bounded_in_threads_queue_and_time() -> None:
     await asyncio.sleep(0)
     with pytest.raises(Problem) as full:
         await passwords.hash("phrase")
+    assert not late.done(), "it was refused at once"
     with pytest.raises(Problem) as timed_out:
         await late
     assert {full.value.status, timed_out.value.status} == {503}
