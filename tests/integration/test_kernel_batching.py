@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Sequence
 
 import asyncpg
@@ -100,7 +99,7 @@ async def test_who_cannot_be_handled_fails_alone(world: World) -> None:
 
 
 async def test_who_is_late_fails_alone_and_the_others_take_effect(world: World) -> None:
-    orders = Orders(world.process().unit_of_work, stuck=(4,), transaction_seconds=0.3, turns_seconds=10)
+    orders = Orders(world.process().unit_of_work, stuck=(4,), transaction_seconds=1.0, turns_seconds=30)
     ended = await orders.place([order(number) for number in range(8)])
     assert [number for number, error in enumerate(ended) if error is not None] == [4]
     assert isinstance(ended[4], TransientError)
@@ -109,13 +108,11 @@ async def test_who_is_late_fails_alone_and_the_others_take_effect(world: World) 
 
 
 async def test_who_has_no_turn_in_time_comes_again_without_an_attempt_used_up(world: World) -> None:
-    orders = Orders(world.process().unit_of_work, stuck=range(9), transaction_seconds=0.2, turns_seconds=0.5)
-    began = time.monotonic()
+    orders = Orders(world.process().unit_of_work, stuck=range(9), transaction_seconds=0.2, turns_seconds=1.0)
     ended = await orders.place([order(number) for number in range(9)])
-    assert time.monotonic() - began < 3, "not as long as all of them would take"
     kinds = [type(error) for error in ended]
     assert kinds == [TransientError] * kinds.count(TransientError) + [Postponed] * kinds.count(Postponed)
-    assert 0 < kinds.count(TransientError) < 9, "some had their turn"
+    assert 0 < kinds.count(TransientError) < 9, "some had their turn: all of them would take twice as long"
     decisions = [next_attempt(error, 1, PROCESSING_RETRIES) for error in ended if isinstance(error, Postponed)]
     assert all(isinstance(decision, Postpone) for decision in decisions)
     assert await numbers(world) == []
@@ -134,7 +131,7 @@ async def test_who_waits_too_long_for_a_batch_comes_again_and_holds_nobody_up(wo
 
 
 async def test_for_whom_nobody_waits_any_more_is_not_tried_again(world: World) -> None:
-    orders = Orders(world.process().unit_of_work, stuck=range(9), transaction_seconds=0.3)
+    orders = Orders(world.process().unit_of_work, stuck=range(9), transaction_seconds=1.0)
     waiting = asyncio.create_task(orders.place([order(number) for number in range(9)]))
     await eventually(lambda: orders.sizes, why="the batch has begun")
     waiting.cancel()
@@ -155,12 +152,14 @@ async def test_without_a_database_all_are_told_so_and_none_takes_effect() -> Non
 async def test_a_server_that_falls_silent_in_a_batch_costs_nobody_an_attempt(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "STATEMENT_SECONDS", 0.5)
-    monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 0.5)
+    monkeypatch.setattr(pool, "STATEMENT_SECONDS", 1.0)
     async with silenceable(world.dsn) as (proxied, silence):
         database = Database(proxied, application_name="tests")
+        # While it is answered a connection may take its time.
+        await database.ping()
+        monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 0.5)
         unit_of_work = UnitOfWork(database, source="/tests", schema="imaging")
-        orders = Orders(unit_of_work, stuck=range(3), transaction_seconds=0.3)
+        orders = Orders(unit_of_work, stuck=range(3), transaction_seconds=0.8)
         placing = asyncio.create_task(orders.place([order(number) for number in range(3)]))
         await eventually(lambda: orders.sizes, why="the batch has begun")
         silence.set()
