@@ -101,7 +101,7 @@ class World:
             unit_of_work,
             broker,
             drain_seconds=options.get("drain_seconds", 5.0),
-            session_timeout_seconds=options.get("session_timeout_seconds", 3.0),
+            session_timeout_seconds=options.get("session_timeout_seconds", 6.0),
             max_poll_interval_seconds=options.get("max_poll_interval_seconds", 300.0),
             stuck_margin_seconds=options.get("stuck_margin_seconds", 30.0),
         )
@@ -137,7 +137,7 @@ class World:
         finally:
             await producer.stop()
 
-    async def read(self, topic: str, count: int, within_seconds: float = 15.0) -> list[Any]:
+    async def read(self, topic: str, count: int, within_seconds: float = 30.0) -> list[Any]:
         """The first `count` records of a topic."""
         consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
         await consumer.start()
