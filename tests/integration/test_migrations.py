@@ -85,7 +85,7 @@ async def test_a_service_waits_for_the_migrations_that_it_knows(database: TestDa
     """A program newer than its schema would take good messages for bad ones."""
     pool = Database(database.dsn("image-processor"), application_name="test")
     try:
-        await asyncio.wait_for(wait_until_migrated(pool, "image-processor"), 5)
+        await asyncio.wait_for(wait_until_migrated(pool, "image-processor"), 20)
         async with pool.connection() as connection:
             await connection.execute("DELETE FROM schema_migrations WHERE name LIKE 'image-processor/%'")
         waiting = asyncio.create_task(wait_until_migrated(pool, "image-processor"))
@@ -96,7 +96,7 @@ async def test_a_service_waits_for_the_migrations_that_it_knows(database: TestDa
                 "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)",
                 [(m.name, m.checksum) for m in service_migrations("image-processor") if "kernel" not in m.name],
             )
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 20)
     finally:
         await pool.close()
 
