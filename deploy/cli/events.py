@@ -12,6 +12,7 @@ from uuid import UUID
 import typer
 
 from deploy.cli.asking import AsJson, ask
+from deploy.cli.event_uploads import upload_photos
 from deploy.cli.output import Shown, facts_table, moment, rows_table
 from deploy.cli.paging import Cursor, Limit, given, titled
 from deploy.cli.schedules import moment_option
@@ -98,6 +99,9 @@ def remove(
 ) -> None:
     """Delete an event with its faces; its files in the bucket stay unless --photos remove is given."""
     ask("DELETE", f"{PATH}/{event}", lambda _: ["It is deleted."], as_json=as_json, params={"photos": photos})
+
+
+events.command("upload")(upload_photos)
 
 
 @events.command("photos")

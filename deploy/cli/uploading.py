@@ -6,13 +6,14 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 from uuid import uuid4
 
 from deploy.cli.patience import PATIENCE, Interrupted, Patience, patiently
@@ -48,13 +49,12 @@ IS_WELL: Final = frozenset({Status.SENT, Status.ALREADY_SENT, Status.COMPLETED})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file; `reason` says why where it did not go well."""
+    """What became of one file: `ids` of what was made of it; `reason` says why where it did not go well."""
 
     path: Path
     status: Status
     size_bytes: int = 0
-    job_id: str | None = None
-    media_id: str | None = None
+    ids: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
     reason: str | None = None
 
@@ -62,28 +62,34 @@ class Outcome:
     def is_well(self) -> bool:
         return self.status in IS_WELL
 
-    def record(self) -> dict[str, Any]:
+    def record(self, id_names: Sequence[str]) -> dict[str, Any]:
+        """With these ids, null where there is none."""
         return {
             "type": "file",
             "path": os.fspath(self.path),
             "status": self.status.value,
-            "jobId": self.job_id,
-            "mediaId": self.media_id,
+            **{name: self.ids.get(name) for name in id_names},
             "error": None if self.reason is None else {"code": self.code, "detail": self.reason},
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Uploader:
-    """Sends files with these text fields. `on_bytes` is told how many went out; less than 0 where they go again."""
+class Sender(ABC):
+    """Sends files. `on_bytes` is told how many went out; less than 0 where they go again."""
 
-    session: Session
-    journal: UploadJournal
-    fields: Mapping[str, str]
-    stop: threading.Event
-    on_bytes: Callable[[int], None]
-    sends_again: bool = False
-    patience: Patience = PATIENCE
+    id_names: ClassVar[Sequence[str]]
+    """What outcomes name."""
+
+    def __init__(
+        self,
+        session: Session,
+        stop: threading.Event,
+        on_bytes: Callable[[int], None],
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self._session = session
+        self.stop = stop
+        self._on_bytes = on_bytes
+        self._patience = patience
 
     def send(self, file: FoundFile) -> Outcome:
         """Raises NotReached where the API is gone, and Interrupted."""
@@ -100,61 +106,110 @@ class Uploader:
                 raise
             return Outcome(file.path, Status.REFUSED, file.size_bytes, reason=str(error))
 
-    def _send(self, file: FoundFile) -> Outcome:
-        sha256 = content_sha256(file.path)
-        # A name that is no UTF-8 can't be said in a form.
-        filename = os.fsencode(file.path.name).decode("utf-8", "replace")
-        known_by = idempotency_key(sha256, filename, self.fields)
-        sent = None if self.sends_again else self.journal.find(known_by)
-        if sent is not None and self._is_there(sent.media_id):
-            self.on_bytes(file.size_bytes)
-            return Outcome(file.path, Status.ALREADY_SENT, file.size_bytes, sent.job_id, sent.media_id)
-        instead_of = str(uuid4()) if self.sends_again else (sent.media_id if sent else None)
-        key = idempotency_key(sha256, filename, self.fields, instead_of=instead_of)
-        told = patiently(lambda: self._post(file.path, filename, key), self.stop, self.patience)
-        outcome = Outcome(file.path, Status.SENT, file.size_bytes, str(told["jobId"]), str(told["mediaId"]))
-        if not file.is_unchanged():
-            reason = "the file was changed while it was sent: send it again when it is finished"
-            return replace(outcome, status=Status.UNREADABLE, reason=reason)
-        self.journal.add(known_by, str(told["jobId"]), str(told["mediaId"]))
-        return outcome
-
-    def _post(self, path: Path, filename: str, key: str) -> Any:
-        with _CountedFile(path, self.stop, self.on_bytes) as opened:
-            try:
-                form = Form(self.fields, filename, opened)
-                return self.session.ask("POST", UPLOADS, form=form, headers={"Idempotency-Key": key}).body
-            except BaseException:
-                self.on_bytes(-opened.counted_bytes)
-                raise
-
-    def _is_there(self, media_id: str) -> bool:
-        return self._found(f"{UPLOADS}/{media_id}") is not None
-
     def processed(self, outcome: Outcome, deadline: float) -> Outcome:
-        """The outcome once its job has ended, or as it is at the deadline, a time of `time.monotonic`."""
+        """The outcome once the API is done with it, or as it is at the deadline, a time of `time.monotonic`."""
         pause_seconds = FIRST_POLL_SECONDS
         while True:
-            job = self._found(f"{JOBS}/{outcome.job_id}")
-            # Jobs are removed after their time, and media stay.
-            if job is None or job["status"] == "completed":
-                return replace(outcome, status=Status.COMPLETED)
-            if job["status"] == "failed":
-                error = job["error"] or {}
-                return replace(outcome, status=Status.FAILED, code=error.get("code"), reason=str(error.get("detail")))
-            if time.monotonic() + pause_seconds > deadline:
-                reason = f"its job is {job['status']}; `mediabus jobs watch {outcome.job_id}` waits on"
-                return replace(outcome, status=Status.STILL_PROCESSED, reason=reason)
+            now = self._looked_at(outcome)
+            if now.status is not Status.STILL_PROCESSED or time.monotonic() + pause_seconds > deadline:
+                return now
             self.stop.wait(pause_seconds)
             pause_seconds = min(pause_seconds * 1.5, LONGEST_POLL_SECONDS)
 
+    @abstractmethod
+    def _send(self, file: FoundFile) -> Outcome: ...
+
+    @abstractmethod
+    def _looked_at(self, outcome: Outcome) -> Outcome:
+        """How one that was sent fares now."""
+
+    def _known(self, file: FoundFile, ids: Mapping[str, str]) -> Outcome:
+        """One that needs not be sent."""
+        self._on_bytes(file.size_bytes)
+        return Outcome(file.path, Status.ALREADY_SENT, file.size_bytes, ids)
+
+    def _post(self, file: FoundFile, address: str, fields: Mapping[str, str], key: str | None = None) -> Any:
+        """What the API says of the file, which is sent as often as it takes."""
+        headers = None if key is None else {"Idempotency-Key": key}
+
+        def post() -> Any:
+            with _CountedFile(file.path, self.stop, self._on_bytes) as opened:
+                try:
+                    form = Form(fields, filename_of(file), opened)
+                    return self._session.ask("POST", address, form=form, headers=headers).body
+                except BaseException:
+                    self._on_bytes(-opened.counted_bytes)
+                    raise
+
+        return patiently(post, self.stop, self._patience)
+
     def _found(self, path: str) -> Any:
         try:
-            return patiently(lambda: self.session.ask("GET", path), self.stop, self.patience).body
+            return patiently(lambda: self._session.ask("GET", path), self.stop, self._patience).body
         except Refused as refusal:
             if refusal.status == _NOT_FOUND:
                 return None
             raise
+
+
+def changed_meanwhile(outcome: Outcome) -> Outcome:
+    """What was sent is perhaps neither what the file was nor what it is."""
+    reason = "the file was changed while it was sent: send it again when it is finished"
+    return replace(outcome, status=Status.UNREADABLE, reason=reason)
+
+
+def filename_of(file: FoundFile) -> str:
+    """A name that is no UTF-8 can't be said in a form."""
+    return os.fsencode(file.path.name).decode("utf-8", "replace")
+
+
+class Uploader(Sender):
+    """Sends files with these text fields to become media."""
+
+    id_names = ("jobId", "mediaId")
+
+    def __init__(
+        self,
+        session: Session,
+        stop: threading.Event,
+        on_bytes: Callable[[int], None],
+        journal: UploadJournal,
+        fields: Mapping[str, str],
+        *,
+        sends_again: bool = False,
+    ) -> None:
+        super().__init__(session, stop, on_bytes)
+        self._journal = journal
+        self._fields = fields
+        self._sends_again = sends_again
+
+    def _send(self, file: FoundFile) -> Outcome:
+        sha256 = content_sha256(file.path)
+        filename = filename_of(file)
+        known_by = idempotency_key(sha256, filename, self._fields)
+        sent = None if self._sends_again else self._journal.find(known_by)
+        if sent is not None and self._found(f"{UPLOADS}/{sent.media_id}") is not None:
+            return self._known(file, {"jobId": sent.job_id, "mediaId": sent.media_id})
+        instead_of = str(uuid4()) if self._sends_again else (sent.media_id if sent else None)
+        key = idempotency_key(sha256, filename, self._fields, instead_of=instead_of)
+        told = self._post(file, UPLOADS, self._fields, key)
+        ids = {"jobId": str(told["jobId"]), "mediaId": str(told["mediaId"])}
+        outcome = Outcome(file.path, Status.SENT, file.size_bytes, ids)
+        if not file.is_unchanged():
+            return changed_meanwhile(outcome)
+        self._journal.add(known_by, ids["jobId"], ids["mediaId"])
+        return outcome
+
+    def _looked_at(self, outcome: Outcome) -> Outcome:
+        job = self._found(f"{JOBS}/{outcome.ids['jobId']}")
+        # Jobs are removed after their time, and media stay.
+        if job is None or job["status"] == "completed":
+            return replace(outcome, status=Status.COMPLETED)
+        if job["status"] == "failed":
+            error = job["error"] or {}
+            return replace(outcome, status=Status.FAILED, code=error.get("code"), reason=str(error.get("detail")))
+        reason = f"its job is {job['status']}; `mediabus jobs watch {outcome.ids['jobId']}` waits on"
+        return replace(outcome, status=Status.STILL_PROCESSED, reason=reason)
 
 
 def in_parallel(work: Callable[[T], R], items: Iterable[T], workers: int, stop: threading.Event) -> Iterator[R]:
