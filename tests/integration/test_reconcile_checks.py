@@ -35,7 +35,6 @@ async def system(
         "MEDIABUS_RECORD_GRACE_SECONDS": "0",
         "MEDIABUS_SWEEP_EVERY_SECONDS": "3600",
         "MEDIABUS_SCRUB_ENABLED": "false",
-        "MEDIABUS_RECONCILE_WAIT_SECONDS": "5",
     }
     async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
@@ -159,7 +158,7 @@ async def test_an_unknown_product_is_404(world: ReconcileWorld) -> None:
 
 
 async def test_nobody_checks_without_a_key(world: ReconcileWorld, ingest: RunningService) -> None:
-    async with httpx.AsyncClient(base_url=ingest.base_url) as nobody:
+    async with httpx.AsyncClient(base_url=ingest.base_url, timeout=30) as nobody:
         answer = await nobody.get("/admin/products/sync/check-all")
     assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
 
@@ -324,16 +323,20 @@ async def test_a_scope_and_its_product_go_together(world: ReconcileWorld) -> Non
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "productId")
 
 
-async def test_at_the_deadline_the_answer_is_a_job_to_follow(world: ReconcileWorld, reconciler: RunningService) -> None:
+async def test_at_the_deadline_the_answer_is_a_job_to_follow(
+    world: ReconcileWorld, system: System, reconciler: RunningService
+) -> None:
     product = await world.product()
+    hasty = await system.started("ingest-api", {"MEDIABUS_RECONCILE_WAIT_SECONDS": "1"})
     await reconciler.stop()
     try:
-        answer = await world.http.post(f"/admin/products/{product.product_id}/images/sync", json={})
+        answer = await world.http.post(f"{hasty.base_url}/admin/products/{product.product_id}/images/sync", json={})
         assert answer.status_code == 202, answer.text
         where = answer.headers["location"]
         assert where == f"/admin/reconcile/runs/{answer.json()['jobId']}"
         assert (await world.http.get(where)).json()["status"] == "comparing"
     finally:
+        await hasty.stop()
         reconciler.start()
         await reconciler.wait_until_ready()
 
