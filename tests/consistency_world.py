@@ -17,6 +17,7 @@ from deploy.local.object_store import ObjectStoreServer
 from shared.messaging.topics import TOPICS
 from shared.testing.waiting import eventually
 from tests.api_client import signed_in
+from tests.files_on_disk import contents_below
 from tests.system import System
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ class ConsistencyWorld:
         in_bucket = dict(await asyncio.gather(*(read(key) for key in await self.keys())))
         root = self.system.media_root
         on_disk = {
-            str(path.relative_to(root)): sha256_of(path.read_bytes())
-            for path in (root / "products").rglob("*")
-            if path.is_file()
+            str(path.relative_to(root)): sha256_of(content)
+            for path, content in contents_below(root / "products").items()
         }
         return State(in_bucket, on_disk, await self.records())
 

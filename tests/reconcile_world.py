@@ -36,6 +36,7 @@ from shared.identifiers import new_id
 from shared.storage.keys import MediaKey
 from shared.testing.waiting import eventually
 from tests.bus import Bus
+from tests.files_on_disk import contents_below
 from tests.system import System
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class ReconcileWorld:
             sql = f"SELECT 1 FROM {table} WHERE {column} = $1 AND {counts} >= $2"
             return bool(await self.system.rows("reconciler", sql, record_id, version))
 
-        await eventually(known, within_seconds=30, why=f"reconciler knows {record_id}")
+        await eventually(known, within_seconds=60, why=f"reconciler knows {record_id}")
 
     async def medium(self, name: str, content: bytes = BYTES, *, in_bucket: bool = True) -> str:
         """A file of a medium on the disk, and in the bucket unless it is told otherwise; returns its key."""
@@ -269,8 +270,7 @@ class ReconcileWorld:
     def on_disk(self, prefix: str) -> dict[str, bytes]:
         """Every file below a prefix with its bytes."""
         root = self.system.media_root
-        found = ((str(path.relative_to(root)), path) for path in (root / prefix).rglob("*") if path.is_file())
-        return {key: path.read_bytes() for key, path in found}
+        return {str(path.relative_to(root)): content for path, content in contents_below(root / prefix).items()}
 
     async def empty(self) -> None:
         """Leave nothing of a test where others look."""
