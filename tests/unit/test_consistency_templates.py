@@ -86,7 +86,9 @@ def test_every_state_of_a_plan_has_its_words_and_its_decisions(language: str, st
 def test_everything_a_plan_may_do_has_its_words(language: str) -> None:
     places = [(what, WHYS[number % len(WHYS)]) for number, what in enumerate(DEEDS)]
     views = [
-        ItemView(str(new_id()), what, why, "products/x/a.jpg", 1, ITEM_STATUSES[number], "a reason", None, None)
+        ItemView(
+            str(new_id()), what, why, "products/x/a.jpg", 1, ITEM_STATUSES[number], "in_change", "a reason", None, None
+        )
         for number, (what, why) in enumerate([*places, places[0]])
     ]
     items = PlanItems(
@@ -99,6 +101,7 @@ def test_everything_a_plan_may_do_has_its_words(language: str) -> None:
     decisions = tuple(Decision(run.id, what, None, NOW) for what in ("start", "approve", "discard", "undo"))
     html = plan_page(language, run, items, decisions)
     assert html.count('<li class="tile') == len(views)
+    assert html.count({"en": "a reason", "ru": "Товар как раз меняют"}[language]) == len(views)
 
 
 @pytest.mark.parametrize("language", LANGUAGE_CODES)

@@ -110,7 +110,7 @@ def test_what_happens_is_summed_up_and_removals_come_first() -> None:
 )
 def test_a_picture_is_shown_where_it_lies_now(action: str, place: str, status: str, picture: str | None) -> None:
     item = {"id": "1", "action": action, "why": "any", "key": KEY, "place": place, "sizeBytes": 1, "status": status}
-    (view,) = item_views([item | {"detail": None}], PLAN, PREVIEWS, {PRODUCT: "House blend"})
+    (view,) = item_views([item | {"code": None, "detail": None}], PLAN, PREVIEWS, {PRODUCT: "House blend"})
     assert view.picture == (PREVIEWS.of_object(picture) if picture else None)
     assert (view.name, view.folder) == ("a b.jpg", "House blend · 250g · hero-card")
 

@@ -256,6 +256,7 @@ class ItemView:
     key: str
     size_bytes: int
     status: str
+    code: str | None
     detail: str | None
     picture: str | None
     product_name: str | None
@@ -290,6 +291,7 @@ def item_views(
             item["key"],
             item["sizeBytes"],
             item["status"],
+            item["code"],
             item["detail"],
             _picture(item, plan_id, previews),
             names.get(owner) if (owner := product_of(item["key"])) else None,
