@@ -113,7 +113,7 @@ class SyncWorld:
             sql = "SELECT 1 FROM media WHERE media_id = ANY($1) AND revision > 0 AND entity_type IS NOT NULL"
             return len(await self.system.rows("s3-syncer", sql, ids)) == len(ids)
 
-        await eventually(known, within_seconds=30, why="s3-syncer knows the pictures")
+        await eventually(known, within_seconds=60, why="s3-syncer knows the pictures")
 
     # --- jobs -----------------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class SyncWorld:
             assert told.setdefault((fact["job_id"], fact["version"]), fact) == fact
         return list(told.values())
 
-    async def ended(self, job_id: UUID, within_seconds: float = 30) -> dict[str, Any]:
+    async def ended(self, job_id: UUID, within_seconds: float = 60) -> dict[str, Any]:
         """The job's last fact."""
         found: list[dict[str, Any]] = await eventually(
             lambda: [fact for fact in self.facts(job_id) if fact["status"] in FINAL],
@@ -193,6 +193,14 @@ class SyncWorld:
     def placements(self, picture: Picture) -> list[str]:
         """What was told of where a picture is."""
         return [fact["storage_status"] for fact in self.bus.seen(picture.media_id, "sync.media-storage-changed.v1")]
+
+    async def told_of(self, picture: Picture, *placements: str) -> None:
+        """Wait until just this was told of where a picture is; the end of its job may be heard of before."""
+        await eventually(
+            lambda: self.placements(picture) == [*placements],
+            within_seconds=60,
+            why=f"{picture.media_id} was {', '.join(placements)}; so far {self.placements(picture)}",
+        )
 
 
 @asynccontextmanager

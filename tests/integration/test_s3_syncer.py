@@ -79,14 +79,14 @@ async def test_a_job_uploads_its_pictures_and_rclone_finds_the_same(
     assert ended["moved_bytes"] == ended["total_bytes"] == sum(len(c) for p in pictures for c in p.contents.values())
     for picture in pictures:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
-        assert world.placements(picture) == ["synced"]
+        await world.told_of(picture, "synced")
     keys = [key for picture in pictures for key in picture.keys]
     await rclone.assert_same_bytes(world.disk, object_store_server, BUCKET, keys)
 
     again = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
     assert (again["status"], again["processed_files"], again["moved_bytes"]) == ("completed", 4, 0)
     assert {result["status"] for result in world.results(again["job_id"]).values()} == {"skipped"}
-    assert world.placements(pictures[0]) == ["synced"]
+    await world.told_of(pictures[0], "synced")
 
 
 async def test_the_source_goes_once_its_copy_was_read_back(world: SyncWorld) -> None:
@@ -94,7 +94,7 @@ async def test_the_source_goes_once_its_copy_was_read_back(world: SyncWorld) -> 
     await world.run(SyncOperation.UPLOAD_TO_S3, pictures, delete_source=True)
     for picture in pictures:
         await world.assert_stored(picture, on_disk=False, in_bucket=True)
-        assert world.placements(picture) == ["s3_only"]
+        await world.told_of(picture, "s3_only")
     ended = await world.run(SyncOperation.DOWNLOAD_FROM_S3, pictures)
     assert ended["moved_bytes"] == ended["total_bytes"]
     for picture in pictures:
@@ -102,7 +102,7 @@ async def test_the_source_goes_once_its_copy_was_read_back(world: SyncWorld) -> 
     await world.run(SyncOperation.DOWNLOAD_FROM_S3, pictures, delete_source=True)
     for picture in pictures:
         await world.assert_stored(picture, on_disk=True, in_bucket=False)
-        assert world.placements(picture) == ["s3_only", "synced", "local_only"]
+        await world.told_of(picture, "s3_only", "synced", "local_only")
 
 
 async def test_deleting_keeps_the_last_copy(world: SyncWorld) -> None:
@@ -127,7 +127,7 @@ async def test_hard_delete_leaves_nothing(world: SyncWorld) -> None:
     assert (await world.run(SyncOperation.HARD_DELETE, pictures))["status"] == "completed"
     for picture in pictures:
         await world.assert_stored(picture, on_disk=False, in_bucket=False)
-        assert world.placements(picture) == ["synced", "missing"]
+        await world.told_of(picture, "synced", "missing")
     again = await world.run(SyncOperation.HARD_DELETE, pictures)
     assert {result["status"] for result in world.results(again["job_id"]).values()} == {"skipped"}
     gone = await world.run(SyncOperation.UPLOAD_TO_S3, pictures)
@@ -138,6 +138,7 @@ async def test_rename_moves_both_copies_and_the_record(world: SyncWorld) -> None
     picture = await world.picture()
     await world.run(SyncOperation.UPLOAD_TO_S3, [picture])
     await world.run(SyncOperation.RENAME, [picture], rename_prefix=("media/", "archive/"))
+    await world.told_of(picture, "synced", "synced")
     told = world.bus.seen(picture.media_id, "sync.media-storage-changed.v1")[-1]
     assert [file["key"] for file in told["files"]] == [key.replace("media/", "archive/", 1) for key in picture.keys]
     for key, content in picture.contents.items():
@@ -341,12 +342,12 @@ async def test_local_first_gets_its_copy(world: SyncWorld) -> None:
     late = await world.picture(is_told=False)
     await world.bus.send(copy_command(late))
     await world.bus.send(copy_command(picture))
-    await eventually(lambda: world.placements(picture) == ["pending", "synced"], why="the copy is told of")
+    await world.told_of(picture, "pending", "synced")
     await world.assert_stored(picture, on_disk=True, in_bucket=True)
     # The command may overtake the fact that the picture is processed.
-    assert world.placements(late) == ["pending"]
+    await world.told_of(late, "pending")
     await world.tell([late])
-    await eventually(lambda: world.placements(late) == ["pending", "synced"], why="the late copy is told of")
+    await world.told_of(late, "pending", "synced")
     times = [fact["changed_at"] for fact in world.bus.seen(late.media_id, "sync.media-storage-changed.v1")]
     assert times == sorted(times)
     await eventually(no_copies_wait(world), why="the queue is empty")
@@ -372,12 +373,12 @@ async def test_a_copy_that_cannot_be_made_is_given_up_until_a_job_makes_it(
 
     rows = await eventually(given_up, why="the copy is given up")
     assert rows[0]["code"] == "conflict"
-    await eventually(lambda: world.placements(picture) == ["pending", "local_only"], why="it says so")
+    await world.told_of(picture, "pending", "local_only")
     await eventually(lambda: measures(syncer, "mediabus_bucket_copies_given_up 1.0"), why="the metric says so")
 
     await world.client.delete_object(Bucket=BUCKET, Key=picture.keys[0])
     await world.run(SyncOperation.UPLOAD_TO_S3, [picture])
-    assert world.placements(picture) == ["pending", "local_only", "synced"]
+    await world.told_of(picture, "pending", "local_only", "synced")
     assert not await world.rows("SELECT 1 FROM bucket_copies")
     await eventually(lambda: measures(syncer, "mediabus_bucket_copies_given_up 0.0"), why="it is no more")
 
@@ -391,7 +392,8 @@ async def test_what_waits_for_its_copy_is_pending_whatever_a_job_does_meanwhile(
     queue += "VALUES ($1, 1, clock_timestamp() - interval '1 hour', clock_timestamp() + interval '1 hour')"
     await world.rows(queue, picture.media_id)
     await world.run(SyncOperation.RENAME, [picture, other], rename_prefix=("media/", "archive/"))
-    assert (world.placements(picture), world.placements(other)) == (["pending"], ["local_only"])
+    await world.told_of(picture, "pending")
+    await world.told_of(other, "local_only")
     pending = MediaFilter(storage_status=StorageStatus.PENDING)
     local_only = MediaFilter(storage_status=StorageStatus.LOCAL_ONLY, entity_type=label)
     await eventually(lambda: measures(syncer, "mediabus_bucket_copies_waiting 1.0"), why="the queue is measured")
@@ -400,7 +402,7 @@ async def test_what_waits_for_its_copy_is_pending_whatever_a_job_does_meanwhile(
     assert set(world.results(found["job_id"])) == {str(other.media_id)}
     found = await world.run(SyncOperation.UPLOAD_TO_S3, (), filter=pending)
     assert set(world.results(found["job_id"])) == {str(picture.media_id)}
-    assert world.placements(picture) == ["pending", "synced"]
+    await world.told_of(picture, "pending", "synced")
     await eventually(no_copies_wait(world), why="the job made the copy")
 
 
@@ -414,7 +416,7 @@ async def oldest_copy_seconds(service: RunningService) -> float:
 
 
 async def metrics_of(service: RunningService) -> str:
-    async with httpx.AsyncClient(base_url=service.base_url) as client:
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as client:
         return (await client.get("/metrics")).text
 
 
@@ -435,7 +437,7 @@ async def test_auto_sync_off_leaves_pictures_on_the_disk(world: SyncWorld, synce
 
 
 async def knows_the_settings(service: RunningService) -> bool:
-    async with httpx.AsyncClient(base_url=service.base_url) as client:
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as client:
         return bool((await client.get("/health/ready")).json()["details"]["settings"]["caughtUp"])
 
 
@@ -475,15 +477,13 @@ async def test_while_the_bucket_is_away_jobs_wait_and_no_attempt_is_used_up(
     try:
         job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures)
         await world.bus.send(copy_command(copied))
-        await eventually(lambda: postponed(world), within_seconds=40, why="the batch is put off")
+        await eventually(lambda: postponed(world), within_seconds=60, why="the batch is put off")
         assert not world.results(job_id)
     finally:
         await object_store_server.start()
-    ended = await world.ended(job_id, within_seconds=40)
+    ended = await world.ended(job_id)
     assert (ended["status"], ended["processed_files"]) == ("completed", 10)
-    await eventually(
-        lambda: world.placements(copied) == ["pending", "synced"], within_seconds=40, why="the copy is made"
-    )
+    await world.told_of(copied, "pending", "synced")
     for picture in [*pictures, copied]:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
 
@@ -516,7 +516,7 @@ async def test_kill_9_in_the_middle_of_a_job(world: SyncWorld, syncer: RunningSe
         syncer.kill()
         syncer.start()
         await syncer.wait_until_ready()
-    fact = await world.ended(job_id, within_seconds=60)
+    fact = await world.ended(job_id, within_seconds=120)
     assert (fact["status"], fact["processed_files"], fact["failed_files"]) == ("completed", 300, 0)
     assert_counts_are_right_at_every_fact(world, job_id)
     assert len(world.results(job_id)) == 300
