@@ -56,6 +56,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The request is passed on once this has happened, which is the test's to say."""
+
+    until: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The connection ends, by a reset or by a plain end as of a server that went away in good order."""
 
@@ -63,7 +70,7 @@ class Cut:
     by_reset: bool = True
 
 
-Fault = Answer | Wait | Cut
+Fault = Answer | Wait | Hold | Cut
 Rule = Callable[[Request], Fault | None]
 
 
@@ -165,6 +172,8 @@ class FaultyHttp:
             return True
         if isinstance(fault, Wait):
             await asyncio.sleep(fault.seconds)
+        if isinstance(fault, Hold):
+            await fault.until.wait()
         if isinstance(fault, Cut) and fault.moment is Moment.IN_REQUEST:
             await _write(there[1], head.raw + body[: len(body) // 2])
             return _cut(fault, here, there)

@@ -19,11 +19,12 @@ from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from shared.storage.keys import media_prefix
 from shared.testing.databases import TestDatabases
-from shared.testing.faulty_http import Answer, FaultyHttp, Request, Wait, always, faulty, healthy
+from shared.testing.faulty_http import Answer, FaultyHttp, Hold, Request, Wait, always, faulty, healthy
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import UPLOADS, Api, signed_in
 from tests.bucket_contents import BUCKET
+from tests.files_on_disk import files_below
 from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
@@ -92,7 +93,7 @@ class World:
             known = await self.system.rows("s3-syncer", "SELECT FROM media WHERE media_id = $1", UUID(media_id))
             return bool(known) and (await self.api.media(media_id))["storageStatus"] == PLACES[strategy]
 
-        await eventually(is_in_place, within_seconds=30, every_seconds=0.1, why=f"{media_id} is in its places")
+        await eventually(is_in_place, within_seconds=60, every_seconds=0.1, why=f"{media_id} is in its places")
         return media_id
 
     async def delete(self, media_id: str, **query: Any) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class World:
         record: dict[str, Any] = answer.json()
         return record
 
-    async def completed(self, deletion_id: str, within_seconds: float = 30) -> dict[str, Any]:
+    async def completed(self, deletion_id: str, within_seconds: float = 60) -> dict[str, Any]:
         async def completed() -> dict[str, Any] | None:
             record = await self.deletion(deletion_id)
             return record if record["status"] == "completed" else None
@@ -126,17 +127,17 @@ class World:
             return {("disk", key) for key in on_disk} | {("bucket", key) for key in in_bucket}
 
         there: set[tuple[str, str]] = await eventually(
-            complete, within_seconds=30, every_seconds=0.1, why="every copy is where its strategy wants it"
+            complete, within_seconds=60, every_seconds=0.1, why="every copy is where its strategy wants it"
         )
         return there
 
     def on_disk(self, media_id: str) -> set[str]:
         """Files of any kind whose path names the medium: unfinished ones, too."""
         root = self.system.media_root
-        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and media_id in str(path)}
+        return {str(path.relative_to(root)) for path in files_below(root) if media_id in str(path)}
 
     def staged(self) -> set[str]:
-        return {path.name for path in (self.system.media_root / "staging").rglob("*") if path.is_file()}
+        return {path.name for path in files_below(self.system.media_root / "staging")}
 
     async def in_bucket(self, media_id: str) -> set[str]:
         async with self._server.client() as client:
@@ -171,11 +172,9 @@ class World:
     async def assert_nothing_is_left(self, media_id: str, *, kept: set[str] | None = None) -> None:
         assert self.on_disk(media_id) == set()
         assert await self.in_bucket(media_id) == (kept or set())
-        assert self.staged() == set()
-        # what is published last is marked as handled behind the answer
-        rows = await eventually(
-            lambda: self._no_rows(media_id), within_seconds=5, every_seconds=0.1, why="no row names the medium"
-        )
+        # what is staged goes, and what is published last is marked as handled, behind the answer
+        await eventually(lambda: not self.staged(), every_seconds=0.1, why="nothing is staged")
+        rows = await eventually(lambda: self._no_rows(media_id), every_seconds=0.1, why="no row names the medium")
         assert rows == "none"
 
     async def _no_rows(self, media_id: str) -> str:
@@ -260,7 +259,7 @@ async def test_while_the_bucket_is_away_a_deletion_waits_and_says_for_what(world
         [value] = re.findall(r"^mediabus_media_deletions_open (\S+)", metrics.text, re.MULTILINE)
         return float(value) == 1
 
-    await eventually(is_measured, within_seconds=10, every_seconds=0.2, why="the open deletion is counted")
+    await eventually(is_measured, every_seconds=0.2, why="the open deletion is counted")
     store.rule = healthy
     receipt = (await world.completed(deletion_id))["receipt"]
     assert {file["place"] for file in receipt["removed"]["list"]} == {"disk", "bucket"}
@@ -284,18 +283,20 @@ async def test_what_the_bucket_keeps_is_listed(world: World, strategy: str) -> N
     await world.assert_nothing_is_left(media_id, kept=in_bucket)
 
 
+def is_put(request: Request) -> bool:
+    return request.method == "PUT"
+
+
 async def test_a_rendering_under_way_leaves_nothing(world: World, store: FaultyHttp) -> None:
-    store.rule = always(Wait(1.5), lambda request: request.method == "PUT")
+    may_be_stored, held_before = asyncio.Event(), store.count(is_put)
+    store.rule = always(Hold(may_be_stored), is_put)
     accepted = await world.api.upload(photo_jpeg(320, 240, seed=9), storageStrategy="both")
-    media_id, job_id = accepted["mediaId"], accepted["jobId"]
-
-    async def is_storing() -> bool:
-        return bool((await world.api.job(job_id))["progress"] >= 50)
-
-    await eventually(is_storing, within_seconds=30, every_seconds=0.02, why="its files are being stored")
+    media_id = accepted["mediaId"]
+    await eventually(lambda: store.count(is_put) > held_before, every_seconds=0.1, why="its files are being stored")
     deletion_id = (await world.delete(media_id, hard=True))["deletionId"]
     record = await world.deletion(deletion_id)
     assert "image-processor" in {one["service"] for one in record["waitsFor"]}
+    may_be_stored.set()
     receipt = (await world.completed(deletion_id))["receipt"]
     assert {file["place"] for file in receipt["removed"]["list"]} == {"disk", "bucket"}
     await world.assert_nothing_is_left(media_id)
@@ -386,7 +387,7 @@ async def test_the_api_key_of_the_public_reads_nothing_of_a_deleted_medium(world
     media_id = await world.uploaded("local_only")
     record = await world.api.media(media_id)
     await world.delete(media_id, hard=False)
-    async with httpx.AsyncClient(base_url=str(world.api.http.base_url), timeout=10, verify=False) as stranger:
+    async with httpx.AsyncClient(base_url=str(world.api.http.base_url), timeout=30, verify=False) as stranger:
         for url in record["urls"].values():
             assert (await stranger.get(url)).status_code == 404
             assert (await stranger.get(f"{url}&deleted=true")).status_code == 404
