@@ -25,6 +25,7 @@ from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import signed_in
 from tests.bus import Bus
+from tests.files_on_disk import contents_below, files_below
 from tests.running_service import RunningService
 from tests.system import System, bucket_environment, system_of_its_own
 
@@ -55,7 +56,7 @@ async def system(
         "MEDIABUS_FILE_RETRY_SECONDS": "0.02",
         "MEDIABUS_SCOPE_HOLD_SECONDS": "2",
         "MEDIABUS_KAFKA_SESSION_TIMEOUT_SECONDS": "2",
-        "MEDIABUS_PRODUCT_CHANGE_WAIT_SECONDS": "5",
+        "MEDIABUS_PRODUCT_CHANGE_WAIT_SECONDS": "20",
         "MEDIABUS_UPLOAD_LIMIT_BYTES": str(2**20),
     }
     async with system_of_its_own(databases, kafka_server, folder, environment) as made:
@@ -146,15 +147,16 @@ class Shop:
         return [listed["Key"] async for page in pages for listed in page.get("Contents", [])]
 
     async def nothing_is_set_aside(self) -> bool:
-        # Unlike a glob it does not mind that folders go meanwhile.
-        on_disk = any(names for *_, names in os.walk(self.system.media_root / SET_ASIDE_PREFIX))
-        return not on_disk and not await self.keys(SET_ASIDE_PREFIX)
+        return not files_below(self.system.media_root / SET_ASIDE_PREFIX) and not await self.keys(SET_ASIDE_PREFIX)
 
     def on_disk(self) -> dict[str, bytes]:
         """The files of the product, but for unfinished ones: those of a process that died go by their age."""
         folder = self.system.media_root / "products" / self.id
-        paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX)]
-        return {str(path.relative_to(self.system.media_root)): path.read_bytes() for path in paths}
+        return {
+            str(path.relative_to(self.system.media_root)): content
+            for path, content in contents_below(folder).items()
+            if not path.name.startswith(TEMPORARY_PREFIX)
+        }
 
     async def state(self) -> tuple[dict[str, Any], dict[str, bytes], dict[str, bytes]]:
         """The product as callers read it, and both stores; `updatedAt` may move."""
@@ -182,7 +184,7 @@ class Shop:
         }
 
     def staged(self) -> list[Path]:
-        return [path for path in (self.system.media_root / "staging").rglob("*") if path.is_file()]
+        return files_below(self.system.media_root / "staging")
 
     def nothing_is_staged(self) -> bool:
         return not self.staged()
@@ -286,7 +288,7 @@ async def test_the_life_of_a_product_in_exact_answers(shop: Shop) -> None:
 
     redirect = await shop.http.get(image["imageUrl"])
     assert redirect.status_code == 302
-    async with httpx.AsyncClient() as anybody:
+    async with httpx.AsyncClient(timeout=30) as anybody:
         assert (await anybody.get(redirect.headers["location"])).content == content
 
     product = await shop.read()
@@ -421,11 +423,11 @@ async def test_what_is_wrong_is_named(shop: Shop) -> None:
         assert (answer.status_code, body["code"]) == (status, code), body
         assert {error["field"] for error in body.get("errors", [])} == fields, body
     assert await shop.state() == before
-    assert shop.nothing_is_staged()
+    await eventually(shop.nothing_is_staged, why="nothing is staged")
 
 
 async def test_only_admins_of_this_site_may(shop: Shop) -> None:
-    async with httpx.AsyncClient(base_url=shop.http.base_url) as nobody:
+    async with httpx.AsyncClient(base_url=shop.http.base_url, timeout=30) as nobody:
         assert (await nobody.get(shop.url)).status_code == 401
         assert (await nobody.delete(shop.url)).status_code == 401
     foreign = await shop.http.delete(shop.url, headers={"Origin": "https://elsewhere.example"})
@@ -514,14 +516,19 @@ async def test_more_images_than_fit_into_one_task_go_together_or_not_at_all(shop
 
 async def test_while_the_bucket_is_away_the_answer_is_a_job(shop: Shop, object_store_server: ObjectStoreServer) -> None:
     variant_id = await shop.variant("250g")
+    hasty = await shop.system.started("ingest-api", {"MEDIABUS_PRODUCT_CHANGE_WAIT_SECONDS": "1"})
+    shop.system.services.remove(hasty)
     await object_store_server.stop()
     try:
-        answer = await shop.send(picture(), variantId=variant_id, imageType="hero-card")
+        async with signed_in(shop.system, hasty.base_url) as api:
+            fields, files = {"variantId": variant_id, "imageType": "hero-card"}, {"file": ("a.jpg", picture())}
+            answer = await api.http.post(f"{shop.url}/images", data=fields, files=files)
         assert answer.status_code == 202, answer.text
         assert (await shop.read())["images"] == []
         job = (await shop.http.get(answer.headers["location"])).json()
         assert (job["status"], job["kind"], job["result"], job["error"]) == ("active", "upload_image", None, None)
     finally:
+        await hasty.stop()
         await object_store_server.start()
     job = await shop.job(answer)
     assert (job["status"], job["result"]) == ("completed", (await shop.read())["images"][0])
@@ -545,7 +552,7 @@ async def test_a_weight_change_of_500_images_survives_kills_in_the_middle(shop: 
         await asked  # cut off, or put off just before
     for service in shop.system.services:
         service.start()
-    await asyncio.gather(*(service.wait_until_ready(within_seconds=90) for service in shop.system.services))
+    await asyncio.gather(*(service.wait_until_ready() for service in shop.system.services))
     sql = "SELECT id FROM product_changes WHERE product_id = $1"
     (change,) = await shop.system.rows("ingest-api", sql, shop.id)
     job = await shop.ended(change["id"], within_seconds=120)
@@ -574,7 +581,7 @@ async def test_whatever_is_killed_records_and_files_agree_in_the_end(shop: Shop,
         sql = "SELECT 1 FROM product_changes WHERE product_id = $1 AND status IN ('waiting', 'active')"
         return not await shop.system.rows("ingest-api", sql, shop.id)
 
-    await eventually(all_changes_ended, within_seconds=90, why="every change ends")
+    await eventually(all_changes_ended, within_seconds=180, why="every change ends")
     stored = await shop.in_bucket()
     await shop.assert_agreement(stored)
     weights = {variant["weight"] for variant in (await shop.read())["variants"]}
