@@ -41,18 +41,24 @@ async def system(
 
 
 async def settings_state(service: RunningService) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=service.base_url) as client:
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as client:
         details = (await client.get("/health/ready")).json()["details"]
     state: dict[str, Any] = details["settings"]
     return state
 
 
-async def applied(service: RunningService, key: str, version: int, within_seconds: float = 5) -> None:
+async def applied(service: RunningService, key: str, version: int) -> None:
     async def is_applied() -> bool:
         state = await settings_state(service)
         return bool(state["caughtUp"]) and int(state["versions"].get(key, 0)) >= version
 
-    await eventually(is_applied, within_seconds=within_seconds, why=f"{key} {version} holds in {service.module}")
+    await eventually(is_applied, why=f"{key} {version} holds in {service.module}")
+
+
+async def has_handled(service: RunningService, event_type: str) -> bool:
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    return any(line.startswith("mediabus_messages_handled_total{") and f'"{event_type}"' in line for line in lines)
 
 
 async def rendered(api: Api) -> dict[str, tuple[int, str]]:
@@ -103,7 +109,7 @@ async def test_a_change_made_through_one_replica_holds_in_the_others(system: Sys
 
 async def test_a_service_that_starts_later_knows_the_settings(system: System) -> None:
     later = await system.started("image-processor")
-    await applied(later, f"entity-type:{ENTITY_TYPE}", 2, within_seconds=15)
+    await applied(later, f"entity-type:{ENTITY_TYPE}", 2)
     assert await later.stop() == 0
 
 
@@ -127,8 +133,9 @@ async def test_auto_sync_is_switched_off_and_on_in_the_running_syncer(
             return bool((await api.media(media_id))["storageStatus"] == "synced")
 
         left_local = await uploaded_with(auto_sync=False)
+        # Else it might find the switch on when its turn comes.
+        await eventually(lambda: has_handled(syncer, "sync.media.v1"), why="the syncer was asked for the copy")
         copied = await uploaded_with(auto_sync=True)
-        await eventually(lambda: is_synced(copied), within_seconds=30, every_seconds=0.2, why="it is in the bucket too")
-        # it went through the same queue before
+        await eventually(lambda: is_synced(copied), within_seconds=60, every_seconds=0.2, why="it is in the bucket too")
         assert (await api.media(left_local))["storageStatus"] == "local_only"
     assert await syncer.stop() == 0
