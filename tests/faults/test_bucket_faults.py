@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,7 @@ from shared.testing.waiting import eventually
 from tests import rclone
 from tests.api_client import signed_in
 from tests.bus import Bus
+from tests.files_on_disk import files_below
 from tests.running_service import RunningService
 from tests.sync_world import BUCKET, Picture, SyncWorld, copy_command
 from tests.system import System, bucket_environment, system_of_its_own
@@ -134,7 +136,7 @@ def _names_one_of(key: str, ids: Sequence[UUID]) -> bool:
 
 def files_of(world: SyncWorld, ids: Sequence[UUID]) -> list[Path]:
     """Every file on the disk whose path names one of the media, finished or not."""
-    return [path for path in world.disk.rglob("*") if path.is_file() and _names_one_of(str(path), ids)]
+    return [path for path in files_below(world.disk) if _names_one_of(str(path), ids)]
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
@@ -155,7 +157,7 @@ async def test_a_job_completes_under_every_kind_of_fault(
         assert fact["processed_files"] + fact["failed_files"] <= fact["total_files"]
     for picture in pictures:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
-        assert world.placements(picture) == ["synced"]
+        await world.told_of(picture, "synced")
     await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, pictures)
 
 
@@ -185,7 +187,7 @@ async def test_a_store_that_fails_everything_is_away_and_uses_up_no_attempt(
     store.rule = always(fault)
     job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures)
     await world.bus.send(copy_command(copied))
-    await eventually(lambda: says(syncer, logged, "copies to the bucket wait") >= 2, within_seconds=40, why="both wait")
+    await eventually(lambda: says(syncer, logged, "copies to the bucket wait") >= 2, within_seconds=60, why="both wait")
     await eventually(
         lambda: any(medium_of(r) == str(pictures[0].media_id) for r, _ in store.faults[seen:]), why="the job was tried"
     )
@@ -193,14 +195,12 @@ async def test_a_store_that_fails_everything_is_away_and_uses_up_no_attempt(
     assert not world.results(job_id)
     (queued,) = await world.rows("SELECT attempts, given_up_at FROM bucket_copies")
     assert (queued["attempts"], queued["given_up_at"]) == (0, None)
-    assert world.placements(copied) == ["pending"]
+    await world.told_of(copied, "pending")
 
     store.rule = healthy
     ended = await world.ended(job_id, within_seconds=60)
     assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("completed", 10, 0)
-    await eventually(
-        lambda: world.placements(copied) == ["pending", "synced"], within_seconds=60, why="the copy is made"
-    )
+    await world.told_of(copied, "pending", "synced")
     for picture in [*pictures, copied]:
         await world.assert_stored(picture, on_disk=True, in_bucket=True)
 
@@ -215,12 +215,12 @@ async def test_uploads_go_on_while_the_bucket_is_away_and_their_copies_are_made_
     async with signed_in(system, ingest.base_url) as api:
         contents = [photo_jpeg(300, 200, seed=number) for number in range(5)]
         accepted = [await api.upload(content, storageStrategy="local_first") for content in contents]
-        await api.all_completed([entry["jobId"] for entry in accepted], 60)
+        await api.all_completed([entry["jobId"] for entry in accepted])
 
         async def are(status: str) -> bool:
             return {(await api.media(entry["mediaId"]))["storageStatus"] for entry in accepted} == {status}
 
-        await eventually(lambda: are("pending"), within_seconds=20, why="their copies wait")
+        await eventually(lambda: are("pending"), within_seconds=30, why="their copies wait")
         store.rule = healthy
         await eventually(lambda: are("synced"), within_seconds=60, why="their copies are made")
         ids = [UUID(entry["mediaId"]) for entry in accepted]
@@ -236,11 +236,13 @@ async def test_a_job_that_waits_for_the_bucket_is_cancelled_at_once(
     store.rule = always(SLOW_DOWN)
     job_id = await world.start(SyncOperation.UPLOAD_TO_S3, pictures, batch_size=20)
     jobs = 1 if pictures_count < 50 else 3
-    await eventually(lambda: put_off(world, job_id, 2 * jobs), within_seconds=40, why="each batch was put off twice")
+    await eventually(lambda: put_off(world, job_id, 2 * jobs), within_seconds=60, why="each batch was put off twice")
 
+    last_due = await last_put_off_until(world, job_id)
     await world.cancel(job_id)
-    ended = await world.ended(job_id, within_seconds=2)
+    ended = await world.ended(job_id)
     assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("cancelled", 0, 0)
+    assert datetime.fromisoformat(ended["finished_at"]) < last_due, "it waited for a batch to come back"
     of_job = "job_id = $1 OR parent_job_id = $1"
     assert len(await world.rows(f"SELECT 1 FROM jobs WHERE finished_at IS NULL AND ({of_job})", job_id)) == 0
     assert not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
@@ -248,20 +250,28 @@ async def test_a_job_that_waits_for_the_bucket_is_cancelled_at_once(
     # The batches that were put off come back to a job that has ended, and leave it and its media alone.
     store.rule = healthy
     assert (await world.run(SyncOperation.UPLOAD_TO_S3, pictures[:3]))["status"] == "completed"
-    await eventually(lambda: none_put_off(world), within_seconds=40, why="what was put off has come back")
+    await eventually(lambda: none_put_off(world), within_seconds=60, why="what was put off has come back")
     assert await world.ended(job_id) == ended
     for picture in pictures[3:]:
         await world.assert_stored(picture, on_disk=True, in_bucket=False)
 
 
 PUT_OFF = "topic = 's3-syncer.retry' AND headers ? 'mb_postponed'"
+OF_JOB = "key IN (SELECT job_id::text FROM jobs WHERE job_id = $1 OR parent_job_id = $1)"
 
 
 async def put_off(world: SyncWorld, job_id: UUID, times: int) -> bool:
     """Whether the batches of a job were put off so often, taken together, and none is in hand."""
-    of_job = "SELECT job_id::text FROM jobs WHERE job_id = $1 OR parent_job_id = $1"
-    rows = await world.rows(f"SELECT 1 FROM outbox WHERE {PUT_OFF} AND key IN ({of_job})", job_id)
+    rows = await world.rows(f"SELECT 1 FROM outbox WHERE {PUT_OFF} AND {OF_JOB}", job_id)
     return len(rows) >= times and not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
+
+
+async def last_put_off_until(world: SyncWorld, job_id: UUID) -> datetime:
+    """When the last of a job's batches comes back."""
+    sql = f"SELECT max(due_at) AS due_at FROM outbox WHERE {PUT_OFF} AND {OF_JOB} AND sent_at IS NULL"
+    (row,) = await world.rows(sql, job_id)
+    due_at: datetime = row["due_at"]
+    return due_at
 
 
 async def none_put_off(world: SyncWorld) -> bool:
@@ -288,7 +298,7 @@ async def test_what_the_store_does_not_let_go_holds_up_neither_the_job_nor_other
     await eventually(lambda: len(world.facts(waiting)) > 1, why="the next job began")
     assert not world.results(waiting), "it must not take the file that is to go for its copy"
     store.rule = healthy
-    ended = await world.ended(waiting, within_seconds=30)
+    ended = await world.ended(waiting)
     assert (ended["status"], ended["moved_bytes"]) == ("completed", len(kept.contents[kept.keys[0]]))
     await assert_bucket_and_disk_hold_what_is_recorded(world, object_store_server, [kept, *others])
 
@@ -326,10 +336,11 @@ async def test_a_cancelled_job_makes_no_further_attempt_at_a_file(
     refused, *others = await world.pictures(5, files=1)
     store.rule = always(INTERNAL_ERROR, about(refused.keys[0], "PUT"))
     job_id = await world.start(SyncOperation.UPLOAD_TO_S3, [refused, *others])
-    await eventually(lambda: len(world.results(job_id)) == 4, within_seconds=20, why="the others are done")
+    await eventually(lambda: len(world.results(job_id)) == 4, within_seconds=30, why="the others are done")
     await eventually(lambda: says(slow, 0, "a file failed, trying again"), why="the refused one waits")
     await world.cancel(job_id)
-    ended = await world.ended(job_id, within_seconds=3)
+    # It would be tried again in a minute.
+    ended = await world.ended(job_id, within_seconds=20)
     assert (ended["status"], ended["processed_files"], ended["failed_files"]) == ("cancelled", 4, 0)
     assert not await world.rows("SELECT 1 FROM media WHERE held_by IS NOT NULL")
     assert await slow.stop() == 0
