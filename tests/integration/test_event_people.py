@@ -50,7 +50,7 @@ async def site(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactor
         "s3_endpoint": "http://127.0.0.1:9",
         "s3_access_key": SecretStr("unused"),
         "s3_secret_key": SecretStr("unused"),
-        "people_change_wait_seconds": 5.0,
+        "people_change_wait_seconds": 30.0,
     }
     async with running_site(database, tmp_path_factory.mktemp("people") / "media", **bucket) as running:
         yield running
@@ -127,7 +127,7 @@ async def deciding(site: IngestSite, event: dict[str, Any], **outcome: Any) -> A
         async def came() -> list[Any]:
             return (await site.rows.fetch(sql, event["uuid"]))[before:]
 
-        (row,) = await eventually(came, within_seconds=10)
+        (row,) = await eventually(came, within_seconds=20)
         command = ChangePeopleV1.model_validate_json(row["payload"])
         commands.append(command)
         ended = {"is_done": True, "ended_at": datetime.now(UTC), **outcome}
