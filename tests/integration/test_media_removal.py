@@ -351,9 +351,9 @@ async def test_a_copy_whose_hold_had_run_out_has_the_places_emptied_again(site: 
     )
     working = asyncio.create_task(copies.work_off())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await written_again.wait()
-        await eventually(site.deletions().remove_some, within_seconds=10, why="the places are emptied once more")
+        await eventually(site.deletions().remove_some, why="the places are emptied once more")
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
