@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.async_api import FilePayload, Page, expect
@@ -11,7 +12,7 @@ from ingest_api.accounts import Role
 from tests.browser.site import Site
 from tests.browser.visitors import Visitors, answers_keys
 from tests.browser.weddings import GUEST, PEOPLE, Wedding, add_event, put_photos, sync
-from tests.face_world import SYNC_SECONDS, portrait
+from tests.face_world import SYNC_SECONDS, nobody, portrait
 
 pytestmark = pytest.mark.stack
 
@@ -55,6 +56,48 @@ async def test_an_event_is_made_and_synced_by_keys_alone(visitors: Visitors, fac
     assert await page.locator("#photos img").evaluate_all(addresses) == before
     await page.get_by_role("link", name=re.compile("No faces")).click()
     await expect(page.locator("#photos .tile")).to_have_count(1)
+
+
+async def test_a_card_is_dropped_onto_the_page_and_its_photos_appear(
+    visitors: Visitors, face_embedder: None, tmp_path: Path
+) -> None:
+    """A folder of a memory card: two photos of one name, one of a hostile name, and what is none."""
+    card = tmp_path / "DCIM"
+    hostile = "<img src=x onerror=alert(1)>.jpg"
+    photos = {"100/DSC_1.jpg": portrait(2), "101/DSC_1.jpg": portrait(3), f"101/{hostile}": nobody()}
+    for name, content in (photos | {"101/MOVIE.MP4": b"a film"}).items():
+        (card / name).parent.mkdir(parents=True, exist_ok=True)
+        (card / name).write_bytes(content)
+    made = await add_event(visitors.site, "A card")
+    page = await visitors.page(Role.PHOTOGRAPHER, phone=True)
+    await page.goto(made.address)
+    await expect(page.locator("html[data-ready]")).to_be_attached()
+    browser = await page.context.new_cdp_session(page)
+    dragged = {"items": [], "files": [str(card)], "dragOperationsMask": 1}
+    for step in ("dragEnter", "dragOver", "drop"):
+        if step == "drop":
+            await expect(page.locator("#drop-anywhere")).to_be_visible()
+        await browser.send("Input.dispatchDragEvent", {"type": step, "x": 200, "y": 300, "data": dragged})
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_text(re.compile(r"^3 files, .* 1 file is left out"))).to_be_visible()
+    await visitors.assert_accessible(page)
+    # The key to begin has the focus.
+    await page.keyboard.press("Enter")
+    queue = page.get_by_role("region", name="Uploads")
+    await expect(queue.get_by_text("3 files are uploaded")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+    await expect(queue.get_by_role("listitem").filter(has_text="Kept as DSC_1-2.jpg")).to_have_count(1)
+    await expect(queue.get_by_text(hostile, exact=True)).to_be_visible()
+    await assert_fits(page)
+    await visitors.assert_accessible(page)
+    # Nobody presses "sync".
+    await expect(page.locator("#photos .tile")).to_have_count(3, timeout=PATIENCE_MILLISECONDS)
+    await expect(page.get_by_role("link", name="No faces 1")).to_be_visible()
+    # The same card again adds nothing.
+    await page.keyboard.press("u")
+    await page.locator("#pick-folder").set_input_files(card)
+    await dialog.get_by_role("button", name="Upload 3 files").click()
+    await expect(queue.get_by_text("It is here already.")).to_have_count(3, timeout=PATIENCE_MILLISECONDS)
+    await expect(page.locator("#photos .tile")).to_have_count(3)
 
 
 async def test_faces_are_boxed_and_named_on_the_photo(visitors: Visitors, wedding: Wedding) -> None:

@@ -106,6 +106,7 @@ class EventPages(PageController):
             eta_seconds=None if sync is None else sync.eta_seconds(datetime.now(UTC)),
             is_first_page=cursor is None,
             older=_next(base, found, PHOTOS_PER_PAGE),
+            upload_limit_bytes=photo_desk.uploads.limit_bytes,
         )
 
     @get("/{event_uuid:uuid}/photos/{photo_id:uuid}")

@@ -1,16 +1,17 @@
 // The media library: tiles, filters, uploads, and one medium beside them.
 
 import { isLive, onMessage } from "../core/live.js";
-import { Choice } from "./choice.js";
+import { startUploadDialog } from "../uploads/dialog.js";
+import { startUploadPanel } from "../uploads/panel.js";
+import { UploadQueue } from "../uploads/queue.js";
 import { startBulkActions } from "./bulk_actions.js";
+import { Choice } from "./choice.js";
 import { startChoosing } from "./choosing.js";
 import { Everything } from "./everything.js";
 import { startFilters } from "./filters.js";
+import { MediaUploads } from "./media_uploads.js";
 import { startMedium } from "./medium.js";
 import { TileList } from "./tile_list.js";
-import { startUploadDialog } from "./upload_dialog.js";
-import { startUploadPanel } from "./upload_panel.js";
-import { UploadQueue } from "./upload_queue.js";
 
 const BUNDLED_MILLISECONDS = 600;
 const LOOK_EVERY_MILLISECONDS = 5000;
@@ -20,7 +21,7 @@ const KEEP_PLACE_MILLISECONDS = 300;
 
 const choice = new Choice();
 const list = new TileList(document.getElementById("library"), location.href, choice);
-const queue = new UploadQueue(Number(document.getElementById("upload-form").dataset.limit));
+const queue = new UploadQueue(Number(document.getElementById("upload-form").dataset.limit), new MediaUploads());
 
 document.documentElement.classList.add("scripted");
 const chosenBar = document.getElementById("chosen");
@@ -28,7 +29,7 @@ const everything = new Everything(list, choice, chosenBar.querySelector('[data-d
 startChoosing(list, choice, everything);
 startBulkActions(chosenBar, list, choice, everything);
 startUploadPanel(document.getElementById("queue"), queue);
-startUploadDialog(queue);
+startUploadDialog(queue, { remembered: { key: "mediabus-upload", names: ["entityType", "storageStrategy"] } });
 startFilters(list, choice);
 startMedium(list);
 keepPlace();

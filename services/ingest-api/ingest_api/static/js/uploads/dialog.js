@@ -6,9 +6,8 @@ import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 import { filesOf, picturesAmong } from "./dropped_files.js";
 
-const REMEMBERED = "mediabus-upload";
-
-export function startUploadDialog(queue) {
+/** `remembered` names the fields that a later batch begins with, `leaving` the links that lead away from the page. */
+export function startUploadDialog(queue, { remembered = null, leaving = ".sidebar a, .topbar a" } = {}) {
   const dialog = document.getElementById("upload-dialog");
   const form = document.getElementById("upload-form");
   const zone = form.querySelector(".drop");
@@ -22,17 +21,17 @@ export function startUploadDialog(queue) {
   const show = ({ files: found, leftOut = 0 }) => {
     files = found;
     const size = sizeText(files.reduce((sum, file) => sum + file.size, 0));
-    const parts = files.length ? [t("media.files_chosen", { count: files.length, size })] : [t("media.nothing_chosen")];
-    if (leftOut) parts.push(t("media.left_out", { count: leftOut }));
+    const parts = files.length ? [t("uploads.files_chosen", { count: files.length, size })] : [t("uploads.nothing_chosen")];
+    if (leftOut) parts.push(t("uploads.left_out", { count: leftOut }));
     told.textContent = parts.join(". ").replace(/\.\. /g, ". ");
     start.disabled = files.length === 0;
-    start.textContent = files.length ? t("media.start_files", { count: files.length }) : startText;
+    start.textContent = files.length ? t("uploads.start_files", { count: files.length }) : startText;
     if (!dialog.open) dialog.showModal();
-    if (files.length) (form.elements.entityType.value ? start : form.elements.entityType).focus();
+    if (files.length) (form.querySelector("input:invalid") ?? start).focus();
   };
   const drop = async (transfer) => {
     const found = filesOf(transfer);
-    told.textContent = t("media.reading_folder");
+    told.textContent = t("uploads.reading_folder");
     if (!dialog.open) dialog.showModal();
     try {
       show(await found);
@@ -41,7 +40,7 @@ export function startUploadDialog(queue) {
     }
   };
 
-  recall(form);
+  if (remembered) recall(form, remembered);
   form.querySelector('[data-pick="files"]').addEventListener("click", () => pickers.files.click());
   form.querySelector('[data-pick="folder"]').addEventListener("click", () => pickers.folder.click());
   pickers.files.addEventListener("change", () => show({ files: [...pickers.files.files] }));
@@ -55,7 +54,7 @@ export function startUploadDialog(queue) {
   });
   form.addEventListener("submit", () => {
     const fields = Object.fromEntries(new FormData(form));
-    remember(fields);
+    if (remembered) remember(fields, remembered);
     queue.add(files, fields);
   });
 
@@ -101,26 +100,25 @@ export function startUploadDialog(queue) {
   });
   // Links would end the uploads: ask in our own words, and take no for an answer before the browser asks.
   document.addEventListener("click", async (event) => {
-    const link = event.target instanceof Element ? event.target.closest(".sidebar a, .topbar a") : null;
+    const link = event.target instanceof Element ? event.target.closest(leaving) : null;
     if (!link || !queue.isRunning || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
     event.preventDefault();
-    if (!(await confirmed(t("media.leave_uploads"), { action: t("media.leave_action"), danger: true }))) return;
+    if (!(await confirmed(t("uploads.leave_uploads"), { action: t("uploads.leave_action"), danger: true }))) return;
     queue.cancelAll();
     location.assign(link.href);
   });
 }
 
-function recall(form) {
+function recall(form, { key, names }) {
   try {
-    const { entityType = "", storageStrategy = "" } = JSON.parse(localStorage.getItem(REMEMBERED) ?? "{}");
-    form.elements.entityType.value = entityType;
-    form.elements.storageStrategy.value = storageStrategy;
+    const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
+    for (const name of names) form.elements[name].value = kept[name] ?? "";
   } catch {
-    localStorage.removeItem(REMEMBERED);
+    localStorage.removeItem(key);
   }
 }
 
 /** What the last batch was of; which one it belonged to changes with each. */
-function remember({ entityType, storageStrategy }) {
-  localStorage.setItem(REMEMBERED, JSON.stringify({ entityType, storageStrategy }));
+function remember(fields, { key, names }) {
+  localStorage.setItem(key, JSON.stringify(Object.fromEntries(names.map((name) => [name, fields[name]]))));
 }

@@ -2,7 +2,7 @@
 
 import { element, icon } from "../core/dom.js";
 import { t } from "../core/texts.js";
-import { ENDED } from "./upload_queue.js";
+import { ENDED } from "./queue.js";
 
 const SHOWN_ROWS = 60;
 /** What needs somebody comes first, what is over last. */
@@ -85,16 +85,16 @@ class Panel {
     const open = counts.waiting + counts.uploading;
     const wanted = items.length - counts.cancelled;
     const isDone = open + counts.processing === 0;
-    const parts = [isDone ? t("media.queue_done", { count: counts.done }) : t("media.queue_running", { done: counts.done, count: wanted })];
-    if (counts.failed) parts.push(t("media.queue_failed", { count: counts.failed }));
-    if (isPaused && open) parts.push(t("media.queue_paused"));
-    else if (open && isOffline) parts.push(t("media.queue_offline"));
-    else if (open && seconds > 0) parts.push(t("media.queue_waits", { seconds }));
+    const parts = [isDone ? t("uploads.queue_done", { count: counts.done }) : t("uploads.queue_running", { done: counts.done, count: wanted })];
+    if (counts.failed) parts.push(t("uploads.queue_failed", { count: counts.failed }));
+    if (isPaused && open) parts.push(t("uploads.queue_paused"));
+    else if (open && isOffline) parts.push(t("uploads.queue_offline"));
+    else if (open && seconds > 0) parts.push(t("uploads.queue_waits", { seconds }));
     const text = parts.join(" · ");
     const summary = this.#panel.querySelector("[data-summary]");
     if (summary.textContent !== text) summary.textContent = text;
     const total = this.#panel.querySelector("[data-total]");
-    total.value = (100 * items.reduce((sum, item) => sum + shareOf(item), 0)) / Math.max(1, wanted);
+    total.value = (100 * items.reduce((sum, item) => sum + shareOf(item, this.#queue.isFollowed), 0)) / Math.max(1, wanted);
     total.className = isDone ? (counts.failed ? "bad" : "good") : "";
   }
 
@@ -124,7 +124,7 @@ class Panel {
     const kept = new Set(most.map(({ item }) => item.id));
     for (const id of this.#rows.keys()) if (!kept.has(id)) this.#rows.delete(id);
     const rest = items.length - most.length;
-    if (rest > 0) rows.push(element("li", { class: "quiet" }, t("media.more_files", { count: rest })));
+    if (rest > 0) rows.push(element("li", { class: "quiet" }, t("uploads.more_files", { count: rest })));
     return rows;
   }
 
@@ -132,7 +132,7 @@ class Panel {
     const row = this.#rows.get(item.id) ?? this.#newRow(item);
     this.#rows.set(item.id, row);
     const isActive = item.state === "uploading" || item.state === "processing";
-    const percent = Math.round(100 * shareOf(item));
+    const percent = Math.round(100 * shareOf(item, this.#queue.isFollowed));
     setText(row.state, item.why || stateText(item));
     row.state.className = item.state === "failed" ? "why" : item.state === "done" ? "done" : "quiet";
     row.progress.hidden = !isActive;
@@ -150,7 +150,7 @@ class Panel {
   #action(item, wanted) {
     if (wanted === "done") return [element("span", { class: "done" }, icon("check"))];
     if (!wanted) return [];
-    const label = wanted === "retry" ? t("media.retry_one", { name: item.file.name }) : t("media.cancel_one", { name: item.file.name });
+    const label = wanted === "retry" ? t("uploads.retry_one", { name: item.file.name }) : t("uploads.cancel_one", { name: item.file.name });
     return [element("button", { type: "button", class: "plain", "aria-label": label, title: label, dataset: { item: item.id } }, icon(wanted))];
   }
 
@@ -167,14 +167,14 @@ function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
-/** Half of the way is the upload, half of it the processing. */
-function shareOf(item) {
+/** Where something follows the upload, each of both is half of the way. */
+function shareOf(item, isFollowed) {
   if (item.state === "done" || item.state === "failed") return 1;
-  if (item.state === "uploading") return item.sent / 2;
+  if (item.state === "uploading") return isFollowed ? item.sent / 2 : item.sent;
   return item.state === "processing" ? 0.5 + item.progress / 200 : 0;
 }
 
 function stateText(item) {
-  if (item.state === "uploading") return t("media.state_uploading", { percent: Math.round(100 * item.sent) });
-  return t(`media.state_${item.state}`);
+  if (item.state === "uploading") return t("uploads.state_uploading", { percent: Math.round(100 * item.sent) });
+  return t(`uploads.state_${item.state}`);
 }

@@ -1,10 +1,18 @@
-// Uploads, a few at a time: from the file to the rendered picture, through pauses, refusals and a server that is away.
+// Uploads, a few at a time: from the file to what becomes of it, through pauses, refusals and a server that is away.
 //
-// Each file has an Idempotency-Key for as long as the page lives, so sending it again never makes a second medium.
+// Each file has an Idempotency-Key for as long as the page lives, so sending it again never makes a second one of it.
+//
+// Where they go is said by a destination:
+//   address, headers         of the request
+//   accepted(item, answer)   what is kept of the answer; `note` is shown
+//   isFollowed               whether something follows that takes a while; then also
+//     listen(hear)           to tell of it by hear(item, {status, progress, error})
+//     look(item)             to ask for it; resolves to the same, or to null
+//     retry(item)            to have it tried again
 
-import { ApiProblem, call } from "../core/api.js";
+import { ApiProblem } from "../core/api.js";
 import { sizeText } from "../core/formats.js";
-import { isLive, onMessage } from "../core/live.js";
+import { isLive } from "../core/live.js";
 import { failureText } from "../core/problems.js";
 import { t } from "../core/texts.js";
 
@@ -30,16 +38,14 @@ export class UploadQueue extends EventTarget {
   waitsUntil = 0;
   isOffline = false;
   #limitBytes;
-  #byJob = new Map();
+  #destination;
   #timer = null;
 
-  constructor(limitBytes) {
+  constructor(limitBytes, destination) {
     super();
     this.#limitBytes = limitBytes;
-    onMessage("media:progress", (message) => this.#hear(message.jobId, { status: "active", progress: message.progress }));
-    onMessage("media:processed", (message) =>
-      this.#hear(message.jobId, { status: message.success ? "completed" : "failed", progress: 100, error: message.error }),
-    );
+    this.#destination = destination;
+    destination.listen?.((item, told) => this.#hear(item, told));
     setInterval(() => this.#look(), LOOK_EVERY_MILLISECONDS);
     addEventListener("online", () => this.#begin());
   }
@@ -47,13 +53,18 @@ export class UploadQueue extends EventTarget {
   /** `fields` are the text fields of each upload. */
   add(files, fields) {
     for (const file of files) {
-      const item = { id: key(), key: key(), file, fields, state: "waiting", sent: 0, progress: 0, tries: 0, why: "", jobId: null, mediaId: null, heardAt: 0 };
+      const item = { id: key(), key: key(), file, fields, state: "waiting", sent: 0, progress: 0, tries: 0, why: "", isAccepted: false, heardAt: 0 };
       const fault = this.#faultOf(file);
       if (fault) Object.assign(item, { state: "failed", why: fault, isFinal: true });
       this.items.push(item);
     }
     this.#tell();
     this.#begin();
+  }
+
+  /** Whether a file that was sent is not done yet. */
+  get isFollowed() {
+    return this.#destination.isFollowed;
   }
 
   get isRunning() {
@@ -93,7 +104,7 @@ export class UploadQueue extends EventTarget {
   async retry(item) {
     if (item.isFinal || (item.state !== "failed" && item.state !== "cancelled")) return;
     Object.assign(item, { why: "", tries: 0 });
-    if (item.jobId === null) {
+    if (!item.isAccepted) {
       item.state = "waiting";
       this.#tell();
       this.#begin();
@@ -102,7 +113,7 @@ export class UploadQueue extends EventTarget {
     item.state = "processing";
     this.#tell();
     try {
-      await call("POST", `/api/admin/media/jobs/${item.jobId}/retry`);
+      await this.#destination.retry(item);
       item.heardAt = Date.now();
     } catch (error) {
       this.#end(item, "failed", error.message);
@@ -124,9 +135,9 @@ export class UploadQueue extends EventTarget {
   }
 
   #faultOf(file) {
-    if (file.size === 0) return t("media.is_empty");
-    if (file.size > this.#limitBytes) return t("media.too_large", { size: sizeText(file.size), limit: sizeText(this.#limitBytes) });
-    if (file.type && !file.type.startsWith("image/")) return t("media.no_picture");
+    if (file.size === 0) return t("uploads.is_empty");
+    if (file.size > this.#limitBytes) return t("uploads.too_large", { size: sizeText(file.size), limit: sizeText(this.#limitBytes) });
+    if (file.type && !file.type.startsWith("image/")) return t("uploads.no_picture");
     return null;
   }
 
@@ -157,10 +168,10 @@ export class UploadQueue extends EventTarget {
     form.append("file", item.file, item.file.name);
     const request = new XMLHttpRequest();
     item.request = request;
-    request.open("POST", "/api/admin/media");
+    request.open("POST", this.#destination.address);
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("Idempotency-Key", item.key);
-    request.setRequestHeader("Prefer", "respond-async");
+    for (const [name, value] of Object.entries(this.#destination.headers)) request.setRequestHeader(name, value);
     request.timeout = SEND_SECONDS * 1000;
     request.upload.addEventListener("progress", (event) => {
       item.sent = event.lengthComputable ? event.loaded / event.total : 0;
@@ -176,11 +187,12 @@ export class UploadQueue extends EventTarget {
     item.request = null;
     this.isOffline = false;
     const answer = jsonOf(request.responseText);
-    if (request.status === 202 || request.status === 200) {
-      Object.assign(item, { state: "processing", jobId: answer.jobId, mediaId: answer.mediaId, heardAt: Date.now(), tries: 0 });
-      this.#byJob.set(item.jobId, item);
+    if (request.status >= 200 && request.status < 300) {
+      Object.assign(item, { tries: 0, isAccepted: true, heardAt: Date.now(), ...this.#destination.accepted(item, answer) });
+      item.state = this.isFollowed ? "processing" : "done";
       this.dispatchEvent(new CustomEvent("accepted", { detail: item }));
-      this.#tell();
+      if (this.isFollowed) this.#tell();
+      else this.#end(item, "done", item.note);
     } else if (request.status === 429 || request.status === 503) {
       this.#waitFor(item, Number(request.getResponseHeader("Retry-After")) || 5);
     } else if (request.status >= 500 && item.tries < TRIES) {
@@ -211,7 +223,7 @@ export class UploadQueue extends EventTarget {
       await item.file.slice(0, 1).arrayBuffer();
     } catch {
       Object.assign(item, { isFinal: true });
-      this.#end(item, "failed", t("media.unreadable"));
+      this.#end(item, "failed", t("uploads.unreadable"));
       this.#begin();
       return;
     }
@@ -228,13 +240,12 @@ export class UploadQueue extends EventTarget {
     Object.assign(item, { state, sent: 0 });
   }
 
-  #hear(jobId, job) {
-    const item = this.#byJob.get(jobId);
-    if (!item || item.state !== "processing") return;
+  #hear(item, told) {
+    if (item.state !== "processing") return;
     item.heardAt = Date.now();
-    item.progress = Math.max(item.progress, job.progress);
-    if (job.status === "completed") this.#end(item, "done", "");
-    else if (job.status === "failed") this.#end(item, "failed", job.error ? failureText(job.error) : "");
+    item.progress = Math.max(item.progress, told.progress);
+    if (told.status === "completed") this.#end(item, "done", "");
+    else if (told.status === "failed") this.#end(item, "failed", told.error ? failureText(told.error) : "");
     else this.#tell();
   }
 
@@ -246,17 +257,13 @@ export class UploadQueue extends EventTarget {
     silent.sort((one, other) => one.heardAt - other.heardAt);
     for (const item of silent.slice(0, LOOKS_AT_ONCE)) {
       item.heardAt = now;
-      call("GET", `/api/admin/media/jobs/${item.jobId}`).then(
-        (job) => this.#hear(item.jobId, job),
-        (error) => error.status === 404 && this.#end(item, "done", ""),
-      );
+      this.#destination.look(item).then((told) => told && this.#hear(item, told));
     }
     if (this.waitsUntil) this.#tell();
   }
 
   #end(item, state, why) {
     Object.assign(item, { state, why });
-    if (item.jobId !== null && state === "done") this.#byJob.delete(item.jobId);
     this.dispatchEvent(new CustomEvent("ended", { detail: item }));
     this.#tell();
   }
