@@ -18,6 +18,7 @@ from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import Api, signed_in
+from tests.files_on_disk import files_below
 from tests.running_service import RunningService
 from tests.system import System, running_system
 
@@ -42,11 +43,21 @@ class Breakable:
         for service in (self.ingest, self.processor):
             if not service.running:
                 service.start()
-        await asyncio.gather(self.ingest.wait_until_ready(60), self.processor.wait_until_ready(60))
+        await asyncio.gather(self.ingest.wait_until_ready(), self.processor.wait_until_ready())
 
     def staged_files(self) -> list[str]:
-        folder = self.system.media_root / "staging"
-        return sorted(path.name for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
+        return sorted(path.name for path in files_below(self.system.media_root / "staging"))
+
+    async def assert_nothing_is_staged(self) -> None:
+        """Staged files go behind what is told of their pictures."""
+        await eventually(lambda: self.staged_files() == [], why="nothing is staged")
+
+    async def unsent(self) -> int:
+        rows = await self.system.rows("ingest-api", "SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL")
+        return int(rows[0]["n"])
+
+    async def nothing_is_unsent(self) -> bool:
+        return await self.unsent() == 0
 
     async def completed_once(self, accepted: list[dict[str, str]], within_seconds: float = 120) -> None:
         await self.api.all_completed([entry["jobId"] for entry in accepted], within_seconds)
@@ -104,13 +115,13 @@ async def test_uploads_are_accepted_while_kafka_is_away_and_run_when_it_is_back(
     jobs = [await breakable.api.job(entry["jobId"]) for entry in accepted]
     assert {job["status"] for job in jobs} == {"waiting"}
     async with httpx.AsyncClient() as client:
-        live = await client.get(f"{breakable.processor.base_url}/health/live", timeout=10)
-        ready = await client.get(f"{breakable.processor.base_url}/health/ready", timeout=10)
+        live = await client.get(f"{breakable.processor.base_url}/health/live", timeout=30)
+        ready = await client.get(f"{breakable.processor.base_url}/health/ready", timeout=30)
     assert live.status_code == 200, "a restart would not bring Kafka back"
     assert ready.status_code == 503
     await breakable.kafka.start()
     await breakable.completed_once(accepted)
-    assert breakable.staged_files() == []
+    await breakable.assert_nothing_is_staged()
 
 
 async def test_uploads_are_refused_while_postgresql_is_away_and_leave_no_file(breakable: Breakable) -> None:
@@ -122,14 +133,14 @@ async def test_uploads_are_refused_while_postgresql_is_away_and_leave_no_file(br
         assert answer.status_code == 503, answer.text
         assert int(answer.headers["retry-after"]) > 0
         assert answer.headers["content-type"].startswith("application/problem+json")
-    assert breakable.staged_files() == []
+    await breakable.assert_nothing_is_staged()
     await breakable.postgres.start()
 
     async def accepted_again() -> dict[str, str] | None:
         answer = await breakable.api.post(pictures(1)[0])
         return answer.json() if answer.status_code == 202 else None
 
-    accepted = await eventually(accepted_again, within_seconds=30, every_seconds=0.5, why="uploads are taken again")
+    accepted = await eventually(accepted_again, within_seconds=60, every_seconds=0.5, why="uploads are taken again")
     await breakable.completed_once([before, accepted])
 
 
@@ -138,6 +149,7 @@ async def test_postgresql_killed_while_pictures_are_in_hand_uses_up_no_attempt(b
     first = accepted[0]["mediaId"]
     await eventually(
         lambda: breakable.system.rows("image-processor", "SELECT 1 FROM images WHERE media_id = $1::uuid", first),
+        within_seconds=60,
         why="work is under way",
     )
     await breakable.postgres.kill()
@@ -164,18 +176,17 @@ async def test_kafka_killed_again_and_again_under_load(breakable: Breakable) -> 
 
 async def test_relay_killed_between_commit_and_publish(breakable: Breakable) -> None:
     """What was committed and not published is published by the process that follows."""
+    await eventually(breakable.nothing_is_unsent, why="what others wrote is published")
     await breakable.kafka.kill()  # so that nothing leaves before the kill
     accepted = [await breakable.api.upload(content) for content in pictures(5)]
-    unsent = await breakable.system.rows("ingest-api", "SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL")
-    assert unsent[0]["n"] == 2 * len(accepted)
+    assert await breakable.unsent() == 2 * len(accepted)
     breakable.ingest.signal(signal.SIGKILL)
     await eventually(lambda: not breakable.ingest.running, why="ingest-api is dead")
     await breakable.kafka.start()
     breakable.ingest.start()
     await breakable.ingest.wait_until_ready()
     await breakable.completed_once(accepted)
-    unsent = await breakable.system.rows("ingest-api", "SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL")
-    assert unsent[0]["n"] == 0
+    await eventually(breakable.nothing_is_unsent, why="all is published")
 
 
 async def test_every_process_is_killed_in_turn_under_load(breakable: Breakable) -> None:
@@ -186,10 +197,10 @@ async def test_every_process_is_killed_in_turn_under_load(breakable: Breakable) 
             service.signal(signal.SIGKILL)
             await eventually(_dead(service), why="it is dead")
             service.start()
-            await service.wait_until_ready(60)
+            await service.wait_until_ready()
         assert round_number < 2
     await breakable.completed_once(accepted, within_seconds=180)
-    assert breakable.staged_files() == []
+    await breakable.assert_nothing_is_staged()
 
 
 def _dead(service: RunningService) -> Callable[[], bool]:
