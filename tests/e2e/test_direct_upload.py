@@ -125,7 +125,7 @@ async def test_what_is_sent_to_the_bucket_comes_out_as_variants(site: Site, api:
     assert (record["sha256"], record["alt"]) == (hashlib.sha256(content).hexdigest(), "a cup")
     for variant in record["variants"]:
         assert (await api.http.get(variant["url"])).status_code == 200
-    assert await site.uploads_left() == []
+    await eventually(lambda: _none_left(site), why="nothing of it stays in the bucket")
 
 
 async def test_both_targets_tell_and_one_acts(site: Site, api: Api) -> None:
@@ -139,13 +139,13 @@ async def test_both_targets_tell_and_one_acts(site: Site, api: Api) -> None:
     async def told_again() -> bool:
         return await repeated(site) > before
 
-    await eventually(told_again, within_seconds=20, why="the second target has told of it too")
+    await eventually(told_again, within_seconds=60, why="the second target has told of it too")
     jobs = await site.system.rows("ingest-api", "SELECT id FROM jobs WHERE media_id = $1", accepted["mediaId"])
     assert len(jobs) == 1
 
 
 async def repeated(site: Site) -> float:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         lines = (await http.get(f"{site.ingest.base_url}/metrics")).text.splitlines()
     name = 'mediabus_bucket_notifications_total{outcome="repeated"} '
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
@@ -173,7 +173,7 @@ async def test_what_is_sent_while_nobody_listens_is_told_of_later(site: Site, ap
     await site.ingest.wait_until_ready()
     job = await api.ended(accepted["jobId"])
     assert (job["status"], job["error"]) == ("completed", None)
-    assert await site.uploads_left() == []
+    await eventually(lambda: _none_left(site), why="nothing of it stays in the bucket")
 
 
 async def test_an_api_that_is_killed_with_the_file_in_hand_loses_nothing(site: Site, api: Api) -> None:
@@ -203,7 +203,7 @@ async def test_what_others_put_beside_a_product_gets_a_record(site: Site, api: A
         read = (await api.http.get(f"/admin/products/{product['id']}")).json()
         return [image["fileName"] for image in read["images"]] == [key]
 
-    await eventually(recorded, why="the record is made")
+    await eventually(recorded, within_seconds=60, why="the record is made")
 
 
 async def test_what_an_undo_brings_back_as_nobodys_is_told_of_and_gets_no_record(site: Site, api: Api) -> None:
@@ -226,7 +226,7 @@ async def test_what_an_undo_brings_back_as_nobodys_is_told_of_and_gets_no_record
         keys = await told(site)
         return key in keys and await handled(site) - handled_before >= len(keys) - told_before
 
-    await eventually(told_and_heard, within_seconds=20, why="the store told of it, and ingest-api looked at it")
+    await eventually(told_and_heard, within_seconds=60, why="the store told of it, and ingest-api looked at it")
     read = (await api.http.get(f"/admin/products/{product['id']}")).json()
     assert read["images"] == []
 
@@ -239,7 +239,7 @@ async def told(site: Site) -> list[str]:
 
 async def handled(site: Site) -> float:
     """How many of them it has dealt with."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30) as http:
         lines = (await http.get(f"{site.ingest.base_url}/metrics")).text.splitlines()
     counted = [line for line in lines if line.startswith("mediabus_messages_handled_total{")]
     mine = [line for line in counted if 'topic="bucket.events"' in line and 'outcome="done"' in line]
@@ -255,6 +255,12 @@ async def test_photos_of_an_event_are_indexed_as_they_appear_in_the_bucket(
     await embedder.wait_until_ready(START_SECONDS)
     eager = (await api.http.post("/api/v1/events", json={"name": "Wedding", "auto_index": True})).json()
     patient = (await api.http.post("/api/v1/events", json={"name": "Birthday"})).json()
+
+    async def are_known() -> bool:
+        # What lies in the folder of an event that face-embedder has not heard of is nothing to it.
+        return len(await site.system.rows("face-embedder", "SELECT FROM events")) == 2
+
+    await eventually(are_known, within_seconds=60, why="face-embedder knows the events")
     async with site.store.client() as client:
         for event in (patient, eager):
             await client.put_object(Bucket=BUCKET, Key=f"{event['s3_prefix']}Zoë 1+2.jpg", Body=portrait(1))
