@@ -408,7 +408,7 @@ async def untold_changes(outsider: Outsider) -> None:
 
 async def missed_events(reconciler: RunningService) -> float:
     """What the sweep found and counted since the process began."""
-    async with httpx.AsyncClient(base_url=reconciler.base_url) as client:
+    async with httpx.AsyncClient(base_url=reconciler.base_url, timeout=30) as client:
         lines = (await client.get("/metrics")).text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("bucket_events_missed_total{"))
 
