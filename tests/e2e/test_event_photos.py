@@ -32,6 +32,8 @@ async def system(
         **bucket_environment(object_store_server),
         "MEDIABUS_FACE_MODELS_FOLDER": str(face_models),
         "MEDIABUS_FACE_WORKERS": "2",
+        "MEDIABUS_FACE_SEARCH_SECONDS": "30",
+        "MEDIABUS_PEOPLE_CHANGE_WAIT_SECONDS": "25",
     }
     async with system_of_its_own(databases, kafka_server, tmp_path, environment) as made:
         await made.make_superadmin()
