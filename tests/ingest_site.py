@@ -22,6 +22,7 @@ from ingest_api.accounts import ApiKeyText, Role, new_secret
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
+from ingest_api.bulk_cancellation import BulkCancellation
 from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
@@ -261,6 +262,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             rerendering=rerendering,
             deletions=deletions,
             bulk_deletions=bulk_deletions,
+            bulk_cancellation=BulkCancellation(unit_of_work),
             products=products,
             reconciling=Reconciling(
                 answers,

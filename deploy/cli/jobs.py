@@ -1,4 +1,4 @@
-"""`mediabus jobs`: how the processing of uploads fares."""
+"""`mediabus jobs`: how the processing of uploads fares, and of many media at once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from deploy.cli.paging import Cursor, Limit, given, titled
 from deploy.cli.watching import DEFAULT_TIMEOUT, Timeout, WatchAsJson, watch
 
 PATH: Final = "/api/admin/media/jobs"
-ENDED: Final = frozenset({"completed", "failed"})
+ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 
-jobs = typer.Typer(help="How the processing of uploads fares.", no_args_is_help=True)
+jobs = typer.Typer(help="How the processing of uploads fares, and of many media at once.", no_args_is_help=True)
 
 Job: TypeAlias = Annotated[UUID, typer.Argument(metavar="JOB", help="The id of a job, or of the parent of many.")]
 
@@ -48,8 +48,14 @@ def show_job(job: Job, as_json: AsJson = False) -> None:
 
 @jobs.command("watch")
 def watch_job(job: Job, timeout: Timeout = DEFAULT_TIMEOUT, as_json: WatchAsJson = False) -> None:
-    """Watch a job until it has ended; the exit code is 4 unless all of it is well then."""
+    """Watch a job until it has ended; the exit code is 4 where something of it failed or it was cancelled."""
     watch(f"{PATH}/{job}", job_facts, has_ended=has_ended, is_well=is_well, timeout_seconds=timeout, as_json=as_json)
+
+
+@jobs.command()
+def cancel(job: Job, as_json: AsJson = False) -> None:
+    """Begin nothing more of a job that deletes, restores or renders many; what is begun is finished, and stays."""
+    ask("POST", f"{PATH}/{job}/cancel", cancelled, as_json=as_json)
 
 
 @jobs.command()
@@ -65,6 +71,10 @@ def has_ended(body: Any) -> bool:
 def is_well(body: Any) -> bool:
     """Of a parent: all of its pictures came out."""
     return body["status"] == "completed" and not body.get("failed")
+
+
+def cancelled(body: Any) -> Sequence[Shown]:
+    return [f"{body['message']}", f"mediabus jobs watch {body['jobId']}"]
 
 
 def job_list(body: Any) -> Sequence[Shown]:

@@ -216,7 +216,7 @@ def counted(body: Any) -> Sequence[Shown]:
 
 
 def begun(body: Any) -> Sequence[Shown]:
-    return [f"{body['message']}", f"mediabus jobs watch {body['jobId']}"]
+    return [f"{body['message']}", f"mediabus jobs watch {body['jobId']}", f"mediabus jobs cancel {body['jobId']}"]
 
 
 def media_list(body: Any) -> Sequence[Shown]:

@@ -407,18 +407,26 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
         await route.fulfill(status=202, json={"jobId": str(new_id())})
 
     await page.route(re.compile(r"/media/delete$"), begin)
+    counts = {"total": 300, "completed": 100, "failed": 0}
     looks: list[dict[str, Any]] = [
-        {"status": "active", "progress": 33, "total": 300, "completed": 100, "failed": 0},
-        {"status": "completed", "progress": 100, "total": 300, "completed": 300, "failed": 0},
+        {"status": "active", "progress": 33, "isCancellable": True, "cancelledAt": None, **counts},
+        {"status": "active", "progress": 33, "isCancellable": False, "cancelledAt": "2030-01-01T00:00:00Z", **counts},
+        {"status": "cancelled", "progress": 33, "isCancellable": False, **counts},
     ]
     may_end = asyncio.Event()
 
     async def look(route: Route) -> None:
         if len(looks) == 1:
             await may_end.wait()
-        await route.fulfill(json=looks.pop(0))
+        # Until it is cancelled it is under way.
+        await route.fulfill(json=looks[0] if len(looks) == 3 else looks.pop(0))
+
+    async def cancel(route: Route) -> None:
+        looks.pop(0)
+        await route.fulfill(status=202, json={"success": True, "status": "active", "message": ""})
 
     await page.route("**/api/admin/media/jobs/*", look)
+    await page.route("**/api/admin/media/jobs/*/cancel", cancel)
     # On a phone what is deleted already is deleted for good; the button of the library stays for keyboards.
     await page.evaluate("document.querySelector('[data-do=delete_hard]').click()")
     dialog = page.get_by_role("dialog")
@@ -437,8 +445,13 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
     await expect(page.get_by_text("100 из 300")).to_be_visible()
     await assert_fits(page)
     await visitors.assert_accessible(page)
+    await page.get_by_role("button", name="Отменить остальное").click()
+    await expect(page.get_by_text("Отменено: начатое заканчивается")).to_be_visible()
+    await expect(page.get_by_role("button", name="Отменить остальное")).to_be_hidden()
+    await assert_fits(page)
     may_end.set()
-    await expect(page.get_by_text("100 из 300")).to_be_hidden()
+    await expect(page.get_by_text("Отменено: сделано 100 из 300")).to_be_visible()
+    await expect(page.get_by_text("начатое заканчивается")).to_be_hidden()
 
 
 async def test_a_storage_job_takes_everything_that_matches(visitors: Visitors, stack: str) -> None:

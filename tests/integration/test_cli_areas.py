@@ -108,6 +108,21 @@ async def test_all_that_a_list_has_are_deleted_and_restored(cli_site: IngestSite
     assert len((await told("media", "list", "--entity-type", "pile", "--before", "2999-01-01"))["media"]) == 3
 
 
+async def test_a_job_about_many_is_cancelled(cli_site: IngestSite, run: Run, told: Told) -> None:
+    for _ in range(2):
+        await cli_site.uploaded(entityType="mistake")
+    begun = await run("media", "delete-all", "--entity-type", "mistake", "--soft", "--confirm", "2")
+    job = begun.stdout.split()[-1]
+    assert f"mediabus jobs cancel {job}" in begun.stdout
+    assert "0 of 2 media" in (await run("jobs", "cancel", job)).stdout
+    assert (await told("jobs", "cancel", job))["status"] == "cancelled", "cancelling twice is cancelling once"
+    assert not await cli_site.bulk_deletions.work_page()
+    watched = (await run("jobs", "watch", job, exit_code=4)).stdout
+    assert "cancelled: Cancelled: 0 of 2 media" in " ".join(watched.split())
+    assert len((await told("media", "list", "--entity-type", "mistake"))["media"]) == 2
+    await run("jobs", "cancel", str(new_id()), exit_code=1)
+
+
 async def test_a_storage_job_takes_what_a_list_has(cli_site: IngestSite, run: Run, told: Told) -> None:
     await cli_site.handlers.deliver(processed(await commanded(cli_site, filename="moved-1.jpg", entityType="moved")))
     await cli_site.uploaded(filename="moved-2.jpg", entityType="moved")

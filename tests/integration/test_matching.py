@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +16,13 @@ from pydantic import SecretStr
 
 from ingest_api import rerendering, storage_sync
 from ingest_api.accounts import Role
+from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.media_filters import read_filter
 from ingest_api.repositories import matching
 from ingest_api.repositories.bulk_deletions import BulkDeletionRepository
 from ingest_api.repositories.matching import Matched, MatchedPage, MatchingRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
+from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
     CancelSyncJobV1,
     Event,
@@ -30,6 +35,7 @@ from shared.events import (
 )
 from shared.identifiers import new_id
 from shared.testing.databases import TestDatabases
+from shared.testing.waiting import eventually
 from tests.ingest_site import JOBS, UPLOADS, IngestSite, running_site
 
 pytestmark = pytest.mark.stack
@@ -341,6 +347,174 @@ async def test_a_few_do_not_wait_behind_many(site: IngestSite) -> None:
     assert (await job(site, started["jobId"]))["status"] == "completed"
     assert len(await ids_of(site, many, where="deleted_at IS NOT NULL")) == 100
     await worked_off(site)
+
+
+# --- cancelling -------------------------------------------------------------------------------------------------------
+
+
+async def cancel(site: IngestSite, job_id: str, status: int = 202) -> dict[str, Any]:
+    return await post(site, f"{JOBS}/{job_id}/cancel", status)
+
+
+async def standing(site: IngestSite, job_id: str) -> tuple[str, int, int, int]:
+    found = await job(site, job_id)
+    return found["status"], found["total"], found["completed"], found["failed"]
+
+
+async def test_who_cancels_has_nothing_more_begun(site: IngestSite) -> None:
+    entity = await filled(site)
+    started = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity}, hard=False)
+    assert await site.bulk_deletions.work_page()
+    assert (await job(site, started["jobId"]))["isCancellable"]
+    said = await cancel(site, started["jobId"])
+    assert (said["success"], said["jobId"], said["status"]) == (True, started["jobId"], "cancelled")
+    assert "100 of 250 media" in said["message"]
+    assert await cancel(site, started["jobId"]) == said, "cancelling twice is cancelling once"
+    await worked_off(site)
+    assert len(await ids_of(site, entity, where="deleted_at IS NOT NULL")) == 100
+    assert await standing(site, started["jobId"]) == ("cancelled", 250, 100, 0)
+    ended = await job(site, started["jobId"])
+    assert (ended["isCancellable"], ended["progress"], ended["result"]) == (False, 40, None)
+    assert ended["error"] == {"code": "cancelled", "detail": said["message"]}
+    notices = await site.rows.fetch(
+        "SELECT uploader, type, body FROM notices WHERE job_id = $1", UUID(started["jobId"])
+    )
+    assert [(one["uploader"], one["type"]) for one in notices] == [(site.user_id, "jobs:progress")]
+    told_over_the_socket = json.loads(notices[0]["body"])
+    assert told_over_the_socket == {name: ended[name] for name in told_over_the_socket}
+    assert told_over_the_socket["status"] == "cancelled"
+    [entry] = (await site.api.get("/api/admin/ops/audit", params={"area": "selections", "limit": 1})).json()["entries"]
+    assert (entry["subject"], entry["detail"]["cancelledBy"]) == (started["jobId"], str(site.user_id))
+
+
+async def test_what_was_not_begun_is_never_begun(site: IngestSite) -> None:
+    entity = await filled(site, 20)
+    gone = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity, "entityId": "3"}, hard=False)
+    await worked_off(site)
+    for path, body in (
+        ("delete", {"matching": {"entityType": entity}, "hard": False}),
+        ("delete", {"mediaIds": [str(one) for one in await ids_of(site, entity)], "hard": True}),
+        ("restore", {"matching": {"entityType": entity}}),
+        ("watermark", {"matching": {"entityType": entity}}),
+    ):
+        started = await post(site, f"{UPLOADS}/{path}", **body)
+        assert (await cancel(site, started["jobId"]))["status"] == "cancelled"
+        assert await standing(site, started["jobId"]) == ("cancelled", started["total"], 0, 0)
+    await worked_off(site)
+    assert not await site.rerendering.plan_page()
+    assert len(await ids_of(site, entity, where="deleted_at IS NOT NULL AND deletion_id IS NULL")) == gone["total"]
+
+
+async def test_a_page_under_way_is_finished_or_undone_before_the_answer(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever works holds the parent: the answer tells what a page did that commits, and of none whose worker died."""
+    add_page, may_go_on, is_at_work = BulkDeletionRepository.add_page, asyncio.Event(), asyncio.Event()
+
+    async def held(self: BulkDeletionRepository, *args: Any) -> None:
+        await add_page(self, *args)
+        is_at_work.set()
+        await may_go_on.wait()
+        if is_killed:
+            raise Killed
+
+    monkeypatch.setattr(BulkDeletionRepository, "add_page", held)
+    for is_killed, done in ((False, 100), (True, 0)):
+        may_go_on.clear()
+        is_at_work.clear()
+        entity = await filled(site)
+        started = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity}, hard=False)
+        work = asyncio.create_task(site.bulk_deletions.work_page())
+        async with asyncio.timeout(20):
+            await is_at_work.wait()
+        cancelling = [asyncio.create_task(cancel(site, started["jobId"])) for _ in range(2)]
+        await eventually(lambda: waiting_for_locks(site), within_seconds=20, why="the cancellation waits for the page")
+        assert not await site.bulk_deletions.work_page(), "another replica finds nothing meanwhile"
+        may_go_on.set()
+        [ended] = await asyncio.gather(work, return_exceptions=True)
+        assert isinstance(ended, Killed) == is_killed
+        said = await asyncio.gather(*cancelling)
+        assert said[0] == said[1]
+        assert f"{done} of 250 media" in said[0]["message"]
+        assert not await site.bulk_deletions.work_page()
+        assert await standing(site, started["jobId"]) == ("cancelled", 250, done, 0)
+        assert len(await ids_of(site, entity, where="deleted_at IS NOT NULL")) == done
+
+
+async def waiting_for_locks(site: IngestSite) -> bool:
+    waiting = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND query LIKE '%SET is_planned = true, cancelled_at%'
+      AND datname = current_database()
+    """
+    return bool(await site.rows.fetchval(waiting) == 2)
+
+
+async def test_replicas_that_work_side_by_side_stop_together(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.bulk_deletions.PAGE_MEDIA", 5)
+    entity = await filled(site)
+    started = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity}, hard=False)
+    unit_of_work = UnitOfWork(site.database, source="/mediabus/ingest-api", schema="ingest")
+    second = BulkDeletions(unit_of_work, site.deletions, confirm_above=0)
+    working = [asyncio.create_task(replica.run()) for replica in (site.bulk_deletions, second)]
+    try:
+        deleted = "SELECT count(*) FROM media WHERE entity_type = $1 AND deleted_at IS NOT NULL"
+        await eventually(lambda: site.rows.fetchval(deleted, entity), within_seconds=20, why="some are deleted")
+        await cancel(site, started["jobId"])
+        done: int = await site.rows.fetchval(deleted, entity)
+        # Both get on with what comes after it, so they have looked.
+        others = [await filled(site, 7) for _ in range(2)]
+        later = [await post(site, f"{UPLOADS}/delete", matching={"entityType": one}, hard=False) for one in others]
+        for one in later:
+            await eventually(partial(has_ended, site, one["jobId"]), within_seconds=20, why="later ones are done")
+        assert await site.rows.fetchval(deleted, entity) == done
+        assert await standing(site, started["jobId"]) == ("cancelled" if done < 250 else "completed", 250, done, 0)
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+async def has_ended(site: IngestSite, job_id: str) -> bool:
+    return (await job(site, job_id))["status"] in {"completed", "failed", "cancelled"}
+
+
+async def test_what_goes_for_good_already_goes(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.bulk_deletions.MOST_OPEN", 1)
+    entity = await filled(site)
+    started = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity}, hard=True)
+    await worked_off(site)
+    said = await cancel(site, started["jobId"])
+    assert (said["status"], "Of 250 media 100 go" in said["message"]) == ("active", True)
+    open_ones = await job(site, started["jobId"])
+    assert (open_ones["completed"], open_ones["isCancellable"], open_ones["cancelledAt"] is None) == (0, False, False)
+    assert await cancel(site, started["jobId"]) == said
+    await site.rows.execute("UPDATE media_deletions SET completed_at = now(), stage = 'completed'")
+    await worked_off(site)
+    assert await standing(site, started["jobId"]) == ("cancelled", 250, 100, 0)
+    assert len(await ids_of(site, entity, where="deletion_id IS NOT NULL")) == 100
+    assert (await cancel(site, started["jobId"]))["status"] == "cancelled"
+
+
+async def test_what_can_not_be_cancelled_says_so(site: IngestSite) -> None:
+    entity = await filled(site, 2)
+    ended = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity}, hard=False)
+    await worked_off(site)
+    all_begun = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity, "deleted": True}, hard=True)
+    await worked_off(site)
+    single = await site.uploaded(entityType=entity)
+    for job_id, detail in (
+        (ended["jobId"], "completed already"),
+        (all_begun["jobId"], "has been begun"),
+        (single["jobId"], "about one picture"),
+    ):
+        refused = await cancel(site, job_id, 409)
+        assert (refused["code"], detail in refused["detail"]) == ("job_not_cancellable", True), refused
+    assert (await cancel(site, str(new_id()), 404))["code"] == "not_found"
+    assert (await site.api.post(f"{JOBS}/x/cancel")).status_code == 404
+    headers = {"Authorization": f"Bearer {await site.key_of(Role.PHOTOGRAPHER)}"}
+    assert (await site.api.post(f"{JOBS}/{ended['jobId']}/cancel", headers=headers)).status_code == 403
+    await site.rows.execute("UPDATE media_deletions SET completed_at = now(), stage = 'completed'")
 
 
 # --- rendering anew ---------------------------------------------------------------------------------------------------

@@ -220,6 +220,27 @@ async def test_a_large_selection_is_planned_in_pages_and_never_too_far_ahead(
     assert await site.rows.fetchval("SELECT array_agg(position ORDER BY position) FROM bulk_items") == [*range(350)]
 
 
+async def test_a_cancelled_selection_ends_with_what_was_queued(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerendering, "PAGE_MEDIA", 2)
+    ids = [str(await stored_medium(site)) for _ in range(5)]
+    parent_id = await wanted(site, mediaIds=ids)
+    assert await site.rerendering.plan_page()
+    said = (await site.api.post(f"{JOBS}/{parent_id}/cancel")).json()
+    assert (said["status"], "Of 5 pictures 2 were queued" in said["message"]) == ("waiting", True)
+    assert not await site.rerendering.plan_page()
+    first, second = await told(site, RerenderImageV1)
+    await site.handlers.deliver(failure(first))
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["progress"], parent["failed"]) == ("active", 20, 1)
+    await site.handlers.deliver(outcome(second))
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["total"], parent["completed"], parent["failed"]) == ("cancelled", 5, 1, 1)
+    assert len(parent["children"]) == 2
+    assert (await site.api.post(f"{JOBS}/{parent_id}/cancel")).json()["status"] == "cancelled"
+
+
 async def test_replicas_that_plan_side_by_side_plan_nothing_twice(
     site: IngestSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from ingest_api import bucket_handlers, deletion_handlers, face_handlers, handle
 from ingest_api.answers import Answers
 from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
+from ingest_api.bulk_cancellation import BulkCancellation
 from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
@@ -134,6 +135,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
         rerendering=rerendering,
         deletions=deletions,
         bulk_deletions=bulk_deletions,
+        bulk_cancellation=BulkCancellation(unit_of_work),
         products=products,
         reconciling=Reconciling(answers, unit_of_work, hub, longest_wait_seconds=settings.reconcile_wait_seconds),
         photo_desk=photo_desk,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from ingest_api.catalogue import JobStatus, Upload
 from ingest_api.zip_stream import EntryRefusal
 
 BulkKind = Literal["upload", "rerender", "delete", "hard_delete", "restore"]
+BulkStatus = JobStatus | Literal["cancelled"]
 DONE_AT_ONCE: Final = frozenset({"delete", "hard_delete", "restore"})
 """Of these an item is there when something was done for it."""
 NO_PICTURE: Final = {"code": "no_picture", "detail": "No picture came out; the children tell why."}
@@ -73,7 +75,8 @@ class BulkJob:
     """The parent of many jobs; all that it tells is counted from them.
 
     `items` is how many of the `selected` have been looked at, `begun` how many of those are worked on or have ended.
-    `children` are all of them, or of a large parent some, those that failed first.
+    Once it `is_planned` no further one is looked at, be it that there is none or that it was cancelled. `children` are
+    all of them, or of a large parent some, those that failed first.
     """
 
     id: UUID
@@ -86,11 +89,17 @@ class BulkJob:
     begun: int
     attempts: int
     children: Sequence[BulkChild]
+    cancelled_at: datetime | None = None
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Cancelled before everything that was selected had been looked at."""
+        return self.cancelled_at is not None and self.items < self.selected
 
     @property
     def total(self) -> int:
-        """What left the selection before it was looked at is no part of it in the end."""
-        return self.items if self.is_planned else max(self.selected, self.items)
+        """What left the selection before it was looked at is no part of it in the end; what was cancelled is."""
+        return self.items if self.is_planned and not self.is_cut_short else max(self.selected, self.items)
 
     @property
     def has_ended(self) -> bool:
@@ -99,14 +108,16 @@ class BulkJob:
     @property
     def progress(self) -> int:
         """The share of files that have an outcome, in percent, rounded down: 100 is reached with the last one."""
-        if self.has_ended:
+        if self.has_ended and not self.is_cut_short:
             return 100
         return min(99, 100 * (self.completed + self.failed) // max(1, self.total))
 
     @property
-    def status(self) -> JobStatus:
+    def status(self) -> BulkStatus:
         """`failed` only where no picture came out: one that fails does so alone."""
         if self.has_ended:
+            if self.is_cut_short:
+                return "cancelled"
             return "completed" if self.completed else "failed"
         return "active" if self.begun or (self.items and self.kind in DONE_AT_ONCE) else "waiting"
 
@@ -114,15 +125,48 @@ class BulkJob:
         """As its caller reads it: a job's fields, and the counts and children of a parent."""
         counts = {"total": self.total, "completed": self.completed, "failed": self.failed}
         status = self.status
-        error = NONE_CHANGED if self.kind in DONE_AT_ONCE else NO_PICTURE
         return {
             "jobId": self.id,
             "isParent": True,
             "status": status,
             "progress": self.progress,
             "result": counts if status == "completed" else None,
-            "error": error if status == "failed" else None,
+            "error": self._error(status),
             "attempts": self.attempts,
             **counts,
+            "isCancellable": not self.is_planned,
+            "cancelledAt": self.cancelled_at,
             "children": [child.record() for child in self.children],
         }
+
+    def notice(self) -> dict[str, Any]:
+        """What the requester is told over the WebSocket."""
+        status = self.status
+        return {
+            "status": status,
+            "progress": self.progress,
+            "total": self.total,
+            "completed": self.completed,
+            "failed": self.failed,
+            "error": self._error(status),
+        }
+
+    def _error(self, status: BulkStatus) -> dict[str, str] | None:
+        if status == "cancelled":
+            return {"code": "cancelled", "detail": cancelled_detail(self)}
+        if status == "failed":
+            return NONE_CHANGED if self.kind in DONE_AT_ONCE else NO_PICTURE
+        return None
+
+
+def cancelled_detail(job: BulkJob) -> str:
+    """What becomes of a job that was cancelled."""
+    if not job.is_cut_short:
+        return "Everything had been begun before it was cancelled."
+    if job.has_ended:
+        return (
+            f"Cancelled: {job.items} of {job.total} media had been worked on and stay so, the others are as they were."
+        )
+    if job.kind == "hard_delete":
+        return f"Of {job.total} media {job.items} go for good already, no other does: the job ends when they are gone."
+    return f"Of {job.total} pictures {job.items} were queued before, no other is: the job ends when they are rendered."

@@ -10,6 +10,7 @@ from litestar.di import Provide
 
 from ingest_api.application import Application
 from ingest_api.bucket_webhook import BucketWebhook
+from ingest_api.bulk_cancellation import BulkCancellation
 from ingest_api.bulk_deletions import BulkDeletions
 from ingest_api.catalogue import Records
 from ingest_api.controllers.dead_letters import DeadLetterController
@@ -83,6 +84,7 @@ def create_app(
     rerendering: Rerendering,
     deletions: MediaDeletions,
     bulk_deletions: BulkDeletions,
+    bulk_cancellation: BulkCancellation,
     reconciling: Reconciling,
     photo_desk: PhotoDesk,
     scheduling: Scheduling,
@@ -107,6 +109,7 @@ def create_app(
         "rerendering": rerendering,
         "deletions": deletions,
         "bulk_deletions": bulk_deletions,
+        "bulk_cancellation": bulk_cancellation,
         "reconciling": reconciling,
         "photo_desk": photo_desk,
         "scheduling": scheduling,

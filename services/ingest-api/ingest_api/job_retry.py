@@ -5,8 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from ingest_api.catalogue import Job, Media
-from ingest_api.known_jobs import find_job
-from ingest_api.problem_details import Problem
+from ingest_api.known_jobs import find_job, no_such_job
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.media import MediaRepository
 from ingest_api.rerendering import Rerendering, not_retryable
@@ -29,7 +28,7 @@ class JobRetry:
         async with self._unit_of_work.database.connection() as connection:
             job = await find_job(connection, job_id)
         if job is None:
-            raise Problem(404, "not_found", "There is no job with this id; finished jobs are removed after their time.")
+            raise no_such_job()
         if job.status != "failed":
             raise not_retryable(f"Only a failed job can be tried again; this one is {job.status}.")
         if job.kind == "rerender":

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from ingest_api.catalogue import Job, JobStatus
+from ingest_api.problem_details import Problem
 from ingest_api.repositories.direct_uploads import DirectUploadRepository
 from ingest_api.repositories.jobs import JobRepository
 from shared.db.pool import PooledConnection
@@ -33,3 +34,7 @@ async def newest_jobs(
     # One whose file arrived between the two looks is only a job.
     by_id = {upload.id: upload.as_job() for upload in announced} | {job.id: job for job in jobs}
     return sorted(by_id.values(), key=lambda job: job.id, reverse=True)[:limit]
+
+
+def no_such_job() -> Problem:
+    return Problem(404, "not_found", "There is no job with this id; finished jobs are removed after their time.")

@@ -99,6 +99,7 @@ MEDIA_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/admin/media/jobs"): Role.ADMIN,
         ("GET", "/api/admin/media/jobs/{job_id}"): Role.ADMIN,
         ("POST", "/api/admin/media/jobs/{job_id}/retry"): Role.ADMIN,
+        ("POST", "/api/admin/media/jobs/{job_id}/cancel"): Role.ADMIN,
         # what concerns S3 is changed by superadmins alone
         ("GET", "/api/admin/media/settings"): Role.ADMIN,
         ("PUT", "/api/admin/media/settings"): Role.ADMIN,

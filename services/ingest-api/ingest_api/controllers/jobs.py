@@ -11,12 +11,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from ingest_api.accounts import Role
-from ingest_api.authentication import require
+from ingest_api.authentication import SignedInRequest, require
+from ingest_api.bulk import cancelled_detail
+from ingest_api.bulk_cancellation import BulkCancellation
 from ingest_api.catalogue import Records
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.job_retry import JobRetry
-from ingest_api.known_jobs import find_job, newest_jobs
-from ingest_api.problem_details import Problem
+from ingest_api.known_jobs import find_job, newest_jobs, no_such_job
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from shared.db.pool import Database
 
@@ -29,8 +30,15 @@ class JobList(msgspec.Struct, rename="camel"):
     next_cursor: str | None
 
 
+class CancelAnswer(msgspec.Struct, rename="camel"):
+    success: bool
+    job_id: UUID
+    status: str
+    message: str
+
+
 class JobController(Controller):
-    """The processing of uploads; for admins."""
+    """The processing of uploads, and of many media at once; for admins."""
 
     path = "/api/admin/media/jobs"
     tags = ("Jobs",)
@@ -58,8 +66,10 @@ class JobController(Controller):
     ) -> dict[str, Any]:
         """Progress is 0, 10 (decoding), 50 (rendered), 80 (stored) or 100.
 
-        The parent of a bulk upload has besides `total`, `completed` and `failed` counts and its `children`; its
-        progress is the percentage of children with an outcome, and it failed only if all of them did.
+        The parent of a bulk upload, and of a call about many media, has besides `total`, `completed` and `failed`
+        counts and its `children`; its progress is the percentage of children with an outcome, and it failed only if
+        all of them did. One that was cancelled is `cancelled` once what had begun has ended: the others of the `total`
+        are as they were.
         """
         async with database.connection() as connection:
             if job := await find_job(connection, job_id):
@@ -75,6 +85,18 @@ class JobController(Controller):
         """The job waits again, with the file that was uploaded. 409 unless it failed and its file is still there."""
         return records.job(await job_retry.retry(job_id))
 
+    @post("/{job_id:uuid}/cancel", summary="Cancel a job about many media", status_code=202)
+    async def cancel(
+        self,
+        request: SignedInRequest,
+        job_id: FromPath[UUID],
+        bulk_cancellation: NamedDependency[BulkCancellation],
+    ) -> CancelAnswer:
+        """Of a selection that is deleted, restored or rendered anew nothing more is begun, and what is done stays done.
 
-def no_such_job() -> Problem:
-    return Problem(404, "not_found", "There is no job with this id; finished jobs are removed after their time.")
+        Media that go for good already go, and pictures that are queued, about 1000 at most, are rendered: until then
+        the job is `active`, then `cancelled`. Cancelling twice is cancelling once. 409 `job_not_cancellable` where
+        nothing is left to begin, and for jobs about one picture.
+        """
+        job = await bulk_cancellation.cancel(job_id, request.user.user_id)
+        return CancelAnswer(True, job.id, job.status, cancelled_detail(job))

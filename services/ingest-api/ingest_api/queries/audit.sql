@@ -36,7 +36,8 @@ FROM (
      ORDER BY id DESC LIMIT $3)
     UNION ALL
     (SELECT id, 'selections', kind, id::text AS subject, uploader, created_at,
-            jsonb_strip_nulls(jsonb_build_object('media', selected, 'filter', filter, 'matching', matching))
+            jsonb_strip_nulls(jsonb_build_object('media', selected, 'filter', filter, 'matching', matching,
+                                                 'cancelledAt', cancelled_at, 'cancelledBy', cancelled_by))
      FROM bulk_jobs
      WHERE kind IN ('rerender', 'delete', 'hard_delete', 'restore')
        AND ($1::uuid IS NULL OR id < $1) AND coalesce($2, 'selections') = 'selections'

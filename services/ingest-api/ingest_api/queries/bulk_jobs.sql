@@ -23,8 +23,8 @@ counts AS (
            coalesce(max(attempts), 0) AS attempts
     FROM children
 )
-SELECT parent.kind, parent.is_planned, parent.selected, counts.items, counts.completed, counts.failed, counts.begun,
-       counts.attempts AS most_attempts, child.*
+SELECT parent.kind, parent.is_planned, parent.selected, parent.cancelled_at, counts.items, counts.completed,
+       counts.failed, counts.begun, counts.attempts AS most_attempts, child.*
 FROM bulk_jobs AS parent CROSS JOIN counts LEFT JOIN LATERAL (
     SELECT * FROM children
     ORDER BY (counts.items > $2 AND status = 'failed') DESC, position
@@ -39,7 +39,7 @@ SELECT kind FROM bulk_jobs WHERE id = $1;
 -- The same of a parent whose media were deleted or restored. Of a million nothing is counted one by one: what is not
 -- refused is done, but for deletions that are open.
 WITH parent AS (
-    SELECT kind, is_planned, selected, items, refused FROM bulk_jobs WHERE id = $1
+    SELECT kind, is_planned, selected, cancelled_at, items, refused FROM bulk_jobs WHERE id = $1
 ),
 open AS (
     SELECT count(*) AS deletions FROM media_deletions AS deletion JOIN bulk_items AS item ON item.job_id = deletion.id
@@ -50,7 +50,8 @@ candidates AS (
     UNION ALL
     (SELECT * FROM bulk_items WHERE bulk_id = $1 ORDER BY position LIMIT $2)
 )
-SELECT parent.kind, parent.is_planned, parent.selected, parent.items, parent.items AS begun, 0 AS most_attempts,
+SELECT parent.kind, parent.is_planned, parent.selected, parent.cancelled_at, parent.items, parent.items AS begun,
+       0 AS most_attempts,
        parent.items - parent.refused - open.deletions AS completed, parent.refused AS failed, child.*
 FROM parent CROSS JOIN open LEFT JOIN LATERAL (
     SELECT item.position, item.filename, item.job_id, item.media_id,
@@ -63,6 +64,13 @@ FROM parent CROSS JOIN open LEFT JOIN LATERAL (
     ORDER BY (parent.items > $2 AND item.error_code IS NOT NULL) DESC, item.position
     LIMIT $2
 ) AS child ON true;
+
+-- name: cancel
+-- **Who works on a page holds this row until the page is done**, and finds no parent that is planned: this waits for the
+-- page, and then there is no next one, in whatever process. It locks no other row, so nobody waits in a circle.
+UPDATE bulk_jobs SET is_planned = true, cancelled_at = clock_timestamp(), cancelled_by = $2, media_ids = NULL
+WHERE id = $1 AND NOT is_planned
+RETURNING uploader;
 
 -- name: remove_bulk_jobs
 -- A parent goes after the last of its jobs, and is kept for as long as a job would be: it may never have had any. One of

@@ -42,9 +42,19 @@ class BulkJobRepository:
             failed=first["failed"],
             begun=first["begun"],
             attempts=first["most_attempts"],
+            cancelled_at=first["cancelled_at"],
             # A parent without children yet is one row without a child.
             children=[_child(row) for row in rows if row["position"] is not None],
         )
+
+    async def cancel(self, bulk_id: UUID, cancelled_by: UUID) -> UUID | None:
+        """Have nothing more of a selection begun; who asked for it, or None if nothing of it is left to begin.
+
+        Waits for the page that somebody works on now: what is done by the end of this transaction stays, and no further
+        page is done after it.
+        """
+        requester: UUID | None = await self._connection.fetchval(QUERIES["cancel"], bulk_id, cancelled_by)
+        return requester
 
     async def remove_without_jobs(self, kept_seconds: float, limit: int) -> int:
         """Remove at most `limit` parents that are so old, fewer where they had very many children; how many."""

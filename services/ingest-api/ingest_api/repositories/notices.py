@@ -20,7 +20,9 @@ QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "notices.sql")
 CHANNEL = "notices_ingest"
 """NOTIFY channels are per database, so the schema's name is part of it. The payload is "<uploader> <job>"."""
 
-NoticeType = Literal["media:processed", "media:progress", "media:deleted", "sync:progress", "faces:progress"]
+NoticeType = Literal[
+    "media:processed", "media:progress", "media:deleted", "jobs:progress", "sync:progress", "faces:progress"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ const FOLLOWED_MILLISECONDS = 30 * 60_000;
 /** Where the page of storage jobs looks for what was chosen here. */
 const SELECTION = "mediabus-selection";
 const SYNC = "/api/admin/media/sync";
+const ENDED = new Set(["completed", "failed", "cancelled"]);
 
 const ACTIONS = {
   delete: { address: "/api/admin/media/delete", body: { hard: false }, asks: "media.delete_soft_confirm", asksAll: "media.delete_soft_all", action: "media.delete_action", danger: true, told: "media.deleting" },
@@ -140,12 +141,21 @@ function numberTyped(count, text) {
 /** Look until the job has ended; of everything that matched the top of the list is shown as it becomes. */
 async function follow(jobId, text, ids, list) {
   const end = Date.now() + FOLLOWED_MILLISECONDS;
-  const shown = progressOf(text);
+  let wait = FIRST_LOOK_MILLISECONDS;
+  let lookNow = () => {};
+  const shown = progressOf(text, async () => {
+    await cancel(jobId);
+    wait = FIRST_LOOK_MILLISECONDS;
+    lookNow();
+  });
   try {
-    for (let wait = FIRST_LOOK_MILLISECONDS; Date.now() < end; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
-      await new Promise((resolve) => setTimeout(resolve, wait));
+    for (; Date.now() < end; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
+      await new Promise((resolve) => {
+        lookNow = resolve;
+        setTimeout(resolve, wait);
+      });
       const job = await call("GET", `/api/admin/media/jobs/${jobId}`);
-      if (job.status === "completed" || job.status === "failed") {
+      if (ENDED.has(job.status)) {
         await (ids.length ? list.refresh(ids) : list.show(list.address));
         tellOutcome(job);
         return;
@@ -158,20 +168,42 @@ async function follow(jobId, text, ids, list) {
   }
 }
 
-/** A line above the list, from the first look on that finds the job under way. */
-function progressOf(text) {
+/** What can't be cancelled any more has ended, or is about to: how is told by the next look. */
+async function cancel(jobId) {
+  try {
+    await call("POST", `/api/admin/media/jobs/${jobId}/cancel`);
+  } catch (error) {
+    toast(error.message, { bad: true });
+  }
+}
+
+/** A line above the list, from the first look on that finds the job under way; `stop` begins nothing more of it. */
+function progressOf(text, stop) {
   const progress = element("progress", { max: 100, value: 0, "aria-label": text });
+  const what = element("span", {}, text);
   const counts = element("span", { class: "small" });
-  const line = element("p", {}, element("span", {}, text), progress, counts);
+  const button = element("button", { type: "button", class: "small" }, t("media.bulk_cancel"));
+  const line = element("p", {}, what, progress, counts, button);
+  button.addEventListener("click", async () => {
+    button.setAttribute("aria-busy", "true");
+    await stop();
+    button.removeAttribute("aria-busy");
+  });
   const tell = (job) => {
     progress.value = job.progress;
     counts.textContent = t("media.bulk_progress", { done: numberText(job.completed + job.failed), number: numberText(job.total) });
+    button.hidden = !job.isCancellable;
+    if (job.cancelledAt) what.textContent = t("media.bulk_cancelling");
     document.getElementById("bulk-progress").append(line);
   };
   return { line, tell };
 }
 
 function tellOutcome(job) {
+  if (job.status === "cancelled") {
+    toast(t("media.bulk_cancelled", { done: numberText(job.completed), number: numberText(job.total) }));
+    return;
+  }
   if (!job.failed) {
     toast(t("media.bulk_done", { count: job.completed }));
     return;
