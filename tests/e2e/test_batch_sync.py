@@ -47,18 +47,20 @@ async def system(
 
 async def followed(api: Api, job_id: str) -> dict[str, Any]:
     """The job at its end; its counts made sense whenever they were read."""
+    senseless: list[dict[str, Any]] = []
 
     async def ended() -> dict[str, Any] | None:
         answer = await api.http.get(f"{SYNC}/{job_id}")
         assert answer.status_code == 200, answer.text
         job: dict[str, Any] = answer.json()
-        assert job["processedFiles"] + job["failedFiles"] <= job["totalFiles"]
-        if job["isParent"]:
-            assert job["processedFiles"] == sum(child["processedFiles"] for child in job["childJobs"])
+        is_sum = job["processedFiles"] == sum(child["processedFiles"] for child in job["childJobs"])
+        if job["processedFiles"] + job["failedFiles"] > job["totalFiles"] or (job["isParent"] and not is_sum):
+            senseless.append(job)
         is_whole = all(child["status"] in FINAL for child in job["childJobs"])
         return job if job["status"] in FINAL and is_whole else None
 
-    job: dict[str, Any] = await eventually(ended, within_seconds=90, every_seconds=0.05, why="the job ends")
+    job: dict[str, Any] = await eventually(ended, within_seconds=120, every_seconds=0.05, why="the job ends")
+    assert senseless == []
     return job
 
 
@@ -99,7 +101,7 @@ async def test_sixty_pictures_go_to_the_bucket_in_batches_and_all_that_match_lea
             records = [await api.media(media_id) for media_id in media_ids]
             return records if {record["storageStatus"] for record in records} == {"synced"} else None
 
-        records: list[dict[str, Any]] = await eventually(synced, within_seconds=30, why="the media are synced")
+        records: list[dict[str, Any]] = await eventually(synced, within_seconds=60, why="the media are synced")
         async with object_store_server.client() as client:
             for record in records:
                 assert record["s3Key"] == record["localPath"]

@@ -24,6 +24,7 @@ from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import UPLOADS, Api, signed_in
+from tests.files_on_disk import files_below
 from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
@@ -32,7 +33,8 @@ STRATEGIES = ("local_only", "local_first", "both", "s3_only")
 PLACES = {"local_only": "local_only", "local_first": "synced", "both": "synced", "s3_only": "s3_only"}
 MARK = {"text": "Größe 5 € Ё", "opacity": 1, "scale": 0.9, "position": "center"}
 VARIANTS = [{"name": "card", "width": 400}, {"name": "tiny", "width": 100}]
-KEPT_SECONDS = 1.0
+KEPT_SECONDS = 3.0
+"""Longer than a reader needs who has just been told where a file lies."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ async def in_place(api: Api, media_id: str, strategy: str) -> None:
     async def is_in_place() -> bool:
         return bool((await api.media(media_id))["storageStatus"] == PLACES[strategy])
 
-    await eventually(is_in_place, within_seconds=30, every_seconds=0.2, why=f"{media_id} is {PLACES[strategy]}")
+    await eventually(is_in_place, within_seconds=60, every_seconds=0.2, why=f"{media_id} is {PLACES[strategy]}")
 
 
 async def rerendered(api: Api, **selection: Any) -> str:
@@ -136,7 +138,7 @@ async def stored_keys(system: System, store: ObjectStoreServer, media_id: str) -
     """What lies of a medium on the disk and in the bucket."""
     prefix = media_prefix(UUID(media_id))
     folder = system.media_root / prefix
-    on_disk = {str(path.relative_to(system.media_root)) for path in folder.rglob("*") if path.is_file()}
+    on_disk = {str(path.relative_to(system.media_root)) for path in files_below(folder)}
     async with store.client() as client:
         listed = await client.list_objects_v2(Bucket="mediabus", Prefix=prefix)
     return on_disk, {entry["Key"] for entry in listed.get("Contents", [])}
@@ -178,7 +180,7 @@ async def test_the_mark_comes_to_stored_pictures_without_a_moment_of_absence(
                 recorded = await recorded_keys(system, media_id)
                 return await stored_keys(system, object_store_server, media_id) == recorded
 
-            await eventually(only_the_recorded, within_seconds=30, every_seconds=0.3, why="old files are gone")
+            await eventually(only_the_recorded, within_seconds=60, every_seconds=0.3, why="old files are gone")
     for record, old in zip(before, contents, strict=True):
         after = await api.media(record["id"])
         new = await read_all(base_url, after)
@@ -205,7 +207,7 @@ async def test_signed_addresses_of_before_stay_good(system: System, api: Api) ->
     async with readers(base_url, list(record["urls"].values())):
         parent = await api.ended(await rerendered(api, mediaIds=[record["id"]]))
         assert parent["status"] == "completed"
-    async with httpx.AsyncClient(base_url=base_url) as client:
+    async with httpx.AsyncClient(base_url=base_url, timeout=30) as client:
         address = urlsplit(record["urls"]["card"])
         assert (await client.get(address.path)).status_code == 404
         forged = f"{address.path}?{address.query.replace('v=1', 'v=2')}"
@@ -230,7 +232,7 @@ async def test_kill_9_in_the_middle_ends_with_every_picture_once(system: System,
         await eventually(lambda: not processor.running, why="it is dead")
         processor.start()
         await processor.wait_until_ready()
-        parent = await api.ended(parent_id, within_seconds=90)
+        parent = await api.ended(parent_id, within_seconds=180)
     assert (parent["status"], parent["total"], parent["completed"], parent["failed"]) == ("completed", count, count, 0)
     for record in before:
         after = await api.media(record["id"])
@@ -260,7 +262,7 @@ async def test_a_picture_without_its_original_fails_alone_and_stays_as_it_is(sys
     assert (failure["mediaId"], failure["error"]["code"]) == (before[1]["id"], "original_missing")
     after = await api.media(before[1]["id"])
     assert after["urls"] == before[1]["urls"]
-    async with httpx.AsyncClient(base_url=base_url) as client:
+    async with httpx.AsyncClient(base_url=base_url, timeout=30) as client:
         assert (await client.get(after["urls"]["card"])).status_code == 200
 
     away.rename(lost)
