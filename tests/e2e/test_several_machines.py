@@ -15,6 +15,7 @@ from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg, truncated_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import Api, signed_in
+from tests.files_on_disk import files_below
 from tests.system import System, running_system
 
 pytestmark = pytest.mark.stack
@@ -50,8 +51,10 @@ async def api(
         await asyncio.gather(ingest.wait_until_ready(), processor.wait_until_ready())
         async with signed_in(system, ingest.base_url) as made:
             yield made
-        left = [path for disk in disks for path in disk.rglob("*") if path.is_file()]
-        assert left == [], "nothing of a picture stays on a disk that nobody shares"
+        await eventually(
+            lambda: not [path for disk in disks for path in files_below(disk)],
+            why="nothing of a picture stays on a disk that nobody shares",
+        )
     async with object_store_server.client() as client:
         for key in await staged_keys(object_store_server):
             await client.delete_object(Bucket="mediabus", Key=key)
