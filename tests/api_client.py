@@ -42,7 +42,7 @@ class Api:
         job: dict[str, Any] = answer.json()
         return job
 
-    async def ended(self, job_id: str, within_seconds: float = 60) -> dict[str, Any]:
+    async def ended(self, job_id: str, within_seconds: float = 120) -> dict[str, Any]:
         """The job once it is completed or failed."""
 
         async def ended() -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ class Api:
         )
         return job
 
-    async def all_completed(self, job_ids: list[str], within_seconds: float = 120) -> None:
+    async def all_completed(self, job_ids: list[str], within_seconds: float = 180) -> None:
         jobs = await asyncio.gather(*(self.ended(job_id, within_seconds) for job_id in job_ids))
         assert {job["status"] for job in jobs} == {"completed"}, [job for job in jobs if job["status"] != "completed"]
 

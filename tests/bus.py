@@ -79,7 +79,7 @@ class Bus:
             if record.topic.endswith(".dead-letter") and dict(record.headers)["mb_origin_key"] == str(key).encode()
         ]
 
-    async def one(self, key: UUID, event_type: str, within_seconds: float = 30) -> dict[str, Any]:
+    async def one(self, key: UUID, event_type: str, within_seconds: float = 60) -> dict[str, Any]:
         found = await eventually(
             lambda: self.seen(key, event_type), within_seconds=within_seconds, why=f"{event_type} of {key}"
         )
