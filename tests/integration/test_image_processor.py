@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from tests.running_service import RunningService
 from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
+RENDER_WORKERS = 2
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ async def system(
     s3 = {
         **bucket_environment(object_store_server),
         "MEDIABUS_CONCURRENCY": "4",
-        "MEDIABUS_RENDER_WORKERS": "2",
+        "MEDIABUS_RENDER_WORKERS": str(RENDER_WORKERS),
     }
     async with system_of_its_own(databases, kafka_server, folder, s3) as made:
         yield made
@@ -194,7 +197,7 @@ async def set_watermark(
     )
 
     async def is_known() -> bool:
-        async with httpx.AsyncClient(base_url=processor.base_url) as client:
+        async with httpx.AsyncClient(base_url=processor.base_url, timeout=30) as client:
             ready = (await client.get("/health/ready")).json()
         return bool(ready["details"]["settings"]["versions"].get(f"entity-type:{entity_type}", 0) >= version)
 
@@ -342,7 +345,7 @@ async def test_a_further_revision_waits_for_the_settings_that_it_is_for(
     assert len(bus.seen(command.media_id, "image.processed.v1")) == 1
     await set_watermark(processor, bus, "not-yet", 1, WatermarkSettings(text="there"))
     await eventually(
-        lambda: len(bus.seen(command.media_id, "image.processed.v1")) == 2, within_seconds=30, why="it is rendered"
+        lambda: len(bus.seen(command.media_id, "image.processed.v1")) == 2, within_seconds=120, why="it is rendered"
     )
     sql = "SELECT attempt FROM images WHERE media_id = $1 AND revision = 2"
     assert [row["attempt"] for row in await system.rows("image-processor", sql, command.media_id)] == [1]
@@ -393,11 +396,21 @@ async def test_uploads_overtake_pictures_that_are_rendered_anew(system: System, 
     def done() -> int:
         return sum(bool(bus.seen(wish.media_id, "image.processed.v1")) for wish in wishes)
 
-    await eventually(lambda: done() > 0, within_seconds=30, why="the first is rendered anew")
-    for _ in range(3):
-        await rendered(system, bus, photo_jpeg(800, 600))
-    assert done() < count - 5
-    await eventually(lambda: done() == count, within_seconds=60, why="the others follow")
+    await eventually(lambda: done() > 0, within_seconds=60, why="the first is rendered anew")
+    uploads = [staged(system, photo_jpeg(800, 600)) for _ in range(3)]
+    for upload in uploads:
+        await bus.send(upload)
+    for upload in uploads:
+        await bus.one(upload.media_id, "image.processed.v1", within_seconds=60)
+    await eventually(lambda: done() == count, within_seconds=120, why="the others follow")
+
+    def ended_at(media_id: UUID) -> datetime:
+        """As it is told: who reads that may be slow."""
+        (fact,) = bus.seen(media_id, "image.processed.v1")
+        return datetime.fromisoformat(fact["processed_at"])
+
+    last_upload_at = max(ended_at(upload.media_id) for upload in uploads)
+    assert sum(ended_at(wish.media_id) > last_upload_at for wish in wishes) > 5
 
 
 def given_up(media_id: UUID) -> MediaDeletionBegunV1:
@@ -430,11 +443,35 @@ async def test_what_goes_for_good_is_forgotten_and_rendered_no_more(system: Syst
     assert not (system.media_root / fact["original"]["key"].replace("/1/", "/2/")).exists()
 
 
-async def test_a_rendering_that_ends_too_late_is_discarded(system: System, bus: Bus) -> None:
-    command = staged(system, photo_jpeg(4000, 3000))
-    await bus.send(command)
-    await bus.one(command.media_id, "image.progress.v1")
-    await bus.send(given_up(command.media_id))
+@contextmanager
+def halted_workers(processor: RunningService) -> Iterator[None]:
+    """Nothing is rendered in this block."""
+    children = Path(f"/proc/{processor.pid}/task").glob("*/children")
+    pids = [int(pid) for path in children for pid in path.read_text().split()]
+    assert len(pids) == RENDER_WORKERS
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_rendering_that_ends_too_late_is_discarded(system: System, processor: RunningService, bus: Bus) -> None:
+    command = staged(system, photo_jpeg(400, 300))
+    with halted_workers(processor):
+        await bus.send(command)
+        await eventually(
+            lambda: any((system.media_root / "scratch").glob(f"{command.media_id}-*")),
+            why="the rendering has begun",
+        )
+        await bus.send(given_up(command.media_id))
+        sql = "SELECT FROM deleted_media WHERE media_id = $1"
+        await eventually(
+            lambda: system.rows("image-processor", sql, command.media_id),
+            why="the deletion is known",
+        )
     discarded = await bus.one(command.media_id, "image.discarded.v1", within_seconds=60)
     assert discarded["job_id"] == str(command.job_id)
     assert bus.seen(command.media_id, "image.processed.v1") == []
@@ -447,7 +484,7 @@ async def test_a_rendering_that_ends_too_late_is_discarded(system: System, bus: 
 
 
 async def test_operators_pages(processor: RunningService) -> None:
-    async with httpx.AsyncClient(base_url=processor.base_url) as client:
+    async with httpx.AsyncClient(base_url=processor.base_url, timeout=30) as client:
         assert (await client.get("/health/live")).json()["status"] == "live"
         ready = (await client.get("/health/ready")).json()
         assert ready["checks"] == {"postgresql": "ok", "kafka": "ok"}
@@ -470,7 +507,9 @@ async def test_sigterm_under_load_loses_and_doubles_nothing(system: System, bus:
     commands = [staged(system, photo_jpeg(1600, 1200)) for _ in range(24)]
     for command in commands:
         await bus.send(command)
-    await eventually(lambda: bus.seen(commands[0].media_id, "image.progress.v1"), why="work has begun")
+    await eventually(
+        lambda: bus.seen(commands[0].media_id, "image.progress.v1"), within_seconds=60, why="work has begun"
+    )
     assert await second.stop() == 0
     third = await system.started("image-processor")
     for command in commands:
@@ -488,7 +527,9 @@ async def test_kill_9_in_the_middle_of_pictures(system: System, processor: Runni
     for command in commands:
         await bus.send(command)
     await eventually(
-        lambda: any(bus.seen(command.media_id, "image.progress.v1") for command in commands), why="work has begun"
+        lambda: any(bus.seen(command.media_id, "image.progress.v1") for command in commands),
+        within_seconds=60,
+        why="work has begun",
     )
     victim.signal(signal.SIGKILL)
     await eventually(lambda: not victim.running, why="it is dead")
@@ -503,5 +544,6 @@ async def test_kill_9_in_the_middle_of_pictures(system: System, processor: Runni
     assert len(rows) == len(commands)
     await eventually(
         lambda: not any((system.media_root / command.staging_key).exists() for command in commands),
+        within_seconds=60,
         why="staging is removed",
     )
