@@ -45,7 +45,7 @@ async def system(
         **bucket_environment(object_store_server),
         "MEDIABUS_SELFIE_KEY": SELFIE_KEY,
         "MEDIABUS_SELFIE_LIMIT_BYTES": "100000",
-        "MEDIABUS_FACE_SEARCH_SECONDS": "2",
+        "MEDIABUS_FACE_SEARCH_SECONDS": "5",
     }
     async with system_of_its_own(databases, kafka_server, folder, environment) as made:
         await made.make_superadmin()
@@ -54,7 +54,15 @@ async def system(
 
 @pytest.fixture(scope="module")
 async def ingest(system: System) -> RunningService:
-    return await system.started("ingest-api")
+    """It hears answers: it is ready before that."""
+    made = await system.started("ingest-api")
+    async with httpx.AsyncClient(base_url=made.base_url, timeout=30) as client:
+
+        async def hears() -> bool:
+            return bool((await client.get("/health/ready")).json()["details"]["answers"]["hearing"])
+
+        await eventually(hears, why="answers are heard")
+    return made
 
 
 @pytest.fixture(scope="module")
