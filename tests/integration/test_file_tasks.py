@@ -103,7 +103,7 @@ class Tasks:
         told = self.world.bus.seen(UUID(self.scope), "sync.file-task-ended.v1")
         return [fact for fact in told if fact["task_id"] == str(task_id)]
 
-    async def ended(self, task_id: UUID, within_seconds: float = 30) -> dict[str, Any]:
+    async def ended(self, task_id: UUID, within_seconds: float = 60) -> dict[str, Any]:
         found = await eventually(lambda: self.answers(task_id), within_seconds=within_seconds, why="the task ends")
         answer: dict[str, Any] = found[0]
         return answer
