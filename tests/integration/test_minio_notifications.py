@@ -220,10 +220,9 @@ async def _is_gone(site: Site, key: str) -> bool:
 async def test_an_upload_is_told_of_twice_and_received_once(site: Site, api: Api) -> None:
     job_id = await announced_and_sent(api, photo_jpeg(200, 100))
     key = f"uploads/{job_id}"
-    await eventually(lambda: _received(site, job_id), within_seconds=10, why="the file is received")
+    await eventually(lambda: _received(site, job_id), why="the file is received")
     await eventually(
         lambda: site.told.ids("kafka", key) == site.told.ids("webhook", key) != set(),
-        within_seconds=20,
         why="both ways have told of it",
     )
     handled = "SELECT claim FROM inbox WHERE source = $1 AND claim = ANY($2::text[])"
@@ -233,7 +232,7 @@ async def test_an_upload_is_told_of_twice_and_received_once(site: Site, api: Api
     assert len(set(created)) == 1
 
     async def duplicate_was_met() -> bool:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=30) as http:
             text = (await http.get(f"{site.ingest.base_url}/metrics")).text
         return any(
             line.startswith("mediabus_messages_handled_total")
@@ -242,7 +241,7 @@ async def test_an_upload_is_told_of_twice_and_received_once(site: Site, api: Api
             for line in text.splitlines()
         )
 
-    await eventually(duplicate_was_met, within_seconds=20, why="the second of both met the first in the inbox")
+    await eventually(duplicate_was_met, why="the second of both met the first in the inbox")
     assert len(await site.system.rows("ingest-api", handled, f"/buckets/{BUCKET}", created)) == 1
     assert len(await site.system.rows("ingest-api", "SELECT 1 FROM jobs WHERE id = $1", job_id)) == 1
     await eventually(lambda: _is_gone(site, key), why="the object is taken out of the bucket")
@@ -258,10 +257,11 @@ async def test_what_happens_while_nobody_listens_is_told_by_kafka(site: Site, ap
     site.ingest.start()
     await site.ingest.wait_until_ready()
     await eventually(lambda: _received(site, job_id), within_seconds=30, why="the file is received")
-    created = [
-        (way, event.object_key)
+    # The queue may tell of it twice.
+    created = {
+        way
         for way, told in site.told.by.items()
         for _, event in told
         if event.object_key == f"uploads/{job_id}" and event.happened == "created"
-    ]
-    assert created == [("kafka", f"uploads/{job_id}")]
+    }
+    assert created == {"kafka"}
