@@ -240,7 +240,7 @@ async def test_the_program_ends_with_the_exit_code(site: IngestSite) -> None:
     async def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "deploy.cli", *arguments]
         return await asyncio.to_thread(
-            subprocess.run, command, env=environment, capture_output=True, text=True, timeout=30, check=False
+            subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
     helped = await ended("--help")

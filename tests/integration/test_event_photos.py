@@ -81,7 +81,7 @@ async def test_what_is_known_of_a_photo_and_where_it_is_read(
     await bucket.put_bytes(photo.image_key, b"original")
     await tell(site, photo)
     (read,) = await listed(site, event)
-    async with httpx.AsyncClient() as anybody:
+    async with httpx.AsyncClient(timeout=30) as anybody:
         contents = [(await anybody.get(read[name])).content for name in ("preview_url", "image_url")]
     assert contents == [b"preview", b"original"]
     expected = {"id": str(photo.photo_id), "s3_key": photo.s3_key, "image_key": photo.image_key, "status": "indexed"}

@@ -196,7 +196,7 @@ async def test_a_pin_opens_the_gallery_for_a_while(
     assert f"Path={path}" in cookie
     # By the cookie, and by the header where there are no cookies; for this gallery alone.
     assert (await guest.get(f"{path}/photos")).status_code == 200
-    async with httpx.AsyncClient(base_url=site.base_url) as other:
+    async with httpx.AsyncClient(base_url=site.base_url, timeout=30) as other:
         header = {"X-Gallery-Pass": unlocked.json()["gallery_pass"]}
         assert (await other.get(f"{path}/photos", headers=header)).status_code == 200
         assert (await other.get(f"{other_path}/photos", headers=header)).json()["code"] == "pin_needed"

@@ -77,7 +77,7 @@ async def site(database: TestDatabase, tmp_path: Path) -> AsyncIterator[IngestSi
 
 @pytest.fixture
 async def shown(site: IngestSite) -> AsyncIterator[Shown]:
-    async with httpx.AsyncClient(base_url=site.base_url) as nobody:
+    async with httpx.AsyncClient(base_url=site.base_url, timeout=30) as nobody:
         yield await show(site, nobody, files={"640": CONTENT, "200": b"tiny"})
 
 
@@ -213,7 +213,7 @@ async def test_private_media_need_a_signature_or_a_signed_in_reader(database: Te
     private = {"private_entity_types": frozenset({"product"})}
     async with (
         running_site(database, tmp_path / "media", **private) as site,
-        httpx.AsyncClient(base_url=site.base_url) as nobody,
+        httpx.AsyncClient(base_url=site.base_url, timeout=30) as nobody,
     ):
         shown = await show(site, nobody, files={"640": CONTENT, "200": b"tiny"})
         signed = await shown.get()
@@ -235,7 +235,7 @@ async def test_what_is_only_in_the_bucket_is_a_redirect(
     }
     async with (
         running_site(database, tmp_path / "media", **bucket) as site,
-        httpx.AsyncClient(base_url=site.base_url) as nobody,
+        httpx.AsyncClient(base_url=site.base_url, timeout=30) as nobody,
     ):
         shown = await show(site, nobody, files={"640": CONTENT}, on_disk=False, in_bucket=True)
         answer = await shown.get()
@@ -277,10 +277,10 @@ async def test_the_original_is_for_the_signed_in_and_for_signed_addresses(site: 
     assert job["result"]["urls"] == record["urls"]
     ticket = (await site.api.post("/api/auth/ticket")).json()["ticket"]
     async with websockets.connect(f"ws://127.0.0.1:{site.port}/api/ws?ticket={ticket}&after=0") as socket:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert json.loads(await socket.recv())["urls"] == record["urls"]
     plain = signed.partition("?")[0]
-    async with httpx.AsyncClient(base_url=site.base_url) as nobody:
+    async with httpx.AsyncClient(base_url=site.base_url, timeout=30) as nobody:
         for address in (plain, f"{plain}?v=1", signed.replace("signature=", "signature=0")):
             assert (await nobody.get(address)).status_code == 404
             assert (await nobody.head(address)).status_code == 404
@@ -301,7 +301,7 @@ async def test_an_original_in_the_bucket_is_never_read_by_its_public_address(
     }
     async with (
         running_site(database, tmp_path / "media", **bucket) as site,
-        httpx.AsyncClient(base_url=site.base_url) as nobody,
+        httpx.AsyncClient(base_url=site.base_url, timeout=30) as nobody,
     ):
         record, _ = await show_original(site, in_bucket=True)
         assert (await nobody.get(record["urls"]["original"].partition("?")[0])).status_code == 404

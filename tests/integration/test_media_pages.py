@@ -235,7 +235,7 @@ async def test_a_deleted_medium_offers_what_can_be_done_with_it(site: IngestSite
 
 
 async def test_the_library_is_for_admins(site: IngestSite) -> None:
-    async with httpx.AsyncClient(base_url=site.base_url) as nobody:
+    async with httpx.AsyncClient(base_url=site.base_url, timeout=30) as nobody:
         led = await nobody.get(f"{LIBRARY}?q=harbour")
         assert (led.status_code, led.headers["location"]) == (303, "/login?next=%2Fadmin%2Fmedia%3Fq%3Dharbour")
         key = await site.key_of(Role.PHOTOGRAPHER)
