@@ -142,7 +142,7 @@ async def test_photos_are_synced_searched_changed_and_removed(world: FaceWorld) 
     await world.notify(occasion.preview("alone.jpg"), "removed")
     await world.notify(occasion.preview("cut.jpg"), "removed")
     await world.photo_is(occasion, "cut.jpg", "removed")
-    await eventually(lambda: world.told_last(occasion)["cut.jpg"]["status"] == "removed")
+    await eventually(lambda: world.told_last(occasion)["cut.jpg"]["status"] == "removed", within_seconds=60)
     assert {name for name, _ in await world.vectors(occasion)} == {"alone.jpg", "group.jpg"}
 
 
@@ -188,7 +188,7 @@ async def test_a_selfie_finds_its_person_and_nobody_else(world: FaceWorld) -> No
     async def forgotten() -> bool:
         return not await world.vectors(occasion)
 
-    await eventually(forgotten, within_seconds=30)
+    await eventually(forgotten, within_seconds=60)
     assert {photo[0] for photo in (await world.kept(occasion)).values()} == {"failed"}
     assert len(await world.vectors(other)) == 1
 
