@@ -98,14 +98,14 @@ async def test_photographers_see_their_own_events_and_nobody_below(site: IngestS
     pages = {"": 404, "/people": 404, "/sharing": 404, "/requests": 404, "/activity": 404, "/settings": 404}
     for role, key in keys.items():
         headers = {**BROWSER, "Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=site.base_url, headers=headers) as client:
+        async with httpx.AsyncClient(base_url=site.base_url, timeout=30, headers=headers) as client:
             for tab, status in pages.items():
                 page = await client.get(f"/admin/events/{event['uuid']}{tab}")
                 assert page.status_code == (200 if role is Role.ADMIN else status), (role, tab)
                 assert "<html" in page.text
             start = await client.get("/")
         assert (start.headers["location"] == "/admin/events") is (role is Role.PHOTOGRAPHER)
-    async with httpx.AsyncClient(base_url=site.base_url, headers=BROWSER) as nobody:
+    async with httpx.AsyncClient(base_url=site.base_url, timeout=30, headers=BROWSER) as nobody:
         led = await nobody.get("/admin/events")
     assert (led.status_code, led.headers["location"]) == (303, "/login?next=%2Fadmin%2Fevents")
 
