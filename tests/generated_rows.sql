@@ -33,6 +33,12 @@ SELECT id, id, 1, uploaded_by, entity_type, CASE status WHEN 'processing' THEN '
        CASE WHEN status <> 'processing' THEN created_at + interval '2 seconds' END
 FROM media;
 
+-- name: ingest_event_photos
+INSERT INTO event_photos (id, event_id, version, s3_key, image_key, status, faces, confidence, changed_at)
+SELECT id_of(now(), n, '9'), id_of(now(), 1, 'b'), 1, 'events/1/previews/' || n || '.jpg', 'events/1/originals/' || n || '.jpg',
+       'indexed', 1, 0.9, now()
+FROM generate_series(1, $1::integer) AS n;
+
 -- name: ingest_notices
 INSERT INTO notices (uploader, id, type, job_id, media_id, body, created_at)
 SELECT uploaded_by, row_number() OVER (PARTITION BY uploaded_by ORDER BY id), 'media:processed', id, id, '{}', created_at

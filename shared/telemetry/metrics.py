@@ -175,6 +175,14 @@ direct_uploads_total = Counter(
     ["outcome"],
 )
 
+photo_uploads_total = Counter(
+    "mediabus_photo_uploads",
+    "Photos uploaded to events: stored, duplicate (the event has the content), settled (broken off behind the bucket, "
+    "and finished by the sweep), given_up (never came into the bucket, or the event was deleted or over). settled and "
+    "given_up above zero: processes die, or the bucket or PostgreSQL is away, in the middle of uploads.",
+    ["outcome"],
+)
+
 set_aside_files = Gauge(
     "mediabus_set_aside_files",
     "Files below set-aside/ that nobody comes for, seen by the last sweep. Above zero: a change could be neither made "

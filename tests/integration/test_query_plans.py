@@ -35,6 +35,7 @@ FILLED = {
         "ingest_media",
         "ingest_jobs",
         "ingest_notices",
+        "ingest_event_photos",
         "ingest_dead_letters",
         "ingest_bulk_jobs",
         "ingest_notice_streams",
@@ -58,6 +59,7 @@ OUTBOX = "shared/outbox/queries.sql"
 MEDIUM = "'{medium}'"
 MEDIA = f"ARRAY[{MEDIUM}::uuid]"
 BEGIN = f"{MEDIA}, {MEDIA}, true, 'requested', NULL, NULL, false, '{{{{}}}}'"
+PREVIEW = "'{photographed}', 'events/1/previews/4711'"
 SELFIE = "'[' || repeat('0.1,', 511) || '0.1]'"
 FACES_OF_EVENT = frozenset({"faces_event"})
 NO_FILTER = "NULL, NULL, NULL, NULL"
@@ -195,6 +197,15 @@ HOT = [
         frozenset({"media_of_entity"}),
         walks=True,
     ),
+    Hot("ingest-api", f"{INGEST}/photo_uploads.sql", "known_photos", PREVIEW, frozenset({"event_photos_by_key"})),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/photo_uploads.sql",
+        "photo_id",
+        f"{PREVIEW}, 'events/1/originals/4711.jpg'",
+        frozenset({"event_photos_by_key"}),
+        generic=True,
+    ),
     Hot("ingest-api", f"{INGEST}/sync_jobs.sql", "newest", "NULL, 21", frozenset({"sync_jobs_roots"}), walks=True),
     Hot(
         "ingest-api",
@@ -280,6 +291,7 @@ async def known(filled: TestDatabase) -> dict[str, str]:
         "(SELECT uploaded_by FROM ingest.media LIMIT 1) AS uploader, gen_random_uuid() AS stranger, "
         "(SELECT job_id FROM sync.jobs WHERE is_parent ORDER BY job_id OFFSET 100 LIMIT 1) AS sync_parent, "
         "(SELECT id FROM ingest.sync_jobs WHERE is_parent LIMIT 1) AS storage_job, "
+        "(SELECT event_id FROM ingest.event_photos LIMIT 1) AS photographed, "
         "(SELECT event_id FROM faces.events LIMIT 1) AS event"
     )
     await admin.close()

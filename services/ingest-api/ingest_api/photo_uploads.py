@@ -32,6 +32,7 @@ from shared.storage.errors import ObjectNotFound, StoreRefused, StoreUnavailable
 from shared.storage.object_store import digest
 from shared.storage.s3 import S3Store
 from shared.storage.staging import StagedFile, Staging
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +103,14 @@ class PhotoUploads:
         async with self._unit_of_work.database.connection() as connection:
             taking(await PhotoEventRepository(connection).get(event_id), by)
         most_bytes = self.limit_bytes + ENVELOPE_BYTES
-        return await self._intake.take(
+        received = await self._intake.take(
             call,
             lambda body: self._take(bucket, event_id, body, boundary, call, by),
             most_bytes=most_bytes,
             turn_bytes=call.content_length or most_bytes,
         )
+        metrics.photo_uploads_total.labels("duplicate" if received.is_repeat else "stored").inc()
+        return received
 
     async def known(self, event_id: UUID, sha256: str, by: Principal) -> KnownUpload:
         """The upload that brought an event this content. Raises Problem 404 where none did, or its photo is gone."""
@@ -118,8 +121,8 @@ class PhotoUploads:
         if upload is None or upload.status != "stored" or not await self._is_there(bucket, event, upload):
             raise Problem(404, "not_found", "Nobody has uploaded a file with this SHA-256 to the event.")
         async with self._unit_of_work.database.connection() as connection:
-            prefix = f"{event.previews_prefix}{upload.stem}."
-            photo_id = await PhotoUploadRepository(connection).photo_id(event_id, upload, prefix)
+            preview = f"{event.previews_prefix}{upload.stem}"
+            photo_id = await PhotoUploadRepository(connection).photo_id(event_id, preview, upload.image_key)
             photos = await EventPhotoRepository(connection).by_ids(event_id, [photo_id] if photo_id else [])
         return KnownUpload(event, upload, photos[0] if photos else None)
 
@@ -236,8 +239,8 @@ class PhotoUploads:
     async def _is_there(self, bucket: S3Store, event: PhotoEvent, upload: PhotoUpload) -> bool:
         """Whether its original lies in the bucket, or may still come there, and nobody has deleted its photo."""
         async with self._unit_of_work.database.connection() as connection:
-            prefix = f"{event.previews_prefix}{upload.stem}."
-            if (await PhotoUploadRepository(connection).known_photos(event.id, prefix)).is_hidden:
+            preview = f"{event.previews_prefix}{upload.stem}"
+            if (await PhotoUploadRepository(connection).known_photos(event.id, preview)).is_hidden:
                 return False
         found = await bucket.stat(upload.image_key)
         if found is None:
@@ -249,8 +252,8 @@ class PhotoUploads:
     ) -> Literal["by_nobody", "by_the_same", "by_another"]:
         """Whether anything has this name, whatever its ending: two originals of one name would share a preview."""
         async with self._unit_of_work.database.connection() as connection:
-            prefix = f"{event.previews_prefix}{name.stem}."
-            photos = await PhotoUploadRepository(connection).known_photos(event.id, prefix)
+            preview = f"{event.previews_prefix}{name.stem}"
+            photos = await PhotoUploadRepository(connection).known_photos(event.id, preview)
         if photos.is_hidden:
             return "by_another"
         originals = await _with_stem(bucket, event.originals_prefix, name.stem)
@@ -289,6 +292,7 @@ class PhotoUploads:
                     await uploads.remove_unfinished(upload.id)
                 elif await uploads.finish(upload.id):
                     tx.publish(upload.added(event))
+                metrics.photo_uploads_total.labels("settled" if is_there else "given_up").inc()
                 return
         await self._take_back(bucket, upload)
 
@@ -303,6 +307,7 @@ class PhotoUploads:
             await bucket.delete(upload.image_key)
         async with self._unit_of_work.database.connection() as connection:
             await PhotoUploadRepository(connection).remove_unfinished(upload.id)
+        metrics.photo_uploads_total.labels("given_up").inc()
 
     async def _clear(self, staging_key: str) -> None:
         """What can't be removed now, the sweep of the staging area does."""

@@ -33,14 +33,17 @@ WHERE id IN (
 )
 RETURNING *;
 
--- Photos of an event whose previews begin like this, as far as they are not gone: whether one of them is deleted.
+-- Photos of an event whose previews are called like this, whatever their endings, as far as they are not gone: whether one
+-- of them is deleted. A range, which any plan finds by the index: '/' is the sign behind '.', and no name has one.
 -- name: known_photos
 SELECT coalesce(bool_or(hidden_at IS NOT NULL), false) AS is_hidden, count(*) AS photos FROM event_photos
-WHERE event_id = $1 AND status <> 'removed' AND s3_key COLLATE "C" ^@ $2;
+WHERE event_id = $1 AND status <> 'removed'
+  AND s3_key COLLATE "C" >= $2::text || '.' AND s3_key COLLATE "C" < $2::text || '/';
 
 -- name: photo_id
 SELECT id FROM event_photos
-WHERE event_id = $1 AND status <> 'removed' AND s3_key COLLATE "C" ^@ $2 AND image_key = $3 AND hidden_at IS NULL
+WHERE event_id = $1 AND status <> 'removed' AND hidden_at IS NULL AND image_key = $3
+  AND s3_key COLLATE "C" >= $2::text || '.' AND s3_key COLLATE "C" < $2::text || '/'
 LIMIT 1;
 
 -- name: claim_key

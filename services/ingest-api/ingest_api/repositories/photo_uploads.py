@@ -76,16 +76,14 @@ class PhotoUploadRepository:
         rows = await self._connection.fetch(QUERIES["claim_unfinished"], again_seconds, limit)
         return [_upload(row) for row in rows]
 
-    async def photo_id(self, event_id: UUID, upload: PhotoUpload, preview_prefix: str) -> UUID | None:
-        """The photo of its original, whose preview begins like this; None while nobody has looked at it."""
-        found: UUID | None = await self._connection.fetchval(
-            QUERIES["photo_id"], event_id, preview_prefix, upload.image_key
-        )
+    async def photo_id(self, event_id: UUID, preview: str, image_key: str) -> UUID | None:
+        """The photo of an original; None while nobody has looked at it. `preview` is a key without its ending."""
+        found: UUID | None = await self._connection.fetchval(QUERIES["photo_id"], event_id, preview, image_key)
         return found
 
-    async def known_photos(self, event_id: UUID, preview_prefix: str) -> KnownPhotos:
-        """Of those whose previews begin like this."""
-        row = await self._connection.fetchrow(QUERIES["known_photos"], event_id, preview_prefix)
+    async def known_photos(self, event_id: UUID, preview: str) -> KnownPhotos:
+        """Those with this preview, a key without its ending."""
+        row = await self._connection.fetchrow(QUERIES["known_photos"], event_id, preview)
         assert row is not None
         return KnownPhotos(row["photos"], row["is_hidden"])
 
