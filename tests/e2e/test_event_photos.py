@@ -1,4 +1,4 @@
-"""An event over HTTP: photos in the bucket are synced, a selfie finds its person, and what is removed is gone."""
+"""An event over HTTP: photos come by sync and by upload, a selfie finds its person, and what is removed is gone."""
 
 from __future__ import annotations
 
@@ -97,6 +97,25 @@ async def people_are_named_and_told_apart(api: Api, event: dict[str, Any]) -> No
     assert other["id"] in {face["person_id"] for face in on_photo["faces"]}
 
 
+async def an_uploaded_photo_is_found_without_a_sync(api: Api, event: dict[str, Any]) -> None:
+    """Under a name of its own: the other one is taken, and its photo stays what it is."""
+    content = portrait(1, 91, 640)
+    answer = await api.http.post(f"/api/v1/events/{event['uuid']}/photos", files={"file": ("group.jpg", content)})
+    assert (answer.status_code, answer.json()["filename"]) == (201, "group-2.jpg"), answer.text
+    key = answer.json()["image_key"]
+
+    async def listed() -> dict[str, Any] | None:
+        photos = (await api.http.get(f"/api/v1/events/{event['uuid']}/photos")).json()["photos"]
+        return next((photo for photo in photos if photo["image_key"] == key), None)
+
+    photo = await eventually(listed, within_seconds=SYNC_SECONDS, why="the uploaded photo is listed")
+    assert (photo["status"], photo["faces"]) == ("indexed", 1)
+    matches = (await searched(api, event, portrait(1))).json()["matches"]
+    assert photo["s3_key"] in {match["s3_key"] for match in matches}
+    async with httpx.AsyncClient(timeout=30) as anybody:
+        assert (await anybody.get(photo["image_url"])).content == content
+
+
 async def test_a_guest_is_found_on_the_photos_of_an_event(
     system: System, object_store_server: ObjectStoreServer
 ) -> None:
@@ -146,6 +165,7 @@ async def test_a_guest_is_found_on_the_photos_of_an_event(
             return not await system.rows("face-embedder", sql, f"{previews}guest.jpg")
 
         await eventually(is_forgotten, within_seconds=60, why="the faces of the removed photo are gone")
+        await an_uploaded_photo_is_found_without_a_sync(api, event)
         assert (await api.http.delete(f"/api/v1/events/{event['uuid']}")).status_code == 204
         assert (await searched(api, event, portrait(1))).status_code == 404
 
