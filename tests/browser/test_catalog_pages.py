@@ -12,7 +12,7 @@ from ingest_api.accounts import Role
 from shared.identifiers import new_id
 from shared.testing.pictures import photo_jpeg
 from tests.browser.site import Site
-from tests.browser.visitors import Visitors
+from tests.browser.visitors import Visitors, answers_keys
 
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("s3_syncer")]
 
@@ -53,6 +53,7 @@ async def test_a_product_gets_its_name_and_its_first_image(visitors: Visitors) -
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name=name)).to_be_visible()
     await expect(page.get_by_text("No variants yet")).to_be_visible()
+    await answers_keys(page)
     await page.keyboard.press("v")
     await page.keyboard.type("1kg")
     await page.keyboard.press("Enter")
@@ -130,15 +131,14 @@ async def test_what_can_not_be_taken_is_told_beside_its_slot(visitors: Visitors,
 async def test_a_change_that_takes_long_is_followed_to_its_end(visitors: Visitors, product: str) -> None:
     page = await visitors.page(Role.ADMIN)
     job = str(new_id())
-    states = iter(["waiting", "active"])
+    job_is = "waiting"
 
     async def goes_on(route: Route) -> None:
         await route.fulfill(status=202, json={"jobId": job, "status": "waiting"})
 
     async def stands(route: Route) -> None:
         error = {"code": "storage_failed", "detail": "copy_to_bucket failed, everything is as it was before"}
-        state = next(states, "failed")
-        await route.fulfill(json={"jobId": job, "status": state, "error": error if state == "failed" else None})
+        await route.fulfill(json={"jobId": job, "status": job_is, "error": error if job_is == "failed" else None})
 
     await page.route(f"**/admin/products/{product}/images", goes_on)
     await page.route(f"**/admin/products/jobs/{job}", stands)
@@ -146,7 +146,9 @@ async def test_a_change_that_takes_long_is_followed_to_its_end(visitors: Visitor
     hero = slot(page, "Hero card")
     await hero.locator("input[type='file']").set_input_files(picture("slow.jpg"))
     await expect(hero.get_by_text("Waits for other changes of this product")).to_be_visible()
+    job_is = "active"
     await expect(hero.get_by_text("Being stored…")).to_be_visible()
+    job_is = "failed"
     await expect(hero.get_by_text("everything is as it was before")).to_be_visible()
 
 

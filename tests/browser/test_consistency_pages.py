@@ -13,7 +13,7 @@ from shared.identifiers import new_id
 from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.browser.site import Site
-from tests.browser.visitors import Visitors
+from tests.browser.visitors import Visitors, answers_keys
 from tests.bucket_contents import BUCKET
 
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("s3_syncer", "reconciler")]
@@ -54,7 +54,7 @@ async def shelf(site: Site, s3_syncer: None, reconciler: None) -> Shelf:
 
         async def is_known() -> bool:
             found = (await api.http.get(f"{url}/images/sync/check")).json()
-            return len(found["syncedFiles"]) == 1 and found["orphanedFiles"] == [orphan]
+            return len(found.get("syncedFiles", ())) == 1 and found["orphanedFiles"] == [orphan]
 
         await eventually(is_known, within_seconds=90, every_seconds=0.1, why="the check finds the orphan")
     return Shelf(site, product_id, orphan)
@@ -67,6 +67,8 @@ async def ask_for_plan(page: Page) -> None:
     await expect(dialog.get_by_text("Nothing is changed before you approve it")).to_be_visible()
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(re.compile(rf"{HOME}/plans/[0-9a-f-]+$"))
+    await expect(page.locator("#plan").get_by_text("Nothing has been changed yet.")).to_be_visible()
+    await answers_keys(page)
 
 
 async def answer_question(page: Page, word: str) -> None:
@@ -93,7 +95,6 @@ async def test_a_plan_is_read_approved_and_undone(visitors: Visitors, shelf: She
 
     await ask_for_plan(page)
     plan = page.locator("#plan")
-    await expect(plan.get_by_text("Nothing has been changed yet.")).to_be_visible()
     orphaned = plan.get_by_role("row", name=re.compile(r"^Orphaned 1 0$"))
     await expect(orphaned).to_be_visible()
     await expect(plan.get_by_text("1 file of the bucket goes into quarantine")).to_be_visible()
@@ -124,9 +125,11 @@ async def test_a_plan_is_discarded_and_changes_nothing(visitors: Visitors, shelf
     page = await visitors.page(Role.ADMIN)
     await page.goto(f"{HOME}/products/{shelf.product_id}")
     await ask_for_plan(page)
+    plan_id = page.url.rpartition("/")[2]
     await page.goto(HOME)
-    plan_id = page.locator("#waiting .notice").first.get_by_role("link", name="Read the plan")
-    await plan_id.click()
+    await page.locator(f"#waiting a[href$='{plan_id}']", has_text="Read the plan").click()
+    await expect(page).to_have_url(re.compile(rf"/plans/{plan_id}$"))
+    await answers_keys(page)
     await page.get_by_role("button", name="Discard").click()
     await expect(page.locator("#decision").get_by_text("The plan was discarded. Nothing was changed.")).to_be_visible()
     assert await shelf.holds_orphan()
