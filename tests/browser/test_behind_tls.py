@@ -15,7 +15,7 @@ from shared.identifiers import new_id
 from shared.testing.pictures import photo_jpeg
 from tests.browser.site import Site
 from tests.browser.tls_front import tls_front
-from tests.browser.visitors import Visitors
+from tests.browser.visitors import Visitors, answers_keys
 
 pytestmark = pytest.mark.stack
 
@@ -48,6 +48,7 @@ async def test_signing_in_calling_and_listening_all_go_through_tls(site: Site, s
         await page.keyboard.press("Enter")
         await expect(page).to_have_url(re.compile(rf"^https://.*entityType={entity}$"))
     assert (await opened.value).url.startswith("wss://")
+    await answers_keys(page)
 
     (cookie,) = await page.context.cookies()
     assert (cookie["name"], cookie["secure"], cookie["httpOnly"]) == ("__Host-mediabus_session", True, True)

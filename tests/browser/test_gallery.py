@@ -156,6 +156,8 @@ async def test_photos_are_looked_at_and_chosen_by_keys(visitors: Visitors, weddi
     await page.evaluate("window.isSameDocument = true")
     await first.locator("button").click()
     await expect(place).to_be_visible()
+    # The viewer has its entry in the history once the browser has gone back over that of the one before.
+    await page.wait_for_function("history.state?.behind !== undefined")
     await page.go_back()
     await expect(page.locator("#viewer")).to_be_hidden()
     await page.go_forward()
