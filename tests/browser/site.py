@@ -28,6 +28,13 @@ _GENEROUS = {
 }
 """All tests come from one address, and some sign in wrongly."""
 
+_PATIENT = {
+    "MEDIABUS_FACE_SEARCH_SECONDS": "30",
+    "MEDIABUS_PEOPLE_CHANGE_WAIT_SECONDS": "25",
+    "MEDIABUS_PRODUCT_CHANGE_WAIT_SECONDS": "25",
+}
+"""A machine that has much to do answers late, and pages would tell of that."""
+
 _AT_ONCE = {"MEDIABUS_OBJECT_GRACE_SECONDS": "0", "MEDIABUS_RECORD_GRACE_SECONDS": "0"}
 """What tests put into the bucket is judged though it is young."""
 
@@ -99,6 +106,7 @@ async def running_site(
     environment = {
         **bucket_environment(store),
         **_GENEROUS,
+        **_PATIENT,
         **_AT_ONCE,
         "MEDIABUS_FACE_MODELS_FOLDER": str(face_models),
         "MEDIABUS_FACE_WORKERS": "1",

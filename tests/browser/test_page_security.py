@@ -198,7 +198,7 @@ async def test_a_planted_session_is_not_taken_over(visitors: Visitors) -> None:
     await sign_in_by_form(page, account.email, account.password)
     (cookie,) = await page.context.cookies()
     assert cookie["value"] != known
-    async with httpx.AsyncClient(base_url=visitors.site.base_url, cookies={SESSION: known}) as attacker:
+    async with httpx.AsyncClient(base_url=visitors.site.base_url, cookies={SESSION: known}, timeout=30) as attacker:
         assert (await attacker.get("/account")).status_code == 303
 
 
