@@ -189,7 +189,8 @@ class PhotoEventController(Controller):
         data: JSONBody[NewPhotoEventBody],
         photo_desk: NamedDependency[PhotoDesk],
     ) -> Response[PhotoEventAnswer]:
-        """Put previews below `s3_prefix` and originals beside them into `originals/`, under the same names."""
+        """Upload its photos to `…/photos`; or put previews below `s3_prefix` and originals beside them into
+        `originals/`, under the same names, and sync."""
         event = await photo_desk.events.add(data.model_dump(), request.user)
         return _answer(event, 201)
 
