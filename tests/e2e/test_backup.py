@@ -174,7 +174,7 @@ async def test_what_was_in_the_backup_is_whole_elsewhere_and_goes_on(
                 assert await compared(api, "media") == {"synced": files, "orphaned": 0, "missing": 0, "differing": 0}
                 return files >= 2 * len((*done, *waiting))
 
-            await eventually(media_are_whole, within_seconds=30, every_seconds=0.3, why="reconciler knows all media")
+            await eventually(media_are_whole, within_seconds=60, every_seconds=0.3, why="reconciler knows all media")
             assert await compared(api, "products") == {"synced": 3, "orphaned": 1, "missing": 0, "differing": 0}
             answer = await api.http.get(f"/admin/products/{product_id}/images/sync/check")
             assert answer.json()["orphanedFiles"] == [later]

@@ -112,7 +112,7 @@ async def test_services_go_on_after_pgbouncer_came_back(system: System, api: Api
     ready = await api.http.get("/health/ready")
     assert ready.status_code == 503, ready.text
     await pgbouncer.start()
-    await asyncio.gather(*(service.wait_until_ready(within_seconds=30) for service in system.services))
+    await asyncio.gather(*(service.wait_until_ready() for service in system.services))
     accepted = await api.upload(photo_jpeg(64, 48, seed=99))
     assert (await api.ended(accepted["jobId"]))["status"] == "completed"
     assert [service.pid for service in system.services if service.running] == pids
