@@ -56,7 +56,7 @@ class StackCommands:
         """What a dummy service answers; None when it does not."""
         port = json.loads(self.folder.ports.read_text())[service]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as response:
                 return json.loads(response.read())
         except (urllib.error.URLError, OSError):
             return None
@@ -80,7 +80,7 @@ def as_ordinary_user() -> list[str]:
     return [sys.executable, "-I", "-S", str(Path(launch.__file__)), *map(str, numbers)]
 
 
-def until(condition: Callable[[], object], what: str, timeout_seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], what: str, timeout_seconds: float = 60.0) -> None:
     """Wait for a condition; AssertionError naming it when the deadline passes."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():

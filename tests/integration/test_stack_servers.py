@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ async def _read_everywhere(facts: dict[str, dict[str, str]]) -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=facts["kafka"]["bootstrap"], auto_offset_reset="earliest")
     await consumer.start()
     consumer.assign([TOPIC])
-    assert (await consumer.getone()).value == b"kept"
+    assert (await asyncio.wait_for(consumer.getone(), timeout=30)).value == b"kept"
     await consumer.stop()
     async with _store(facts).client() as client:
         answer = await client.get_object(Bucket=facts["s3"]["bucket"], Key="a/kept")
