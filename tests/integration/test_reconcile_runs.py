@@ -368,7 +368,7 @@ async def test_an_undo_that_failed_in_part_is_repeated_also_after_a_kill(
     async def under_way() -> bool:
         return "undoing" in {item["status"] for item in await world.items(run_id)}
 
-    await eventually(under_way, within_seconds=30, why="the second undo is under way")
+    await eventually(under_way, within_seconds=60, why="the second undo is under way")
     reconciler.kill()
     syncer.start()
     reconciler.start()
@@ -478,7 +478,7 @@ async def test_a_run_whose_process_was_killed_goes_on(
     async def under_way() -> bool:
         return [item["status"] for item in await world.items(run_id)] == ["sent"] * 20
 
-    await eventually(under_way, within_seconds=30, why="the items are under way")
+    await eventually(under_way, within_seconds=60, why="the items are under way")
     reconciler.kill()
     syncer.start()
     reconciler.start()
@@ -597,7 +597,7 @@ async def test_the_scrub_finds_rot_and_heals_it(world: ReconcileWorld, system: S
             good = held[image.key] == held[on_disk] == (await world.stored(in_bucket))[in_bucket] == BYTES
             return bool(good and await system.rows("reconciler", "SELECT 1 FROM alerts WHERE body->>'key' = $1", lost))
 
-        await eventually(healed, within_seconds=30, every_seconds=0.2, why="what can be healed is, the rest is told of")
+        await eventually(healed, within_seconds=60, every_seconds=0.2, why="what can be healed is, the rest is told of")
     finally:
         await scrubbing.stop()
     assert world.on_disk("media")[lost] == rotten
