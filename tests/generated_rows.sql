@@ -56,6 +56,26 @@ INSERT INTO bulk_jobs (id, uploader, created_at)
 SELECT id_of(now(), n, '9'), id_of(now(), n % 100, '9'), now() - interval '24.2 hours' * n / $1::integer
 FROM generate_series(1, $1::integer) AS n;
 
+-- name: ingest_bulk_items
+-- One parent that had all of the media rendered anew, of which every tenth failed.
+WITH parent AS (
+    UPDATE bulk_jobs SET kind = 'rerender', items = $1::integer, selected = $1::integer
+    WHERE id = (SELECT id FROM bulk_jobs ORDER BY id LIMIT 1)
+    RETURNING id
+),
+failures AS (
+    INSERT INTO bulk_failures (bulk_id, failed) SELECT id, $1::integer / 10 FROM parent
+)
+INSERT INTO bulk_items (bulk_id, position, filename, job_id, media_id, error_code)
+SELECT parent.id, number, filename, medium.id, medium.id, CASE WHEN number % 10 = 0 THEN 'original_missing' END
+FROM parent, (SELECT id, filename, row_number() OVER (ORDER BY id) - 1 AS number FROM media) AS medium;
+
+-- name: ingest_account_changes
+INSERT INTO account_changes (id, area, action, subject_id, detail, done_by, done_at)
+SELECT id_of(now(), n, '9'), 'accounts', 'added', id_of(now(), n, '8'), '{}', id_of(now(), n % 100, '9'),
+       now() - make_interval(hours => $1::integer - n)
+FROM generate_series(1, $1::integer) AS n;
+
 -- name: ingest_notice_streams
 INSERT INTO notice_streams (uploader, last_id) SELECT uploader, max(id) FROM notices GROUP BY uploader;
 

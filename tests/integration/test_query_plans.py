@@ -336,6 +336,23 @@ async def test_hot_statements_are_run_by_index(hot: Hot, filled: TestDatabase, k
         assert used & hot.indexes, f"{sorted(used)} instead of {sorted(hot.indexes)}:\n{told}"
 
 
+async def test_a_parent_of_many_is_read_without_looking_at_its_items(database: TestDatabase) -> None:
+    statements = load_queries(ROOT / f"{INGEST}/bulk_jobs.sql")
+    connection = await asyncpg.connect(database.dsn("ingest-api"))
+    try:
+        await fill(connection, ("ingest_media", "ingest_jobs", "ingest_bulk_jobs", "ingest_bulk_items"), FEW_ROWS)
+        parent_id = await connection.fetchval("SELECT bulk_id FROM bulk_items LIMIT 1")
+        for name in ("rerender_job", "settled_job"):
+            await connection.execute(f"PREPARE {name} AS {statements[name]}")
+            for _ in range(PLANNED_TIMES):
+                explain = f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ('{parent_id}', 20)"
+                plan = json.loads(await connection.fetchval(explain))[0]["Plan"]
+                rows = max(node["Actual Rows"] * node["Actual Loops"] for node in _nodes(plan))
+                assert rows <= 2 * 20, f"{rows} of {FEW_ROWS} items are looked at:\n{json.dumps(plan, indent=1)}"
+    finally:
+        await connection.close()
+
+
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [

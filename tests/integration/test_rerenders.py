@@ -12,6 +12,9 @@ import pytest
 
 from ingest_api import rerendering
 from ingest_api.accounts import Role
+from ingest_api.repositories.bulk_jobs import QUERIES
+from ingest_api.repositories.jobs import JobRepository
+from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.rerenders import RerenderRepository
 from shared.events import (
     Event,
@@ -34,6 +37,11 @@ from tests.outcomes import processed
 pytestmark = pytest.mark.stack
 
 WATERMARK = f"{UPLOADS}/watermark"
+COUNTS = ("items", "completed", "failed", "begun")
+
+
+class Killed(Exception):
+    """The process ended before a commit."""
 
 
 @pytest.fixture
@@ -239,6 +247,81 @@ async def test_a_cancelled_selection_ends_with_what_was_queued(
     assert (parent["status"], parent["total"], parent["completed"], parent["failed"]) == ("cancelled", 5, 1, 1)
     assert len(parent["children"]) == 2
     assert (await site.api.post(f"{JOBS}/{parent_id}/cancel")).json()["status"] == "cancelled"
+
+
+async def counted_one_by_one(site: IngestSite, parent_id: str) -> dict[str, int]:
+    """What the parent tells, counted over all its items."""
+    async with site.database.connection() as connection:
+        rows = await connection.fetch(QUERIES["upload_job"], UUID(parent_id), 1)
+    return {name: rows[0][name] for name in COUNTS}
+
+
+async def counts(site: IngestSite, parent_id: str) -> dict[str, int]:
+    """As callers read them, which is what all items say."""
+    async with site.database.connection() as connection:
+        [first, *_] = await connection.fetch(QUERIES["rerender_job"], UUID(parent_id), 1)
+    told_of_parent = {name: first[name] for name in COUNTS}
+    assert told_of_parent == await counted_one_by_one(site, parent_id)
+    return told_of_parent
+
+
+async def test_counts_follow_every_change_of_a_picture_once(site: IngestSite) -> None:
+    ids = [str(await stored_medium(site)) for _ in range(4)]
+    await site.rows.execute("UPDATE media SET original = NULL WHERE id = $1", UUID(ids[3]))
+    other_parent, _ = await planned(site, mediaIds=ids[:1])
+    parent_id, commands = await planned(site, mediaIds=ids)
+    assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 1, "begun": 0}
+    lost, event_id = failure(commands[0]), new_id()
+    for is_news in (True, False):
+        assert await site.handlers.deliver(lost, event_id=event_id) == is_news
+        assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 2, "begun": 1}
+    await site.handlers.deliver(lost)
+    assert (await counts(site, parent_id))["failed"] == 2, "told in other words it is no news either"
+    [first, *_] = (await site.job(parent_id))["children"]
+    assert (first["status"], first["error"]["code"]) == ("failed", "original_missing")
+
+    assert (await site.api.post(f"{JOBS}/{commands[0].job_id}/retry")).status_code == 202
+    assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 1, "begun": 0}
+    await site.handlers.deliver(lost)
+    assert (await counts(site, parent_id))["failed"] == 2
+    for _ in range(2):
+        await site.handlers.deliver(outcome(commands[0]))  # a dead letter of it was replayed
+        assert await counts(site, parent_id) == {"items": 4, "completed": 1, "failed": 1, "begun": 1}
+    assert (await site.job(parent_id))["children"][0]["error"] is None
+    await site.handlers.deliver(lost)
+    assert (await counts(site, parent_id))["completed"] == 1, "what is completed does not fail"
+
+    await site.handlers.deliver(failure(commands[1]))
+    await site.handlers.deliver(outcome(commands[2]))
+    ended = {"items": 4, "completed": 2, "failed": 2, "begun": 3}
+    assert await counts(site, parent_id) == ended
+    assert (await counts(site, other_parent))["failed"] == 0
+    await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '30 days'")
+    async with site.database.connection() as connection:
+        assert await JobRepository(connection).remove_completed(1, 0, 100) > 0
+        assert len(await JobRepository(connection).remove_failed(1, 100)) == 1
+    assert await counts(site, parent_id) == ended, "also when the jobs are gone"
+
+
+async def test_a_crash_counts_nothing_and_the_redelivery_once(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent_id, [command] = await planned(site, mediaIds=[str(await stored_medium(site))])
+    nothing = await counts(site, parent_id)
+    lost, event_id = failure(command), new_id()
+    with monkeypatch.context() as killed:
+        killed.setattr(NoticeRepository, "add", crash)
+        with pytest.raises(Killed):
+            await site.handlers.deliver(lost, event_id=event_id)
+    assert await counts(site, parent_id) == nothing
+    assert await site.handlers.deliver(lost, event_id=event_id)
+    assert await counts(site, parent_id) == {"items": 1, "completed": 0, "failed": 1, "begun": 1}
+    await asyncio.gather(*(site.handlers.deliver(outcome(command)) for _ in range(4)))
+    assert await counts(site, parent_id) == {"items": 1, "completed": 1, "failed": 0, "begun": 1}
+
+
+async def crash(*_: Any, **__: Any) -> None:
+    raise Killed
 
 
 async def test_replicas_that_plan_side_by_side_plan_nothing_twice(

@@ -1,17 +1,14 @@
--- name: bulk_job
+-- name: upload_job
 -- One statement, so one moment: the parent's counts and those of its pictures never disagree. Of a large parent the
 -- pictures that failed are shown first; of any other, all of them in their order.
 WITH children AS (
     SELECT item.position, item.filename, item.job_id, item.media_id,
-           coalesce(jobs.status, CASE WHEN deletion.completed_at IS NULL AND deletion.id IS NOT NULL THEN 'active' END,
-                    item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
+           coalesce(jobs.status, item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
                AS status,
-           coalesce(jobs.progress, CASE WHEN deletion.completed_at IS NULL AND deletion.id IS NOT NULL THEN 0 ELSE 100 END)
-               AS progress, coalesce(jobs.attempts, 0) AS attempts,
+           coalesce(jobs.progress, 100) AS progress, coalesce(jobs.attempts, 0) AS attempts,
            coalesce(jobs.error_code, item.error_code) AS error_code,
            coalesce(jobs.error_detail, item.error_detail) AS error_detail
     FROM bulk_items AS item LEFT JOIN jobs ON jobs.id = item.job_id
-         LEFT JOIN media_deletions AS deletion ON deletion.id = item.job_id
     WHERE item.bulk_id = $1
 ),
 counts AS (
@@ -61,6 +58,42 @@ FROM parent CROSS JOIN open LEFT JOIN LATERAL (
            0 AS attempts, item.error_code, item.error_detail
     FROM (SELECT DISTINCT ON (position) * FROM candidates) AS item
          LEFT JOIN media_deletions AS deletion ON deletion.id = item.job_id
+    ORDER BY (parent.items > $2 AND item.error_code IS NOT NULL) DESC, item.position
+    LIMIT $2
+) AS child ON true;
+
+-- name: rerender_job
+-- The same of a parent whose pictures are rendered anew. Of a million nothing is counted one by one: of all parents
+-- together about a thousand pictures wait or are worked on, failures are counted as they happen, and what is neither is
+-- done. The items of failures say why, so those come first that the index of these names.
+WITH parent AS (
+    SELECT kind, is_planned, selected, cancelled_at, items, refused,
+           refused + coalesce((SELECT failed FROM bulk_failures WHERE bulk_id = $1), 0) AS failed
+    FROM bulk_jobs WHERE id = $1
+),
+pending AS (
+    SELECT count(*) AS jobs, count(*) FILTER (WHERE jobs.status = 'waiting') AS waiting, max(jobs.attempts) AS attempts
+    FROM jobs CROSS JOIN LATERAL (SELECT bulk_id FROM bulk_items WHERE job_id = jobs.id LIMIT 1) AS item
+    WHERE jobs.status IN ('waiting', 'active') AND jobs.kind = 'rerender' AND item.bulk_id = $1
+),
+candidates AS (
+    (SELECT * FROM bulk_items WHERE bulk_id = $1 AND error_code IS NOT NULL ORDER BY position LIMIT $2)
+    UNION ALL
+    (SELECT * FROM bulk_items WHERE bulk_id = $1 ORDER BY position LIMIT $2)
+)
+SELECT parent.kind, parent.is_planned, parent.selected, parent.cancelled_at, parent.items, parent.failed,
+       parent.items - parent.failed - pending.jobs AS completed, parent.items - parent.refused - pending.waiting AS begun,
+       greatest(pending.attempts, max(child.attempts) OVER (), 0) AS most_attempts, child.*
+FROM parent CROSS JOIN pending LEFT JOIN LATERAL (
+    SELECT item.position, item.filename, item.job_id, item.media_id,
+           coalesce(job.status, item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
+               AS status,
+           coalesce(job.progress, 100) AS progress, coalesce(job.attempts, 0) AS attempts,
+           coalesce(job.error_code, item.error_code) AS error_code,
+           coalesce(job.error_detail, item.error_detail) AS error_detail
+    FROM (SELECT DISTINCT ON (position) * FROM candidates) AS item LEFT JOIN LATERAL (
+        SELECT status, progress, attempts, error_code, error_detail FROM jobs WHERE jobs.id = item.job_id LIMIT 1
+    ) AS job ON true
     ORDER BY (parent.items > $2 AND item.error_code IS NOT NULL) DESC, item.position
     LIMIT $2
 ) AS child ON true;

@@ -49,26 +49,58 @@ SET status = 'waiting', attempts = greatest(attempts, $2), error_code = $3, erro
 WHERE id = $1 AND status IN ('waiting', 'active') AND attempts <= $2;
 
 -- name: complete
+-- A job that had failed counts as failed with its parent no more. The job is locked first, for only then is it sure what
+-- it was.
+WITH open_or_failed AS (
+    SELECT id, status FROM jobs WHERE id = $1 AND status <> 'completed' FOR UPDATE
+),
+recovered AS (
+    UPDATE bulk_items SET error_code = NULL, error_detail = NULL
+    FROM open_or_failed AS job WHERE bulk_items.job_id = job.id AND job.status = 'failed'
+    RETURNING bulk_id
+),
+counted AS (
+    UPDATE bulk_failures SET failed = failed - 1 FROM recovered WHERE bulk_failures.bulk_id = recovered.bulk_id
+)
 UPDATE jobs
 SET status = 'completed', progress = 100, outcome = $2, attempts = greatest(attempts, 1), error_code = NULL,
     error_detail = NULL, staging_key = NULL, next_attempt_at = NULL,
     started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
-WHERE id = $1 AND status <> 'completed'
+FROM open_or_failed
+WHERE jobs.id = open_or_failed.id
 RETURNING media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = jobs.media_id);
 
 -- name: fail
-UPDATE jobs
-SET status = 'failed', attempts = greatest(attempts, $2), error_code = $3, error_detail = $4, next_attempt_at = NULL,
-    started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
-WHERE id = $1 AND status IN ('waiting', 'active')
-RETURNING media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = jobs.media_id);
+-- **What changes whether a job has failed changes the item of its parent and the parent's count with it**: the parent of
+-- a million is read without them.
+WITH failed AS (
+    UPDATE jobs
+    SET status = 'failed', attempts = greatest(attempts, $2), error_code = $3, error_detail = $4, next_attempt_at = NULL,
+        started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
+    WHERE id = $1 AND status IN ('waiting', 'active')
+    RETURNING id, media_id, uploader
+),
+item AS (
+    UPDATE bulk_items SET error_code = $3, error_detail = $4 FROM failed WHERE bulk_items.job_id = failed.id
+    RETURNING bulk_id
+),
+counted AS (
+    UPDATE bulk_failures SET failed = bulk_failures.failed + 1 FROM item WHERE bulk_failures.bulk_id = item.bulk_id
+)
+SELECT media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = failed.media_id) FROM failed;
 
 -- name: resume
 -- The condition makes two retries at once one: the second finds the job waiting.
-UPDATE jobs
-SET status = 'waiting', progress = 0, attempts = 0, next_attempt_at = NULL, finished_at = NULL
-WHERE id = $1 AND status = 'failed' AND staging_key IS NOT NULL
-RETURNING *;
+WITH resumed AS (
+    UPDATE jobs
+    SET status = 'waiting', progress = 0, attempts = 0, next_attempt_at = NULL, finished_at = NULL
+    WHERE id = $1 AND status = 'failed' AND staging_key IS NOT NULL
+    RETURNING *
+),
+item AS (
+    UPDATE bulk_items SET error_code = NULL, error_detail = NULL FROM resumed WHERE bulk_items.job_id = resumed.id
+)
+SELECT * FROM resumed;
 
 -- name: remove_completed
 -- The oldest first: in any other order each batch would look through the pages that those before it have emptied.

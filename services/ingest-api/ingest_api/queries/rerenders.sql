@@ -12,8 +12,11 @@ WHERE id < $1 AND deleted_at IS NULL AND status <> 'failed'
   AND ($4::text IS NULL OR storage_status = $4);
 
 -- name: add_parent
-INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, selected, matching, created_at, is_planned)
-VALUES ($1, $2, 'rerender', $3, $4, $5, $6, coalesce($7, clock_timestamp()), false);
+WITH parent AS (
+    INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, selected, matching, created_at, is_planned)
+    VALUES ($1, $2, 'rerender', $3, $4, $5, $6, coalesce($7, clock_timestamp()), false)
+)
+INSERT INTO bulk_failures (bulk_id, failed) VALUES ($1, 0);
 
 -- name: lock_unplanned
 -- Of several replicas one plans a parent at a time. The one that has got least goes first, so that a few media never
@@ -72,15 +75,26 @@ given AS (
 )
 UPDATE bulk_jobs
 SET plan_cursor = $2, items = items + (SELECT count(*) FROM planned), is_planned = $2::uuid IS NULL,
+    refused = refused + (SELECT count(*) FROM planned WHERE error_code IS NOT NULL),
     media_ids = CASE WHEN $2::uuid IS NOT NULL THEN media_ids END
 WHERE id = $1;
 
 -- name: resume
--- The condition makes two retries at once one: the second finds the job waiting.
-UPDATE jobs
-SET status = 'waiting', progress = 0, attempts = 0, next_attempt_at = NULL, finished_at = NULL
-WHERE id = $1 AND status = 'failed' AND kind = 'rerender'
-RETURNING *;
+-- The condition makes two retries at once one: the second finds the job waiting. It counts as failed no more.
+WITH resumed AS (
+    UPDATE jobs
+    SET status = 'waiting', progress = 0, attempts = 0, next_attempt_at = NULL, finished_at = NULL
+    WHERE id = $1 AND status = 'failed' AND kind = 'rerender'
+    RETURNING *
+),
+item AS (
+    UPDATE bulk_items SET error_code = NULL, error_detail = NULL FROM resumed WHERE bulk_items.job_id = resumed.id
+    RETURNING bulk_id
+),
+counted AS (
+    UPDATE bulk_failures SET failed = failed - 1 FROM item WHERE bulk_failures.bulk_id = item.bulk_id
+)
+SELECT * FROM resumed;
 
 -- name: settings_version
 SELECT version FROM settings WHERE name = 'entity-type:' || $1::text;

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
-from ingest_api.bulk import DONE_AT_ONCE, BulkChild, BulkJob
+from ingest_api.bulk import BulkChild, BulkJob, BulkKind
 from shared.db.pool import PooledConnection
 from shared.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "bulk_jobs.sql")
 
+STATEMENTS: Final[Mapping[BulkKind, str]] = MappingProxyType(
+    {
+        "upload": "upload_job",
+        "rerender": "rerender_job",
+        "delete": "settled_job",
+        "hard_delete": "settled_job",
+        "restore": "settled_job",
+    }
+)
 CHILDREN_SHOWN = 1000
 ITEMS_REMOVED_AT_ONCE = 20_000
 
@@ -27,8 +38,9 @@ class BulkJobRepository:
 
     async def get(self, bulk_id: UUID) -> BulkJob | None:
         kind = await self._connection.fetchval(QUERIES["kind"], bulk_id)
-        statement = QUERIES["settled_job" if kind in DONE_AT_ONCE else "bulk_job"]
-        rows = await self._connection.fetch(statement, bulk_id, CHILDREN_SHOWN)
+        if kind is None:
+            return None
+        rows = await self._connection.fetch(QUERIES[STATEMENTS[kind]], bulk_id, CHILDREN_SHOWN)
         if not rows:
             return None
         first = rows[0]
