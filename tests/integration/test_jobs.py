@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from ingest_api.queue_size import QueueSize
+from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.repositories.jobs import JobRepository
 from ingest_api.repositories.notices import NoticeRepository
 from shared.events import ImageProgressV1, ImageRetryScheduledV1, ProcessImageV1
@@ -289,6 +290,25 @@ async def test_notices_and_keys_go_in_batches(site: IngestSite, monkeypatch: pyt
     removed = await site.retention.sweep()
     assert (removed["notices"], removed["idempotency_keys"]) == (3, 4)
     assert (await site.count("notices"), await site.count("idempotency_keys")) == (0, 0)
+
+
+async def test_what_was_done_to_accounts_goes_after_two_years_in_batches(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.rows.execute(
+        """
+        INSERT INTO account_changes (id, area, action, subject_id, detail, done_by, done_at)
+        SELECT gen_random_uuid(), 'accounts', 'added', gen_random_uuid(), '{}', gen_random_uuid(),
+               now() - make_interval(days => 730) + make_interval(hours => hours)
+        FROM unnest(ARRAY[-3, -2, -1, 1]) AS hours
+        """
+    )
+    async with site.database.connection() as connection:
+        assert await AccountRepository(connection).remove_old_changes(729 * 24 * 3600, 1) == 1
+    monkeypatch.setattr("ingest_api.retention.BATCH_ROWS", 1)
+    assert (await site.retention.sweep())["account_changes"] == 2
+    assert await site.rows.fetchval("SELECT min(done_at) > now() - interval '730 days' FROM account_changes")
+    assert await site.count("account_changes") == 1
 
 
 def queue_sizes() -> dict[str, float]:

@@ -38,6 +38,7 @@ FILLED = {
         "ingest_event_photos",
         "ingest_dead_letters",
         "ingest_bulk_jobs",
+        "ingest_account_changes",
         "ingest_notice_streams",
         "ingest_sync_jobs",
         "kernel_outbox",
@@ -181,6 +182,9 @@ HOT = [
         "remove_bulk_jobs",
         "86400, 20, 20000",
         frozenset({"bulk_jobs_by_time"}),
+    ),
+    Hot(
+        "ingest-api", f"{INGEST}/accounts.sql", "remove_old_changes", "1e9, 500", frozenset({"account_changes_by_time"})
     ),
     Hot(
         "ingest-api",

@@ -27,6 +27,7 @@ from ingest_api.accounts import ApiKeyText, Principal, Role
 from ingest_api.authentication import SignedInRequest, require
 from ingest_api.bootstrap_superadmin import BootstrapRefused, bootstrap_superadmin
 from ingest_api.passwords import Argon2Parameters, Passwords
+from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.repositories.audit import AuditRepository
 from ingest_api.route_roles import SIGN_IN_ROUTES, registered_roles
 from ingest_api.sign_in import SignIn, SignInSettings
@@ -335,6 +336,37 @@ async def test_a_session_ends_when_idle_and_at_its_age(site: Site, site_with: Si
     assert (await stolen.get("/echo")).status_code == 401
     await site.sign_in.sweep_once()
     assert await site.admin.fetchval("SELECT count(*) FROM sessions") == 0
+
+
+async def test_what_has_ended_is_removed_in_batches(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.sign_in.SWEPT_AT_ONCE", 2)
+    await site.signed_in()
+    await site.admin.execute("INSERT INTO login_attempts (email, address) VALUES ('young@example.test', '192.0.2.1')")
+    await site.admin.execute(
+        """
+        WITH attempts AS (
+            INSERT INTO login_attempts (email, address, attempted_at)
+            SELECT 'old@example.test', '192.0.2.1', now() - interval '1 day' FROM generate_series(1, 5)
+        ),
+        tickets AS (
+            INSERT INTO tickets (token_hash, user_id, role, expires_at)
+            SELECT sha256(number::text::bytea), (SELECT id FROM users LIMIT 1), 'admin', now() - interval '1 second'
+            FROM generate_series(1, 5) AS number
+        )
+        INSERT INTO sessions (token_hash, user_id, expires_at, last_seen_at)
+        SELECT sha256(number::text::bytea), (SELECT id FROM users LIMIT 1), now() + make_interval(days => number - 3),
+               now() - make_interval(days => number)
+        FROM generate_series(1, 5) AS number
+        """
+    )
+    async with site.database.connection() as connection:
+        accounts = AccountRepository(connection)
+        assert await accounts.remove_old_attempts(3600, 2) == 2
+        assert await accounts.remove_ended_sessions(3600, 2) == 2
+        assert await accounts.remove_ended_tickets(2) == 2
+    await site.sign_in.sweep_once()
+    for table, left in (("login_attempts", 1), ("sessions", 1), ("tickets", 0)):
+        assert await site.admin.fetchval(f"SELECT count(*) FROM {table}") == left, table
 
 
 async def test_use_keeps_a_session_alive(site: Site, site_with: SiteWith) -> None:

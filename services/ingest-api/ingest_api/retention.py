@@ -1,8 +1,9 @@
-"""What is kept for a time only: jobs, staged files of failed ones, syncs, notices, Idempotency-Keys."""
+"""What is kept for a time only: jobs, staged files of failed ones, syncs, records of what people did, notices."""
 
 from __future__ import annotations
 
 from ingest_api.dead_letter_retention import DeadLetterRetention, LettersKept
+from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import FaceSearchRepository
@@ -90,6 +91,12 @@ class Retention:
                 BATCH_ROWS,
                 lambda connection: MediaDeletionRepository(connection).remove_receipts(
                     settings.deletion_receipts_kept_seconds, BATCH_ROWS
+                ),
+            ),
+            "account_changes": await self._all(
+                BATCH_ROWS,
+                lambda connection: AccountRepository(connection).remove_old_changes(
+                    settings.account_changes_kept_seconds, BATCH_ROWS
                 ),
             ),
             "schedule_runs": await self._all(

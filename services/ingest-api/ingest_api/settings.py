@@ -85,6 +85,9 @@ class IngestSettings(ServiceSettings):
     notices_kept_seconds: float = Field(default=7 * DAY_SECONDS, gt=0)
     idempotency_keys_kept_seconds: float = Field(default=DAY_SECONDS, gt=0)
     schedule_runs_kept_seconds: float = Field(default=90 * DAY_SECONDS, gt=0)
+    account_changes_kept_seconds: float = Field(
+        default=730 * DAY_SECONDS, gt=0, description="the record of who did what to accounts and API keys"
+    )
     dead_letters_kept_seconds: float = Field(
         default=30 * DAY_SECONDS, gt=0, description="no longer than their topics keep them"
     )

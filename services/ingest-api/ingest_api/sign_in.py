@@ -29,6 +29,7 @@ from ingest_api.problem_details import Problem, retry_after
 from ingest_api.rate_limit import LoginLimits
 from ingest_api.repositories.accounts import AccountRepository, FoundPrincipal
 from ingest_api.sessions import SessionCookie, SessionPolicy
+from shared.db.batches import RemoveSome, remove_in_batches
 from shared.db.pool import Database
 from shared.messaging.errors import InfrastructureUnavailable
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 WRONG_PAIR = "There is no account with this e-mail address and password. Check both and try again."
 TICKET_SECONDS = 30.0
 SWEEP_SECONDS = 600.0
+SWEPT_AT_ONCE = 500
 
 
 class SignInSettings(BaseSettings):
@@ -235,10 +237,18 @@ class SignIn:
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def sweep_once(self) -> None:
-        async with self.database.connection() as connection:
-            await AccountRepository(connection).prune(
-                window_seconds=self._limits.window_seconds, idle_seconds=self.policy.idle_seconds
-            )
+        """In short transactions: people sign in meanwhile."""
+        removals: tuple[RemoveSome, ...] = (
+            lambda connection: AccountRepository(connection).remove_old_attempts(
+                self._limits.window_seconds, SWEPT_AT_ONCE
+            ),
+            lambda connection: AccountRepository(connection).remove_ended_sessions(
+                self.policy.idle_seconds, SWEPT_AT_ONCE
+            ),
+            lambda connection: AccountRepository(connection).remove_ended_tickets(SWEPT_AT_ONCE),
+        )
+        for remove in removals:
+            await remove_in_batches(self.database, SWEPT_AT_ONCE, remove)
 
     async def admit(self, account: str, address: str) -> None:
         """Take note of an attempt to get in; raises Problem 429 after too many, which are not checked any more.

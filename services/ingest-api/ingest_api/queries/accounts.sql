@@ -149,12 +149,33 @@ DELETE FROM login_attempts WHERE id = $1;
 -- name: forgive_attempts
 DELETE FROM login_attempts WHERE email = $1 AND address = $2;
 
--- name: prune_attempts
-DELETE FROM login_attempts WHERE attempted_at < statement_timestamp() - make_interval(secs => $1);
+-- name: remove_old_attempts
+DELETE FROM login_attempts WHERE id IN (
+    SELECT id FROM login_attempts
+    WHERE attempted_at < statement_timestamp() - make_interval(secs => $1)
+    ORDER BY attempted_at
+    LIMIT $2
+);
 
--- name: prune_sessions
+-- name: remove_ended_sessions
+-- The conditions again in the outer statement: a session that is used in this moment goes on.
 DELETE FROM sessions
-WHERE expires_at < statement_timestamp() OR last_seen_at < clock_timestamp() - make_interval(secs => $1);
+WHERE (expires_at < statement_timestamp() OR last_seen_at < statement_timestamp() - make_interval(secs => $1))
+  AND token_hash IN (
+    SELECT token_hash FROM sessions
+    WHERE expires_at < statement_timestamp() OR last_seen_at < statement_timestamp() - make_interval(secs => $1)
+    LIMIT $2
+);
 
--- name: prune_tickets
-DELETE FROM tickets WHERE expires_at < statement_timestamp();
+-- name: remove_ended_tickets
+DELETE FROM tickets WHERE token_hash IN (
+    SELECT token_hash FROM tickets WHERE expires_at < statement_timestamp() ORDER BY expires_at LIMIT $1
+);
+
+-- name: remove_old_changes
+DELETE FROM account_changes WHERE id IN (
+    SELECT id FROM account_changes
+    WHERE done_at < statement_timestamp() - make_interval(secs => $1)
+    ORDER BY done_at
+    LIMIT $2
+);

@@ -26,7 +26,7 @@ from ingest_api.accounts import (
 from ingest_api.rate_limit import LoginAttempt
 from ingest_api.sessions import SessionPolicy
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.identifiers import new_id
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "accounts.sql")
@@ -271,11 +271,25 @@ class AccountRepository:
         """Forget the attempts for the account from the address: its owner has signed in there."""
         await self._connection.execute(QUERIES["forgive_attempts"], email, address)
 
-    async def prune(self, *, window_seconds: float, idle_seconds: float) -> None:
-        """Remove attempts that no longer count, sessions and tickets that have ended."""
-        await self._connection.execute(QUERIES["prune_attempts"], window_seconds)
-        await self._connection.execute(QUERIES["prune_sessions"], idle_seconds)
-        await self._connection.execute(QUERIES["prune_tickets"])
+    # what is over; each removes at most `limit` and says how many
+
+    async def remove_old_attempts(self, window_seconds: float, limit: int) -> int:
+        """Attempts that no longer count."""
+        return await self._remove("remove_old_attempts", window_seconds, limit)
+
+    async def remove_ended_sessions(self, idle_seconds: float, limit: int) -> int:
+        """Sessions that are at their end, or were idle for too long."""
+        return await self._remove("remove_ended_sessions", idle_seconds, limit)
+
+    async def remove_ended_tickets(self, limit: int) -> int:
+        return await self._remove("remove_ended_tickets", limit)
+
+    async def remove_old_changes(self, kept_seconds: float, limit: int) -> int:
+        """Records of what people did to accounts and API keys."""
+        return await self._remove("remove_old_changes", kept_seconds, limit)
+
+    async def _remove(self, query: str, *values: object) -> int:
+        return affected_rows(await self._connection.execute(QUERIES[query], *values))
 
 
 class EmailTaken(Exception):
