@@ -389,6 +389,7 @@ async def test_everything_that_matches_is_deleted_and_restored_without_its_ids(v
 
 
 async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Visitors, stack: str) -> None:
+    visitors.expect_trouble("503")
     page = await visitors.page(Role.ADMIN, language="ru", phone=True)
     await page.goto(f"{LIBRARY}?entityType={stack}&deleted=false&q=stack")
     await expect(page.locator("html[data-ready]")).to_be_attached()
@@ -413,7 +414,13 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
     ]
     may_end = asyncio.Event()
 
+    outages = ["the first look finds nobody"]
+
     async def look(route: Route) -> None:
+        if outages:
+            outages.pop()
+            await route.fulfill(status=503, json={"code": "service_unavailable"})
+            return
         if len(looks) == 1:
             await may_end.wait()
         # Until it is cancelled it is under way.
@@ -440,6 +447,9 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
         "matching": {"q": "stack", "entityType": stack},
         "confirm": 300,
     }
+    # Who leaves the page, and whom the network left, can still cancel it.
+    await expect(page.get_by_text("100 из 300")).to_be_visible()
+    await page.reload()
     await expect(page.get_by_text("100 из 300")).to_be_visible()
     await assert_fits(page)
     await visitors.assert_accessible(page)
@@ -450,6 +460,7 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
     may_end.set()
     await expect(page.get_by_text("Отменено: сделано 100 из 300")).to_be_visible()
     await expect(page.get_by_text("начатое заканчивается")).to_be_hidden()
+    assert await page.evaluate("sessionStorage.getItem('mediabus-followed')") == "{}"
 
 
 async def test_a_storage_job_takes_everything_that_matches(visitors: Visitors, stack: str) -> None:

@@ -1,6 +1,6 @@
 // What is done with many media at once: asked for in one call, and followed until it is done.
 
-import { ApiProblem, call } from "../core/api.js";
+import { ApiProblem, NotReached, call } from "../core/api.js";
 import { confirmed } from "../core/dialogs.js";
 import { element } from "../core/dom.js";
 import { failureText } from "../core/problems.js";
@@ -12,9 +12,10 @@ const MOST_MEDIA = 10_000;
 const COUNTING_SECONDS = 60;
 const FIRST_LOOK_MILLISECONDS = 500;
 const LONGEST_LOOK_MILLISECONDS = 5000;
-const FOLLOWED_MILLISECONDS = 30 * 60_000;
 /** Where the page of storage jobs looks for what was chosen here. */
 const SELECTION = "mediabus-selection";
+/** The jobs that this tab follows, also after another page was loaded: what each does, by its id. */
+const FOLLOWED = "mediabus-followed";
 const SYNC = "/api/admin/media/sync";
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
@@ -32,6 +33,7 @@ export function startBulkActions(bar, list, choice, everything) {
     count.textContent = choice.size ? t(choice.all ? "media.chosen_all" : "media.chosen", { count: choice.size, number: numberText(choice.size) }) : "";
     document.documentElement.classList.toggle("has-chosen", choice.size > 0);
   });
+  for (const [jobId, text] of Object.entries(followed())) followToTheEnd(jobId, text, [], list);
   bar.addEventListener("click", (event) => {
     const what = event.target.closest("[data-do]")?.dataset.do;
     if (what === "everything") everything.choose();
@@ -65,7 +67,7 @@ async function act(what, list, choice) {
     choice.clear();
     const text = t(ACTIONS[what].told, { count: begun.count });
     toast(text);
-    await follow(begun.jobId, text, ids, list);
+    await followToTheEnd(begun.jobId, text, ids, list);
   } catch (error) {
     toast(error.message, { bad: true });
   }
@@ -138,9 +140,35 @@ function numberTyped(count, text) {
   });
 }
 
+function followed() {
+  return JSON.parse(sessionStorage.getItem(FOLLOWED) ?? "{}");
+}
+
+/** So that who leaves the page and comes back can still cancel it. */
+async function followToTheEnd(jobId, text, ids, list) {
+  sessionStorage.setItem(FOLLOWED, JSON.stringify({ ...followed(), [jobId]: text }));
+  try {
+    await follow(jobId, text, ids, list);
+  } catch (error) {
+    toast(error.message, { bad: true });
+  } finally {
+    const { [jobId]: _, ...others } = followed();
+    sessionStorage.setItem(FOLLOWED, JSON.stringify(others));
+  }
+}
+
+/** The job as it stands; null while nobody answers. */
+async function lookedAt(jobId) {
+  try {
+    return await call("GET", `/api/admin/media/jobs/${jobId}`);
+  } catch (error) {
+    if (error instanceof NotReached || error.status >= 500 || error.status === 429) return null;
+    throw error;
+  }
+}
+
 /** Look until the job has ended; of everything that matched the top of the list is shown as it becomes. */
 async function follow(jobId, text, ids, list) {
-  const end = Date.now() + FOLLOWED_MILLISECONDS;
   let wait = FIRST_LOOK_MILLISECONDS;
   let lookNow = () => {};
   const shown = progressOf(text, async () => {
@@ -149,12 +177,13 @@ async function follow(jobId, text, ids, list) {
     lookNow();
   });
   try {
-    for (; Date.now() < end; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
+    for (; ; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
       await new Promise((resolve) => {
         lookNow = resolve;
         setTimeout(resolve, wait);
       });
-      const job = await call("GET", `/api/admin/media/jobs/${jobId}`);
+      const job = await lookedAt(jobId);
+      if (!job) continue;
       if (ENDED.has(job.status)) {
         await (ids.length ? list.refresh(ids) : list.show(list.address));
         tellOutcome(job);
@@ -201,7 +230,8 @@ function progressOf(text, stop) {
 
 function tellOutcome(job) {
   if (job.status === "cancelled") {
-    toast(t("media.bulk_cancelled", { done: numberText(job.completed), number: numberText(job.total) }));
+    const text = job.failed ? "media.bulk_cancelled_failed" : "media.bulk_cancelled";
+    toast(t(text, { done: numberText(job.completed), number: numberText(job.total), failed: numberText(job.failed) }), { bad: job.failed > 0 });
     return;
   }
   if (!job.failed) {
