@@ -161,6 +161,7 @@ async def test_a_product_is_renamed_and_deleted(visitors: Visitors, product: str
     await page.get_by_role("dialog").get_by_label("Name").fill(renamed)
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name=renamed)).to_be_visible()
+    await answers_keys(page)
     await page.get_by_role("button", name="Delete this product").click()
     question = page.locator("dialog[open]")
     await expect(question.get_by_text(renamed)).to_be_visible()

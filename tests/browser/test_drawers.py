@@ -11,7 +11,7 @@ from ingest_api.accounts import Role
 from shared.identifiers import new_id
 from shared.testing.pictures import photo_jpeg
 from tests.browser.site import Site
-from tests.browser.visitors import Visitors
+from tests.browser.visitors import Visitors, answers_keys
 
 pytestmark = pytest.mark.stack
 
@@ -43,6 +43,7 @@ async def expect_list(page: Page, entity: str) -> None:
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await expect(page).to_have_url(re.compile(rf"{LIBRARY}\?entityType={entity}$"))
     await expect(page.locator(".tile")).to_have_count(3)
+    await answers_keys(page)
 
 
 @pytest.mark.parametrize("phone", [False, True])

@@ -12,7 +12,7 @@ from ingest_api.accounts import Role
 from tests.browser.site import Site
 from tests.browser.visitors import Visitors, answers_keys
 from tests.browser.weddings import GUEST, PEOPLE, Wedding, add_event, put_photos, sync
-from tests.face_world import SYNC_SECONDS, nobody, portrait
+from tests.face_world import SYNC_SECONDS, group, nobody, portrait
 
 pytestmark = pytest.mark.stack
 
@@ -150,6 +150,7 @@ async def test_people_are_merged_split_and_undone(visitors: Visitors, wedding: W
     await tiles.first.locator("a.portrait").click()
     faces = page.locator("#person .tile")
     await expect(faces).to_have_count(3)
+    await answers_keys(page)
     await visitors.assert_accessible(page)
     await faces.last.locator("input[type='checkbox']").check()
     await page.get_by_role("button", name="Split off").click()
@@ -184,11 +185,26 @@ async def test_staff_find_somebody_by_a_picture_and_erase_their_faces(visitors: 
     await expect(page.locator("#drawer g.box")).to_have_count(1)
 
     await page.goto(f"{party.address}/requests")
+    faces = page.locator("#requests .tile")
+    await page.keyboard.press("n")
+    several = FilePayload(name="all.jpg", mimeType="image/jpeg", buffer=group())
+    await page.locator("#erase-file").set_input_files(several)
+    await page.get_by_role("button", name="Look for them").click()
+    await expect(faces).to_have_count(3, timeout=PATIENCE_MILLISECONDS)
+    # Whoever stands beside them is let go of: nothing of theirs is offered to be erased.
+    await expect(page.locator("#erase-faces")).to_contain_text("6 faces on the picture. Who is it?")
+    await visitors.assert_accessible(page)
+    await page.get_by_role("button", name="Face 2").click()
+    await expect(faces).to_have_count(1, timeout=PATIENCE_MILLISECONDS)
+    await expect(page.get_by_role("button", name="Face 2")).to_be_disabled()
+    await page.get_by_role("button", name="Drop").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Go on").click()
+    await expect(faces).to_have_count(0)
     await page.keyboard.press("n")
     await page.locator("#erase-file").set_input_files(picture)
     await page.get_by_role("button", name="Look for them").click()
-    faces = page.locator("#requests .tile")
     await expect(faces).to_have_count(3, timeout=PATIENCE_MILLISECONDS)
+    await expect(page.locator("#erase-faces")).to_be_hidden()
     await visitors.assert_accessible(page)
     await page.get_by_role("button", name="Erase chosen faces").click()
     await page.get_by_role("dialog").get_by_role("button", name="Erase chosen faces").click()

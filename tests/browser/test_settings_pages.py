@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from ingest_api.accounts import Role
 from shared.identifiers import new_id
-from tests.browser.visitors import Visitors
+from tests.browser.visitors import Visitors, answers_keys
 
 pytestmark = pytest.mark.stack
 
@@ -89,6 +89,7 @@ async def test_a_watermark_is_seen_while_it_is_being_set(visitors: Visitors) -> 
     await page.get_by_role("textbox", name="Entity type").fill(name)
     await page.get_by_role("button", name="Open").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    await answers_keys(page)
     preview = page.locator("#preview")
     await expect(preview.locator("text")).to_have_count(0)
     await page.get_by_role("radio", name="Text", exact=True).check()
