@@ -31,12 +31,17 @@ class ConfirmBody(msgspec.Struct):
 
 
 class ProposedErasure(msgspec.Struct):
-    """What would be erased in one event: of each photo the face in `box`."""
+    """What would be erased in one event: of each photo the face in `box`.
+
+    `chosen` of the `faces_in_selfie` was looked for, counted from 0 by size.
+    """
 
     id: UUID
     status: ErasureStatus
     event_uuid: UUID
     matches: list[MatchAnswer]
+    faces_in_selfie: int
+    chosen: int
 
 
 class ProposalAnswer(msgspec.Struct):
@@ -159,7 +164,9 @@ class ReceiptKeyController(Controller):
 def _proposed(page: SearchPage) -> ProposedErasure:
     found = page.result
     matches = [MatchAnswer.of(match) for match in page.matches]
-    return ProposedErasure(found.search_id, ErasureStatus.PROPOSED, found.event_id, matches)
+    return ProposedErasure(
+        found.search_id, ErasureStatus.PROPOSED, found.event_id, matches, found.faces_in_selfie, found.chosen
+    )
 
 
 def _base64(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import { ApiProblem, call } from "../core/api.js";
 import { element } from "../core/dom.js";
+import { refresh } from "../core/fragments.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 
@@ -13,16 +14,104 @@ export function startSeeking() {
   const found = document.getElementById("sought");
   const list = document.getElementById("sought-photos");
   const more = document.getElementById("sought-more");
-  let next = null;
+  let searchId = null;
+  let cursor = null;
 
   const append = (answer) => {
     list.append(...answer.matches.map((match) => tileOf(form.dataset.photos, match)));
-    next = answer.next_cursor && `${form.dataset.searches}/${answer.search_id}?${new URLSearchParams({ cursor: answer.next_cursor })}`;
-    more.hidden = !next;
+    cursor = answer.next_cursor;
+    more.hidden = !cursor;
   };
 
-  const offerFaces = ({ faces_in_selfie: faces, chosen }) => {
-    const notice = document.getElementById("sought-faces");
+  form.addEventListener("done", ({ detail: { answer } }) => {
+    searchId = answer.search_id;
+    list.replaceChildren();
+    append(answer);
+    const count = answer.matches.length;
+    document.getElementById("sought-title").textContent = count ? t(cursor ? "events.sought_many" : "events.sought", { count }) : t("events.sought_none");
+    form.closest("dialog").close();
+    found.hidden = false;
+    found.focus({ preventScroll: true });
+    found.scrollIntoView({ block: "start" });
+  });
+  form.addEventListener("refused", ({ detail: { problem } }) => {
+    const dialog = form.closest("dialog");
+    if (!dialog.open) dialog.showModal();
+    if (problem instanceof ApiProblem && problem.code === "consent_needed") askAnew(form, problem.problem);
+  });
+  offerFaces(form, document.getElementById("sought-faces"), (answer) => answer);
+  more.addEventListener("click", async () => {
+    const asked = searchId;
+    more.disabled = true;
+    more.setAttribute("aria-busy", "true");
+    try {
+      const answer = await call("GET", `${form.dataset.searches}/${asked}?${new URLSearchParams({ cursor })}`);
+      // Meanwhile somebody else may have been looked for.
+      if (asked === searchId) append(answer);
+    } catch (error) {
+      toast(error.message, { bad: true });
+    } finally {
+      more.disabled = false;
+      more.removeAttribute("aria-busy");
+    }
+  });
+}
+
+/** What is to be erased is looked at among the requests; here is told that there is nothing, or who else is on it. */
+export function startErasing() {
+  const form = document.getElementById("erase-form");
+  let proposed = null;
+  form.addEventListener("done", ({ detail: { answer } }) => {
+    [proposed] = answer.erasures;
+    if (!proposed.matches.length) toast(t("events.sought_none"));
+    refresh("requests");
+  });
+  form.addEventListener("refused", () => {
+    const dialog = form.closest("dialog");
+    if (!dialog.open) dialog.showModal();
+  });
+  offerFaces(
+    form,
+    document.getElementById("erase-faces"),
+    (answer) => answer.erasures[0],
+    // Nobody should erase the faces of whoever stands beside the one who asks.
+    async () => {
+      try {
+        await call("POST", `${form.getAttribute("action")}/${proposed.id}/refuse`);
+      } catch (error) {
+        // Decided before, or over.
+        if (error.status !== 404 && error.status !== 409) throw error;
+      }
+    },
+  );
+}
+
+/**
+ * Of a picture with several faces `chosen` was looked for: buttons look for the others. `about(answer)` tells of the
+ * picture, `leave()` takes back what came of the face before.
+ */
+function offerFaces(form, notice, about, leave = async () => {}) {
+  const choice = form.elements.choose;
+  const settle = () => {
+    choice.value = "largest";
+    for (const button of notice.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+  };
+  const send = async (button, index) => {
+    if (form.getAttribute("aria-busy") === "true" || notice.querySelector("[aria-busy]")) return;
+    button.setAttribute("aria-busy", "true");
+    try {
+      await leave();
+      choice.value = String(index);
+      form.requestSubmit();
+    } catch (error) {
+      settle();
+      toast(error.message, { bad: true });
+    }
+  };
+  form.addEventListener("refused", settle);
+  form.addEventListener("done", ({ detail: { answer } }) => {
+    settle();
+    const { faces_in_selfie: faces, chosen } = about(answer);
     notice.hidden = faces < 2;
     if (notice.hidden) return;
     notice.querySelector("p").textContent = t("events.several_faces", { count: faces });
@@ -30,46 +119,9 @@ export function startSeeking() {
     notice.querySelector(".row").replaceChildren(
       ...numbers.map((index) => {
         const attributes = { type: "button", class: "small", "aria-pressed": String(index === chosen), disabled: index === chosen };
-        const choose = () => {
-          form.elements.choose.value = String(index);
-          form.requestSubmit();
-        };
-        return element("button", { ...attributes, onclick: choose }, t("events.face_number", { number: index + 1 }));
+        return element("button", { ...attributes, onclick: (event) => send(event.currentTarget, index) }, t("events.face_number", { number: index + 1 }));
       }),
     );
-  };
-
-  form.addEventListener("done", ({ detail: { answer } }) => {
-    form.elements.choose.value = "largest";
-    form.closest("dialog").close();
-    list.replaceChildren();
-    append(answer);
-    const count = answer.matches.length;
-    document.getElementById("sought-title").textContent = count ? t(next ? "events.sought_many" : "events.sought", { count }) : t("events.sought_none");
-    offerFaces(answer);
-    found.hidden = false;
-    found.focus({ preventScroll: true });
-    found.scrollIntoView({ block: "start" });
-  });
-  form.addEventListener("refused", ({ detail: { problem } }) => {
-    form.elements.choose.value = "largest";
-    const dialog = form.closest("dialog");
-    if (!dialog.open) dialog.showModal();
-    if (problem instanceof ApiProblem && problem.code === "consent_needed") askAnew(form, problem.problem);
-  });
-  more.addEventListener("click", async () => {
-    try {
-      append(await call("GET", next));
-    } catch (error) {
-      toast(error.message, { bad: true });
-    }
-  });
-}
-
-/** What is to be erased is looked at among the requests; here is told that there is nothing. */
-export function startErasing() {
-  document.getElementById("erase-form").addEventListener("done", ({ detail: { answer } }) => {
-    if (answer.erasures.every(({ matches }) => matches.length === 0)) toast(t("events.sought_none"));
   });
 }
 
