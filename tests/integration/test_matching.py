@@ -451,7 +451,7 @@ async def waiting_for_locks(site: IngestSite) -> bool:
 
 
 async def test_replicas_that_work_side_by_side_stop_together(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest_api.bulk_deletions.PAGE_MEDIA", 5)
+    monkeypatch.setattr("ingest_api.bulk_deletions.PAGE_MEDIA", 1)
     entity = await filled(site)
     started = await post(site, f"{UPLOADS}/delete", matching={"entityType": entity}, hard=False)
     unit_of_work = UnitOfWork(site.database, source="/mediabus/ingest-api", schema="ingest")
@@ -460,8 +460,10 @@ async def test_replicas_that_work_side_by_side_stop_together(site: IngestSite, m
     try:
         deleted = "SELECT count(*) FROM media WHERE entity_type = $1 AND deleted_at IS NOT NULL"
         await eventually(lambda: site.rows.fetchval(deleted, entity), within_seconds=20, why="some are deleted")
-        await cancel(site, started["jobId"])
+        answer = await site.api.post(f"{JOBS}/{started['jobId']}/cancel")
         done: int = await site.rows.fetchval(deleted, entity)
+        # Both may have done all of it before the call came.
+        assert answer.status_code == 202 if done < 250 else answer.status_code in {202, 409}
         # Both get on with what comes after it, so they have looked.
         others = [await filled(site, 7) for _ in range(2)]
         later = [await post(site, f"{UPLOADS}/delete", matching={"entityType": one}, hard=False) for one in others]

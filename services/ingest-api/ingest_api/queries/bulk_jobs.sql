@@ -100,7 +100,8 @@ FROM parent CROSS JOIN pending LEFT JOIN LATERAL (
 
 -- name: cancel
 -- **Who works on a page holds this row until the page is done**, and finds no parent that is planned: this waits for the
--- page, and then there is no next one, in whatever process. It locks no other row, so nobody waits in a circle.
+-- pages that are before it, and then there is no next one, in whatever process. It locks no other row, so nobody waits
+-- in a circle.
 UPDATE bulk_jobs SET is_planned = true, cancelled_at = clock_timestamp(), cancelled_by = $2, media_ids = NULL
 WHERE id = $1 AND NOT is_planned
 RETURNING uploader;
