@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -168,6 +169,28 @@ async def test_while_the_bucket_is_away_the_files_wait_and_the_photo_is_hidden(
     await site.photo_desk.photos.sweep_once()
     assert await bucket.stat(photo.s3_key) is None
     assert await told_of_bucket(site, event) == [photo.s3_key]
+
+
+async def test_a_bucket_that_does_not_answer_holds_no_removal_for_ever(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = photo_of(event, "a.jpg", image_key=None)
+    await bucket.put_bytes(photo.s3_key, b"x")
+    await tell(site, photo)
+
+    async def never(_: str) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(bucket, "delete", never)
+        slow.setattr("ingest_api.event_photos.GIVEN_UP_SECONDS", 0.05)
+        async with asyncio.timeout(20):
+            answer = await site.api.delete(f"{EVENTS}/{event['uuid']}/photos/{photo.photo_id}")
+    assert answer.status_code == 204
+    await site.rows.execute("UPDATE photo_removals SET due_at = clock_timestamp()")
+    await site.photo_desk.photos.sweep_once()
+    assert await bucket.stat(photo.s3_key) is None
+    assert await site.count("photo_removals") == 0
 
 
 async def removal_of(site: IngestSite, event: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import pytest
 from deploy.local.object_store import ObjectStoreServer
 from ingest_api.accounts import Role
 from ingest_api.photo_uploads import PhotoUploads
+from ingest_api.repositories.event_photos import EventPhotoRepository
+from shared.events import EventPhotoChangedV1, PhotoStatus
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.storage.errors import StoreUnavailable
 from shared.storage.s3 import S3Store
@@ -169,6 +171,57 @@ async def test_a_deleted_photo_that_is_sent_again_is_another_one(
     assert again["filename"] == "a-2.jpg"
     # A removal that is tried again concerns the first one alone.
     await site.photo_desk.photos.sweep_once()
+    assert await originals(bucket, event) == {"a-2.jpg": PICTURES[0]}
+
+
+async def by_a_tool(site: IngestSite, event: dict[str, Any], bucket: S3Store, name: str) -> EventPhotoChangedV1:
+    """A photo that was put into the bucket by other hands, and is known."""
+    photo = photo_of(event, name)
+    assert photo.image_key is not None
+    for key in (photo.image_key, photo.s3_key):
+        await bucket.put_bytes(key, PICTURES[0])
+    await site.handlers.deliver(photo)
+    return photo
+
+
+async def delete(site: IngestSite, event: dict[str, Any], photo: EventPhotoChangedV1) -> httpx.Response:
+    return await site.api.delete(f"{EVENTS}/{event['uuid']}/photos/{photo.photo_id}")
+
+
+async def test_a_removal_that_is_tried_again_does_not_take_what_was_uploaded_since(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = await by_a_tool(site, event, bucket, "a.jpg")
+
+    async def killed(*_: Any) -> None:
+        raise InfrastructureUnavailable("postgresql", "it was killed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(EventPhotoRepository, "end_removal", killed)
+        assert (await delete(site, event, photo)).status_code == 503
+    assert await originals(bucket, event) == {}
+    # The bucket itself has told face-embedder that it is gone.
+    await site.handlers.deliver(photo.model_copy(update={"version": 2, "status": PhotoStatus.REMOVED}))
+    told = await sent(site, event, PICTURES[1], "a.jpg")
+    await site.rows.execute("UPDATE photo_removals SET due_at = now()")
+    await site.photo_desk.photos.sweep_once()
+    assert await originals(bucket, event) == {told["filename"]: PICTURES[1]}
+    assert (await sent(site, event, PICTURES[2], "a.png"))["filename"] == "a.png", "the removal has ended"
+
+
+async def test_a_photo_that_is_deleted_while_its_name_is_given_is_not_the_one_that_is_sent(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = await by_a_tool(site, event, bucket, "a.jpg")
+    occupied = PhotoUploads._occupied
+
+    async def occupied_until_deleted(*arguments: Any) -> Any:
+        found = await occupied(*arguments)
+        await delete(site, event, photo)
+        return found
+
+    monkeypatch.setattr(PhotoUploads, "_occupied", occupied_until_deleted)
+    assert (await sent(site, event, PICTURES[0], "a.jpg"))["filename"] == "a-2.jpg"
     assert await originals(bucket, event) == {"a-2.jpg": PICTURES[0]}
 
 

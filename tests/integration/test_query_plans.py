@@ -201,7 +201,13 @@ HOT = [
         frozenset({"media_of_entity"}),
         walks=True,
     ),
-    Hot("ingest-api", f"{INGEST}/photo_uploads.sql", "known_photos", PREVIEW, frozenset({"event_photos_by_key"})),
+    Hot(
+        "ingest-api",
+        f"{INGEST}/photo_uploads.sql",
+        "known_photos",
+        f"{PREVIEW}, 'events/1/originals/4711'",
+        frozenset({"event_photos_by_key"}),
+    ),
     Hot(
         "ingest-api",
         f"{INGEST}/photo_uploads.sql",

@@ -20,6 +20,8 @@ from shared.storage.s3 import S3Store
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS: Final = 60.0
+GIVEN_UP_SECONDS: Final = 40.0
+"""Whoever is at a removal has given it up before it comes up again: nobody deletes what lies there after its end."""
 LOOK_EVERY_SECONDS: Final = 20.0
 BATCH_ROWS: Final = 100
 
@@ -74,23 +76,28 @@ class EventPhotos:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     async def sweep_once(self) -> None:
-        async with self._unit_of_work.database.connection() as connection:
-            due = await EventPhotoRepository(connection).claim_removals(AGAIN_SECONDS, BATCH_ROWS)
-        for removal in due:
+        for _ in range(BATCH_ROWS):
+            async with self._unit_of_work.database.connection() as connection:
+                removal = await EventPhotoRepository(connection).claim_removal(AGAIN_SECONDS)
+            if removal is None:
+                return
             await self._remove_files(removal)
 
     async def _remove_files(self, removal: Removal) -> None:
         """What can't be removed now is tried again by the sweep. Removing a file twice is no error."""
-        bucket = self._bucket
-        if bucket is None:
+        if self._bucket is None:
             return
         try:
-            for key in removal.object_keys:
-                await bucket.delete(key)
-        except (StoreUnavailable, StoreRefused) as error:
-            facts = {"photo_id": str(removal.photo_id), "detail": str(error)}
+            async with asyncio.timeout(GIVEN_UP_SECONDS):
+                await self._remove_and_tell(self._bucket, removal)
+        except (StoreUnavailable, StoreRefused, TimeoutError) as error:
+            detail = str(error) or f"it took longer than {GIVEN_UP_SECONDS:.0f} seconds"
+            facts = {"photo_id": str(removal.photo_id), "detail": detail}
             log.warning("the files of a deleted photo stay for now", extra=facts)
-            return
+
+    async def _remove_and_tell(self, bucket: S3Store, removal: Removal) -> None:
+        for key in removal.object_keys:
+            await bucket.delete(key)
         async with self._unit_of_work.begin() as transaction:
             await EventPhotoRepository(transaction.connection).end_removal(removal.photo_id)
             # The store tells of it too, if its notifications are set; whoever hears looks at the object.

@@ -8,7 +8,7 @@ import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from ingest_api.accounts import Principal
@@ -21,9 +21,10 @@ from ingest_api.photo_upload import PhotoName, PhotoUpload, names, stem_of
 from ingest_api.problem_details import RETRY_AFTER_SECONDS, FieldError, InvalidFields, Problem, retry_after
 from ingest_api.repositories.event_photos import EventPhoto, EventPhotoRepository
 from ingest_api.repositories.photo_events import PhotoEventRepository
-from ingest_api.repositories.photo_uploads import PhotoUploadRepository
+from ingest_api.repositories.photo_uploads import KnownPhotos, PhotoUploadRepository
 from ingest_api.repositories.uploads import UploadRepository
 from ingest_api.request_body import RequestBody
+from shared.db.pool import PooledConnection
 from shared.db.unit_of_work import UnitOfWork
 from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
@@ -215,6 +216,9 @@ class PhotoUploads:
             )
             async with self._unit_of_work.begin() as tx:
                 taking(await PhotoEventRepository(tx.connection).held(event_id), sent.by)
+                # Whoever deletes a photo of this name from now on deletes this one.
+                if (await _known_photos(tx.connection, event, name.stem)).is_hidden:
+                    continue
                 is_ours = await PhotoUploadRepository(tx.connection).add(upload, UNFINISHED_SECONDS)
                 if is_ours and upload.status == "stored":
                     # It came by other ways, and perhaps nobody has looked at it yet.
@@ -239,8 +243,7 @@ class PhotoUploads:
     async def _is_there(self, bucket: S3Store, event: PhotoEvent, upload: PhotoUpload) -> bool:
         """Whether its original lies in the bucket, or may still come there, and nobody has deleted its photo."""
         async with self._unit_of_work.database.connection() as connection:
-            preview = f"{event.previews_prefix}{upload.stem}"
-            if (await PhotoUploadRepository(connection).known_photos(event.id, preview)).is_hidden:
+            if (await _known_photos(connection, event, upload.stem)).is_hidden:
                 return False
         found = await bucket.stat(upload.image_key)
         if found is None:
@@ -252,8 +255,7 @@ class PhotoUploads:
     ) -> Literal["by_nobody", "by_the_same", "by_another"]:
         """Whether anything has this name, whatever its ending: two originals of one name would share a preview."""
         async with self._unit_of_work.database.connection() as connection:
-            preview = f"{event.previews_prefix}{name.stem}"
-            photos = await PhotoUploadRepository(connection).known_photos(event.id, preview)
+            photos = await _known_photos(connection, event, name.stem)
         if photos.is_hidden:
             return "by_another"
         originals = await _with_stem(bucket, event.originals_prefix, name.stem)
@@ -337,6 +339,12 @@ def _sha256_of(form: ReceivedForm) -> str | None:
     if errors:
         raise InvalidFields(*errors)
     return None if text is None else text.lower()
+
+
+async def _known_photos(connection: PooledConnection[Any], event: PhotoEvent, stem: str) -> KnownPhotos:
+    """The photos of the event that have this name, whatever their endings."""
+    uploads = PhotoUploadRepository(connection)
+    return await uploads.known_photos(event.id, f"{event.previews_prefix}{stem}", f"{event.originals_prefix}{stem}")
 
 
 async def _with_stem(bucket: S3Store, folder: str, stem: str) -> list[str]:

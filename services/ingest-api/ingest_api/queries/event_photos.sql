@@ -42,16 +42,17 @@ UPDATE event_photos SET hidden_at = clock_timestamp()
 WHERE id = $2 AND event_id = $1 AND status <> 'removed' AND hidden_at IS NULL
 RETURNING s3_key, image_key;
 
+-- While the row is there, no upload gets a name that its files have.
 -- name: add_removal
 INSERT INTO photo_removals (photo_id, object_keys, removed_by, due_at)
 VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
 ON CONFLICT (photo_id) DO UPDATE SET object_keys = excluded.object_keys, due_at = excluded.due_at;
 
 -- Of several replicas one works on a removal, and it comes up again if that one goes.
--- name: claim_removals
+-- name: claim_removal
 UPDATE photo_removals SET due_at = clock_timestamp() + make_interval(secs => $1)
-WHERE photo_id IN (
-    SELECT photo_id FROM photo_removals WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT $2
+WHERE photo_id = (
+    SELECT photo_id FROM photo_removals WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT 1
     FOR UPDATE SKIP LOCKED
 )
 RETURNING photo_id, object_keys;

@@ -33,10 +33,16 @@ WHERE id IN (
 )
 RETURNING *;
 
--- Photos of an event whose previews are called like this, whatever their endings, as far as they are not gone: whether one
--- of them is deleted. A range, which any plan finds by the index: '/' is the sign behind '.', and no name has one.
+-- Photos of an event whose previews are called like this, whatever their endings, as far as they are not gone, and whether
+-- files of such a photo are still to leave the bucket: of one that is gone too, whose removal is tried again until it has
+-- ended. A range, which any plan finds by the index: '/' is the sign behind '.', and no name has one.
 -- name: known_photos
-SELECT coalesce(bool_or(hidden_at IS NOT NULL), false) AS is_hidden, count(*) AS photos FROM event_photos
+SELECT coalesce(bool_or(hidden_at IS NOT NULL), false) OR EXISTS (
+           SELECT FROM photo_removals, unnest(object_keys) AS leaving (key)
+           WHERE regexp_replace(leaving.key, '\.[^.]*$', '') IN ($2::text, $3::text)
+       ) AS is_hidden,
+       count(*) AS photos
+FROM event_photos
 WHERE event_id = $1 AND status <> 'removed'
   AND s3_key COLLATE "C" >= $2::text || '.' AND s3_key COLLATE "C" < $2::text || '/';
 

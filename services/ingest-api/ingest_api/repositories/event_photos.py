@@ -115,10 +115,10 @@ class EventPhotoRepository:
         keys = list(removal.object_keys)
         await self._connection.execute(QUERIES["add_removal"], removal.photo_id, keys, removed_by, due_seconds)
 
-    async def claim_removals(self, again_seconds: float, limit: int) -> list[Removal]:
-        """Those that are due; they come up again after so long unless they are ended."""
-        rows = await self._connection.fetch(QUERIES["claim_removals"], again_seconds, limit)
-        return [Removal(row["photo_id"], tuple(row["object_keys"])) for row in rows]
+    async def claim_removal(self, again_seconds: float) -> Removal | None:
+        """One that is due; it comes up again after so long unless it is ended."""
+        row = await self._connection.fetchrow(QUERIES["claim_removal"], again_seconds)
+        return None if row is None else Removal(row["photo_id"], tuple(row["object_keys"]))
 
     async def end_removal(self, photo_id: UUID) -> None:
         await self._connection.execute(QUERIES["end_removal"], photo_id)

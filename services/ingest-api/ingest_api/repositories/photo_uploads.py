@@ -18,7 +18,7 @@ QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "photo_uploads.sq
 
 @dataclass(frozen=True, slots=True)
 class KnownPhotos:
-    """How many photos of a name there are; with `is_hidden` files of one may still be on their way out."""
+    """How many photos of a name there are; with `is_hidden` files under it may still be on their way out."""
 
     photos: int
     is_hidden: bool
@@ -81,9 +81,9 @@ class PhotoUploadRepository:
         found: UUID | None = await self._connection.fetchval(QUERIES["photo_id"], event_id, preview, image_key)
         return found
 
-    async def known_photos(self, event_id: UUID, preview: str) -> KnownPhotos:
-        """Those with this preview, a key without its ending."""
-        row = await self._connection.fetchrow(QUERIES["known_photos"], event_id, preview)
+    async def known_photos(self, event_id: UUID, preview: str, original: str) -> KnownPhotos:
+        """Those with this preview; it and the original are keys without their endings."""
+        row = await self._connection.fetchrow(QUERIES["known_photos"], event_id, preview, original)
         assert row is not None
         return KnownPhotos(row["photos"], row["is_hidden"])
 
