@@ -225,6 +225,24 @@ async def test_a_photo_that_is_deleted_while_its_name_is_given_is_not_the_one_th
     assert await originals(bucket, event) == {"a-2.jpg": PICTURES[0]}
 
 
+async def test_names_that_begin_alike_are_different_names(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = await by_a_tool(site, event, bucket, "a.b.jpg")
+    told = await sent(site, event, PICTURES[1], "a.jpg")
+    assert told["filename"] == "a.jpg"
+
+    async def away(*_: Any) -> None:
+        raise StoreUnavailable("s3", "it does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(S3Store, "delete", away)
+        assert (await delete(site, event, longer)).status_code == 204
+    assert (await known(site, event, told)).status_code == 200
+    assert (await send(site, event, PICTURES[1], "a.jpg")).json()["status"] == "duplicate"
+    assert (await sent(site, event, PICTURES[2], "a.b.png"))["filename"] == "a.b-2.png", "its files are still there"
+
+
 async def test_many_at_once_get_names_of_their_own_and_the_same_is_stored_once(
     site: IngestSite, event: dict[str, Any], bucket: S3Store
 ) -> None:

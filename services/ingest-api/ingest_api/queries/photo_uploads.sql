@@ -35,7 +35,8 @@ RETURNING *;
 
 -- Photos of an event whose previews are called like this, whatever their endings, as far as they are not gone, and whether
 -- files of such a photo are still to leave the bucket: of one that is gone too, whose removal is tried again until it has
--- ended. A range, which any plan finds by the index: '/' is the sign behind '.', and no name has one.
+-- ended. A range, which any plan finds by the index: '/' is the sign behind '.', and no name has one. In it are longer
+-- names too, of which this one is the beginning.
 -- name: known_photos
 SELECT coalesce(bool_or(hidden_at IS NOT NULL), false) OR EXISTS (
            SELECT FROM photo_removals, unnest(object_keys) AS leaving (key)
@@ -44,7 +45,8 @@ SELECT coalesce(bool_or(hidden_at IS NOT NULL), false) OR EXISTS (
        count(*) AS photos
 FROM event_photos
 WHERE event_id = $1 AND status <> 'removed'
-  AND s3_key COLLATE "C" >= $2::text || '.' AND s3_key COLLATE "C" < $2::text || '/';
+  AND s3_key COLLATE "C" >= $2::text || '.' AND s3_key COLLATE "C" < $2::text || '/'
+  AND regexp_replace(s3_key, '\.[^.]*$', '') = $2::text;
 
 -- name: photo_id
 SELECT id FROM event_photos
