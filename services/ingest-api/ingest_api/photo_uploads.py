@@ -122,8 +122,7 @@ class PhotoUploads:
         if upload is None or upload.status != "stored" or not await self._is_there(bucket, event, upload):
             raise Problem(404, "not_found", "Nobody has uploaded a file with this SHA-256 to the event.")
         async with self._unit_of_work.database.connection() as connection:
-            preview = f"{event.previews_prefix}{upload.stem}"
-            photo_id = await PhotoUploadRepository(connection).photo_id(event_id, preview, upload.image_key)
+            photo_id = await _photo_id(connection, event, upload)
             photos = await EventPhotoRepository(connection).by_ids(event_id, [photo_id] if photo_id else [])
         return KnownUpload(event, upload, photos[0] if photos else None)
 
@@ -197,7 +196,7 @@ class PhotoUploads:
         async with self._unit_of_work.database.connection() as connection:
             event = taking(await PhotoEventRepository(connection).get(event_id), sent.by)
         for name in names(sent.filename, sent.picture_type, sent.staged.sha256):
-            if (known := await self._of_content(bucket, event, sent.staged)) is not None:
+            if (known := await self._of_content(bucket, event, sent)) is not None:
                 return known
             occupied = await self._occupied(bucket, event, name, sent.staged)
             if occupied == "by_another":
@@ -225,20 +224,34 @@ class PhotoUploads:
                     tx.publish(upload.added(event))
             if is_ours:
                 return upload
-        if (known := await self._of_content(bucket, event, sent.staged)) is not None:
+        if (known := await self._of_content(bucket, event, sent)) is not None:
             return known
         detail = "The event has many files of this name already. Give this one another name, and send it again."
         raise Problem(409, "conflict", detail)
 
-    async def _of_content(self, bucket: S3Store, event: PhotoEvent, staged: StagedFile) -> PhotoUpload | None:
+    async def _of_content(self, bucket: S3Store, event: PhotoEvent, sent: _Sent) -> PhotoUpload | None:
         """The upload with this content, unless its photo is gone: then the content is free again, and its name not."""
         async with self._unit_of_work.database.connection() as connection:
-            known = await PhotoUploadRepository(connection).of_content(event.id, staged.sha256)
-        if known is None or await self._is_there(bucket, event, known):
+            known = await PhotoUploadRepository(connection).of_content(event.id, sent.staged.sha256)
+        if known is None:
+            return None
+        if await self._is_there(bucket, event, known):
+            if known.status == "stored":
+                await self._have_looked_at(known, sent.by)
             return known
         async with self._unit_of_work.database.connection() as connection:
             await PhotoUploadRepository(connection).forget_content(known.id)
         return None
+
+    async def _have_looked_at(self, upload: PhotoUpload, by: Principal) -> None:
+        """Have a photo made of an original that is none: its preview was lost, or it was told while its event was over.
+
+        Where that is under way already, the command changes nothing.
+        """
+        async with self._unit_of_work.begin() as tx:
+            event = taking(await PhotoEventRepository(tx.connection).held(upload.event_id), by)
+            if await _photo_id(tx.connection, event, upload) is None:
+                tx.publish(upload.added(event))
 
     async def _is_there(self, bucket: S3Store, event: PhotoEvent, upload: PhotoUpload) -> bool:
         """Whether its original lies in the bucket, or may still come there, and nobody has deleted its photo."""
@@ -283,12 +296,15 @@ class PhotoUploads:
         return ReceivedPhoto(upload, is_repeat=not is_first)
 
     async def _settle(self, bucket: S3Store, upload: PhotoUpload) -> None:
-        """Nobody is at it any more: what lies in the bucket becomes a photo, what does not frees its name."""
+        """Nobody is at it any more: what lies in the bucket becomes a photo, what does not frees its name.
+
+        An event that is deleted or over meanwhile keeps nothing of it.
+        """
         found = await bucket.stat(upload.image_key)
         async with self._unit_of_work.begin() as tx:
             event = await PhotoEventRepository(tx.connection).held(upload.event_id)
             is_there = found is not None and found.sha256 == upload.sha256
-            if event is not None and not event.is_deleted:
+            if event is not None and not event.is_deleted and not event.is_over(datetime.now(UTC)):
                 uploads = PhotoUploadRepository(tx.connection)
                 if not is_there:
                     await uploads.remove_unfinished(upload.id)
@@ -345,6 +361,12 @@ async def _known_photos(connection: PooledConnection[Any], event: PhotoEvent, st
     """The photos of the event that have this name, whatever their endings."""
     uploads = PhotoUploadRepository(connection)
     return await uploads.known_photos(event.id, f"{event.previews_prefix}{stem}", f"{event.originals_prefix}{stem}")
+
+
+async def _photo_id(connection: PooledConnection[Any], event: PhotoEvent, upload: PhotoUpload) -> UUID | None:
+    """The photo of an upload; None while there is none."""
+    preview = f"{event.previews_prefix}{upload.stem}"
+    return await PhotoUploadRepository(connection).photo_id(event.id, preview, upload.image_key)
 
 
 async def _with_stem(bucket: S3Store, folder: str, stem: str) -> list[str]:
