@@ -19,7 +19,7 @@ from ingest_api.photo_uploads import PhotoUploads
 from ingest_api.repositories.event_photos import EventPhotoRepository
 from shared.events import EventPhotoChangedV1, PhotoStatus
 from shared.messaging.errors import InfrastructureUnavailable
-from shared.storage.errors import StoreUnavailable
+from shared.storage.errors import StoreRefused, StoreUnavailable
 from shared.storage.s3 import S3Store
 from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
@@ -333,6 +333,36 @@ async def test_while_the_bucket_is_away_nothing_is_promised_and_sending_again_go
     assert (await sent(site, event, PICTURES[0], "other name.jpg"))["filename"] == "a.jpg"
     assert await originals(bucket, event) == {"a.jpg": PICTURES[0]}
     assert await commands(site, event) == [key_of(event, "a.jpg")]
+
+
+@pytest.mark.parametrize("sha256", ["short", "x" * 64, "0" * 65, "0" * 63 + "%00", "0" * 64 + "%0A"])
+async def test_what_is_no_checksum_is_refused(site: IngestSite, event: dict[str, Any], sha256: str) -> None:
+    answer = await site.api.get(f"{EVENTS}/{event['uuid']}/photos/by-sha256/{sha256}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.text
+    assert [one["field"] for one in answer.json()["errors"]] == ["sha256"]
+
+
+async def test_what_a_checksum_looks_like_is_described(site: IngestSite) -> None:
+    described = (await site.api.get("/docs/openapi.json")).json()["paths"]
+    (sha256,) = [
+        one
+        for one in described[f"{EVENTS}/{{event_uuid}}/photos/by-sha256/{{sha256}}"]["get"]["parameters"]
+        if one["name"] == "sha256"
+    ]
+    assert sha256["schema"]["pattern"] == "^[0-9a-fA-F]{64}$"
+
+
+async def test_a_bucket_that_refuses_to_tell_of_a_photo_is_to_be_asked_again(
+    site: IngestSite, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = await sent(site, event)
+
+    async def refused(*_: Any) -> None:
+        raise StoreRefused("s3", "the key has no right to look")
+
+    monkeypatch.setattr(S3Store, "stat", refused)
+    for answer in (await known(site, event, told), await send(site, event)):
+        assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable"), answer.text
 
 
 async def broken_off(

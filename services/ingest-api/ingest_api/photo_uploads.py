@@ -38,7 +38,8 @@ from shared.telemetry import metrics
 log = logging.getLogger(__name__)
 
 SHA256_FIELD: Final = "sha256"
-_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+SHA256_PATTERN: Final = "^[0-9a-fA-F]{64}$"
+_SHA256: Final = re.compile(SHA256_PATTERN)
 
 UNFINISHED_SECONDS: Final = 3600.0
 """Longer than any file takes on its way from staging into the bucket."""
@@ -114,12 +115,20 @@ class PhotoUploads:
         return received
 
     async def known(self, event_id: UUID, sha256: str, by: Principal) -> KnownUpload:
-        """The upload that brought an event this content. Raises Problem 404 where none did, or its photo is gone."""
+        """The upload that brought an event this content; `sha256` matches SHA256_PATTERN.
+
+        Raises Problem 404 where none did, or its photo is gone, and 503 where the bucket refuses to tell.
+        """
         bucket = self._open_bucket()
         async with self._unit_of_work.database.connection() as connection:
             event = usable(await PhotoEventRepository(connection).get(event_id), by)
             upload = await PhotoUploadRepository(connection).of_content(event_id, sha256.lower())
-        if upload is None or upload.status != "stored" or not await self._is_there(bucket, event, upload):
+        try:
+            is_known = upload is not None and upload.status == "stored" and await self._is_there(bucket, event, upload)
+        except StoreRefused as error:
+            detail = "The bucket refuses to tell whether it has the file. Tell the operator, then ask again."
+            raise Problem(503, "service_unavailable", detail, retry_after(RETRY_AFTER_SECONDS)) from error
+        if upload is None or not is_known:
             raise Problem(404, "not_found", "Nobody has uploaded a file with this SHA-256 to the event.")
         async with self._unit_of_work.database.connection() as connection:
             photo_id = await _photo_id(connection, event, upload)

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, PathParameter, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
@@ -19,13 +19,14 @@ from ingest_api.controllers.uploads import client_gone, upload_call
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
-from ingest_api.photo_uploads import KnownUpload, ReceivedPhoto
+from ingest_api.photo_uploads import SHA256_PATTERN, KnownUpload, ReceivedPhoto
 from ingest_api.photo_urls import PhotoUrls
 from ingest_api.repositories.event_photos import EventPhoto
 from ingest_api.upload_operation import PhotoOperation
 from shared.events import PhotoStatus
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+Sha256 = Annotated[str, PathParameter(pattern=SHA256_PATTERN, max_length=64, description="64 hexadecimal digits")]
 ShownStatus = Literal["pending", "indexed", "no_face_detected", "failed"]
 
 
@@ -171,7 +172,7 @@ class EventPhotoController(Controller):
         self,
         request: SignedInRequest,
         event_uuid: FromPath[UUID],
-        sha256: FromPath[str],
+        sha256: Sha256,
         photo_desk: NamedDependency[PhotoDesk],
     ) -> KnownUploadAnswer:
         """By the SHA-256 of its file, so that nobody sends again what the event has. 404 where it has to be sent."""
