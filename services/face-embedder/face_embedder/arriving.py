@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import TypeAlias
+from uuid import UUID
 
 from face_embedder import failures
 from face_embedder.layout import Folder, PhotoKey
@@ -15,6 +18,9 @@ from shared.messaging.delivery import Delivery
 from shared.storage.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
+
+Found: TypeAlias = Mapping[Photo, bool]
+"""Of photos as they were, whether their previews lie in the bucket."""
 
 
 class Arriving:
@@ -33,23 +39,33 @@ class Arriving:
         if key is None or key.folder is not Folder.ORIGINALS or key.number != command.number:
             raise failures.no_original(command.image_key)
         original = await self._bucket.stat(str(key))
+        found = await self._found(command.event_id, key)
         async with self._unit_of_work.begin(delivery) as transaction:
             events = Events(transaction.connection)
             await events.ensure(command.event_id, command.number)
             event = await events.lock(command.event_id)
             assert event is not None, "the event has a row by now"
             if original is not None and event.keeps_faces:
-                transaction.publish(
-                    *(photo.order(None) for photo in await self._due(transaction, command, key, original.etag))
-                )
+                due = await self._due(transaction, command, key, original.etag, found)
+                transaction.publish(*(photo.order(None) for photo in due))
 
-    async def _due(self, transaction: Transaction, command: AddEventPhotoV1, key: PhotoKey, etag: str) -> list[Photo]:
-        """The photo, if it is to be looked at."""
+    async def _found(self, event_id: UUID, key: PhotoKey) -> Found:
+        """Asked while nothing is locked: syncs and news of the event don't wait for a slow bucket."""
+        async with self._unit_of_work.database.connection() as connection:
+            same_stem = await Photos(connection).of_stem(event_id, key.stem)
+        return {one: await self._bucket.stat(one.s3_key) is not None for one in same_stem}
+
+    async def _due(
+        self, transaction: Transaction, command: AddEventPhotoV1, key: PhotoKey, etag: str, found: Found
+    ) -> list[Photo]:
+        """The photo, if it is to be looked at; the bucket is asked only for photos that have changed since `found`."""
         photos = Photos(transaction.connection)
-        same_stem = [
-            FoundPhoto(one.photo, is_found=await self._bucket.stat(one.photo.s3_key) is not None)
-            for one in await photos.lock_stems(command.event_id, [key.stem], None)
-        ]
+        same_stem = []
+        for one in await photos.lock_stems(command.event_id, [key.stem], None):
+            is_found = found.get(one.photo)
+            if is_found is None:
+                is_found = await self._bucket.stat(one.photo.s3_key) is not None
+            same_stem.append(FoundPhoto(one.photo, is_found))
         seen, photo = seen_original(key, etag, same_stem)
         if seen is SeenOriginal.LINK:
             assert photo is not None, "an original is linked to a photo"

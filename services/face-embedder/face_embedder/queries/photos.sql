@@ -12,6 +12,9 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', true);
 -- name: lock_keys
 SELECT * FROM photos WHERE event_id = $1 AND s3_key = ANY ($2::text[]) ORDER BY s3_key FOR UPDATE;
 
+-- name: of_stem
+SELECT * FROM photos WHERE event_id = $1 AND stem = $2;
+
 -- Photos by the stems of their names, and whether a task has found their previews.
 -- name: lock_stems
 SELECT photo.*, EXISTS (SELECT 1 FROM task_photos AS found

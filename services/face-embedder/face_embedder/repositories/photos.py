@@ -93,6 +93,10 @@ class Photos:
     async def lock_keys(self, event_id: UUID, s3_keys: Sequence[str]) -> list[Photo]:
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["lock_keys"], event_id, s3_keys)]
 
+    async def of_stem(self, event_id: UUID, stem: str) -> list[Photo]:
+        """Photos of this name, as they are at the moment."""
+        return [photo_of(row) for row in await self._connection.fetch(QUERIES["of_stem"], event_id, stem)]
+
     async def lock_stems(self, event_id: UUID, stems: Sequence[str], task_id: UUID | None) -> list[FoundPhoto]:
         """Photos of these names, and whether the task found their previews."""
         rows = await self._connection.fetch(QUERIES["lock_stems"], event_id, stems, task_id)
