@@ -64,7 +64,10 @@ def upload_photos(
 
 
 class PhotoUploader(Sender):
-    """Sends files to become photos of an event. What the event has is known by its content, here and elsewhere."""
+    """Sends files to become photos of an event. What the event has is known by its content, here and elsewhere.
+
+    What has been no photo for too long is sent all the same: by that it is looked at once more.
+    """
 
     id_names = ("imageKey", _SHA256)
 
@@ -77,7 +80,7 @@ class PhotoUploader(Sender):
     def _send(self, file: FoundFile) -> Outcome:
         sha256 = content_sha256(file.path)
         known = self._known_by(sha256)
-        if known is not None:
+        if known is not None and not known["is_overdue"]:
             return self._known(file, _ids(known["upload"]))
         told = self._post(file, self._photos, {_SHA256: sha256})
         status = Status.SENT if told["status"] == "stored" else Status.ALREADY_SENT

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from typer.testing import Result
 
 from deploy.local.object_store import ObjectStoreServer
-from shared.events import PhotoStatus
+from shared.events import AddEventPhotoV1, PhotoStatus
 from shared.identifiers import new_id
 from shared.testing.databases import TestDatabases
 from shared.testing.pictures import photo_jpeg
@@ -77,6 +79,23 @@ async def test_a_card_is_sent_once_and_by_its_content(site: IngestSite, event: d
     assert human.exit_code == 4
     assert "no photo.jpg is refused: The type of the content is not supported." in human.stderr
     assert "4 already sent, 1 refused" in human.stdout
+
+
+async def test_what_is_no_photo_for_an_hour_is_sent_again(site: IngestSite, event: dict[str, Any], card: Path) -> None:
+    async def sent_again() -> list[str]:
+        """The names of those of which face-embedder is told once more by another run."""
+        await site.rows.execute("DELETE FROM outbox")
+        again = await uploaded(site, event, card)
+        assert (again.exit_code, lines_of(again)[-1]["already_sent"]) == (0, 3), again.output
+        sql = "SELECT payload FROM outbox WHERE headers ->> 'ce_type' = $1"
+        rows = await site.rows.fetch(sql, AddEventPhotoV1.event_type)
+        return [json.loads(row["payload"])["image_key"].rpartition("/")[2] for row in rows]
+
+    assert (await uploaded(site, event, card)).exit_code == 0
+    assert await sent_again() == []
+    sql = "UPDATE photo_uploads SET created_at = now() - interval '1 hour' WHERE event_id = $1 AND stem = $2"
+    await site.rows.execute(sql, UUID(event["uuid"]), "Ж")
+    assert await sent_again() == ["Ж.jpg"]
 
 
 async def test_wait_tells_what_came_of_each(site: IngestSite, event: dict[str, Any], card: Path) -> None:

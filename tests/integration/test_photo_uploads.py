@@ -121,7 +121,11 @@ async def test_the_same_bytes_are_one_photo_whatever_they_are_called(
         again = await send(site, event, PICTURES[0], name)
         assert (again.status_code, again.json()["status"]) == (200, "duplicate")
         assert [again.json()[one] for one in ("upload_id", "image_key")] == [first["upload_id"], first["image_key"]]
-        assert (await known(site, event, first)).json() == {"upload": again.json(), "photo": None}
+        assert (await known(site, event, first)).json() == {
+            "upload": again.json(),
+            "photo": None,
+            "is_overdue": False,
+        }
     photo = photo_of(event, "a.jpg", image_key=first["image_key"])
     await site.handlers.deliver(photo)
     assert (await known(site, event, first)).json()["photo"]["id"] == str(photo.photo_id)
@@ -148,6 +152,15 @@ async def test_an_original_that_is_no_photo_is_looked_at_when_it_is_sent_again(
         again = await send(site, event, PICTURES[0], "a.jpg")
         assert (again.status_code, again.json()["image_key"]) == (200, key)
         assert await commands(site, event) == expected
+
+
+async def test_an_upload_that_is_no_photo_for_an_hour_is_overdue(site: IngestSite, event: dict[str, Any]) -> None:
+    told = await sent(site, event, PICTURES[0], "a.jpg")
+    sql = "UPDATE photo_uploads SET created_at = now() - interval '1 hour' WHERE id = $1"
+    await site.rows.execute(sql, UUID(told["upload_id"]))
+    assert (await known(site, event, told)).json()["is_overdue"] is True
+    await site.handlers.deliver(photo_of(event, "a.jpg", image_key=told["image_key"]))
+    assert (await known(site, event, told)).json()["is_overdue"] is False
 
 
 async def test_another_photo_of_a_name_gets_another_one_whatever_their_endings(

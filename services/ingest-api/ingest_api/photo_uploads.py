@@ -43,6 +43,8 @@ _SHA256: Final = re.compile(SHA256_PATTERN)
 
 UNFINISHED_SECONDS: Final = 3600.0
 """Longer than any file takes on its way from staging into the bucket."""
+OVERDUE_SECONDS: Final = 3600.0
+"""Longer than many thousands of photos wait for each other."""
 AGAIN_SECONDS: Final = 120.0
 LOOK_EVERY_SECONDS: Final = 30.0
 BATCH_ROWS: Final = 100
@@ -63,6 +65,10 @@ class KnownUpload:
     event: PhotoEvent
     upload: PhotoUpload
     photo: EventPhoto | None
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether it has been no photo for so long that it should be sent again, by which it is looked at once more."""
+        return self.photo is None and (now - self.upload.created_at).total_seconds() >= OVERDUE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

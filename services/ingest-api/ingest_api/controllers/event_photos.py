@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
@@ -100,15 +100,18 @@ class PhotoUploadAnswer(msgspec.Struct):
 
 
 class KnownUploadAnswer(msgspec.Struct):
-    """`photo` is null while nobody has looked at it."""
+    """`photo` is null while nobody has looked at it; `is_overdue` once that takes so long that the file should be sent
+    again, by which it is looked at once more."""
 
     upload: PhotoUploadAnswer
     photo: PhotoAnswer | None
+    is_overdue: bool
 
     @classmethod
     def of(cls, known: KnownUpload, urls: PhotoUrls) -> Self:
         upload = PhotoUploadAnswer.of(ReceivedPhoto(known.upload, is_repeat=True))
-        return cls(upload, None if known.photo is None else PhotoAnswer.of(known.event, known.photo, urls))
+        photo = None if known.photo is None else PhotoAnswer.of(known.event, known.photo, urls)
+        return cls(upload, photo, known.is_overdue(datetime.now(UTC)))
 
 
 class EventPhotoController(Controller):
