@@ -29,6 +29,7 @@ FAILING = [
     for file in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py")))
 ]
 """Where jobs, files and photos fail."""
+FORM = re.compile(r"<form\b(?:\{\{.*?\}\}|\{%.*?%\}|[^>])*>", re.DOTALL)
 RAISED = re.compile(r'\b(?:PermanentError|TransientError|Postponed|StoreRefused)\(\s*"([a-z0-9_]+)"')
 
 
@@ -107,6 +108,22 @@ def test_scripts_import_only_what_there_is() -> None:
     for script in scripts:
         for imported in re.findall(r'(?:from|import) "(\.[^"]+)"', script.read_text()):
             assert (script.parent / imported).is_file(), f"{script} imports {imported}"
+
+
+def test_no_form_sends_anything_by_itself_that_a_script_should_send() -> None:
+    """A browser in which the scripts do not run yet would put a PIN or a password into an address."""
+    forms = [
+        (file, tag)
+        for file in sorted((Path(rendering.__file__).parent.parent / "templates").rglob("*.html"))
+        for tag in FORM.findall(file.read_text())
+    ]
+    assert len(forms) > 50
+    for file, tag in forms:
+        method = re.search(r' method="(\w+)"', tag)
+        assert method, f"{file}: {tag}"
+        # What a browser sends itself goes to a page, and no script is to send it.
+        is_sent_by_script = re.search(r' action="(?!/api/)', tag) is None or re.search(r" data-(api|change)=", tag)
+        assert method[1] == "dialog" if is_sent_by_script else method[1] in ("get", "post"), f"{file}: {tag}"
 
 
 def test_a_block_can_be_rendered_alone_and_only_if_it_is_a_part() -> None:

@@ -95,8 +95,8 @@ class JobController(Controller):
         """Of a selection that is deleted, restored or rendered anew nothing more is begun, and what is done stays done.
 
         Media that go for good already go, and pictures that are queued, about 1000 at most, are rendered: until then
-        the job is `waiting` or `active`, then `cancelled`. Cancelling twice is cancelling once. 409 `job_not_cancellable` where
-        nothing is left to begin, and for jobs about one picture.
+        the job is `waiting` or `active`, then `cancelled`. Cancelling twice is cancelling once. 409
+        `job_not_cancellable` where nothing is left to begin, and for jobs about one picture.
         """
         job = await bulk_cancellation.cancel(job_id, request.user.user_id)
         return CancelAnswer(True, job.id, job.status, cancelled_detail(job))

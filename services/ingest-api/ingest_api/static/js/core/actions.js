@@ -1,4 +1,5 @@
-// Forms that call the API: <form data-api="PATCH" action="/api/…" data-refresh="jobs" data-toast="…">.
+// Forms that call the API: <form method="dialog" data-api="PATCH" action="/api/…" data-refresh="jobs" data-toast="…">.
+// By that method a browser in which this script does not run yet sends nothing: fields would stand in an address.
 //
 // Fields become JSON by their names ("a.b" is nested), as data-type says: number, boolean, json, list (by commas). What is
 // empty is left out, or null with data-empty="null"; data-local keeps a field here, data-factor="1048576" sends mebibytes as
