@@ -120,9 +120,13 @@ class FaceWorld:
 
     async def occasion(self, **fields: Any) -> Occasion:
         """An event of its own that face-embedder knows."""
-        made = Occasion(new_id(), random.SystemRandom().randrange(10**6, 10**15), **fields)
+        made = self.untold(**fields)
         await self.tell(made)
         return made
+
+    def untold(self, **fields: Any) -> Occasion:
+        """An event of its own that nobody has told of."""
+        return Occasion(new_id(), random.SystemRandom().randrange(10**6, 10**15), **fields)
 
     async def tell(self, occasion: Occasion) -> None:
         """Tell of an event as it is now, and wait until that is known."""

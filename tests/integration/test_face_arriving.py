@@ -1,10 +1,10 @@
-"""Uploaded photos as face-embedder makes them known, on a real database and bucket."""
+"""Photos as face-embedder hears of them, uploaded or told of by the bucket, on a real database and bucket."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,13 +14,15 @@ from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
 from face_embedder.arriving import Arriving
+from face_embedder.bucket_news import MOST_WAITS, BucketNews
 from face_embedder.photos import Photo
 from face_embedder.repositories.events import Events
 from face_embedder.repositories.photos import NewPhoto, Photos, Result
 from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
-from shared.events import AddEventPhotoV1, IndexPhotoV1, PhotoStatus
+from shared.events import AddEventPhotoV1, BucketObjectV1, IndexPhotoV1, PhotoStatus
 from shared.identifiers import new_id
+from shared.messaging.errors import Postponed
 from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
@@ -128,3 +130,21 @@ async def test_a_photo_whose_preview_is_missing_is_made_again(site: Site) -> Non
     await site.arrive()
     assert site.asked == [(site.photo.s3_key, True)]
     assert await site.orders() == [site.photo.generation + 1]
+
+
+async def test_what_is_told_of_a_photo_waits_for_its_event_but_not_for_ever(site: Site) -> None:
+    created = BucketObjectV1(
+        bucket=site.bucket.bucket,
+        object_key=f"events/{site.number + 1}/previews/a.jpg",
+        happened="created",
+        event_name="test",
+        happened_at=datetime.now(UTC),
+        told_by="webhook",
+    )
+    news = BucketNews(site.work, site.bucket)
+    for postponed in range(MOST_WAITS):
+        with pytest.raises(Postponed, match="event_not_told"):
+            await news.hear(created, replace(delivery_of(created), postponed=postponed))
+    await news.hear(created, replace(delivery_of(created), postponed=MOST_WAITS))
+    removed = created.model_copy(update={"happened": "removed"})
+    await news.hear(removed, delivery_of(removed))

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,19 @@ async def test_a_photo_is_indexed_as_it_appears_where_the_event_wants_it(world: 
     )
     assert await world.kept(patient) == {}
     assert len(await world.vectors(eager)) == 2
+
+
+async def test_what_is_told_of_a_photo_waits_for_its_event(world: FaceWorld) -> None:
+    early, never = world.untold(auto_index=True), world.untold()
+    for occasion in (early, never):
+        await world.put({occasion.preview("a.jpg"): portrait(2)})
+        await world.notify(occasion.preview("a.jpg"), "created")
+        waits = "SELECT 1 FROM outbox WHERE topic = 'face-embedder.retry' AND key = $1"
+        told = f"{BUCKET}/{occasion.preview('a.jpg')}"
+        await eventually(partial(world.rows, waits, told), within_seconds=60, why="it waits")
+    await world.tell(early)
+    await world.photo_is(early, "a.jpg", "indexed")
+    assert await world.kept(never) == {}
 
 
 async def test_an_uploaded_photo_is_indexed_whatever_the_event_wants(world: FaceWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from face_embedder import failures
 from face_embedder.bucket import is_ours
 from face_embedder.indexing import count
 from face_embedder.layout import Folder, PhotoKey, prefix_of
@@ -17,6 +18,9 @@ from shared.events import BucketObjectV1, PhotoStatus
 from shared.messaging.delivery import Delivery
 from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
+
+MOST_WAITS = 5
+"""How often what is told of a photo waits for its event, which is told of on another topic: about a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +40,18 @@ class BucketNews:
         self._bucket = bucket
 
     async def hear(self, news: BucketObjectV1, delivery: Delivery) -> None:
-        """Bring the photo of a key in line with the object. Redelivery and any order are harmless."""
+        """Bring the photo of a key in line with the object. Redelivery and any order are harmless.
+
+        Raises Postponed while nobody has told of the event, as long as that may still come.
+        """
         key = PhotoKey.parse(news.object_key)
         if key is None or news.bucket != self._bucket.bucket:
             return
         async with self._unit_of_work.begin() as transaction:
             event = await Events(transaction.connection).of_number(key.number)
         if event is None:
+            if news.happened == "created" and delivery.postponed < MOST_WAITS:
+                raise failures.event_not_told(key.number)
             return
         place = _Place(key, event, await self._bucket.stat(news.object_key))
         async with self._unit_of_work.begin(delivery) as transaction:

@@ -49,6 +49,10 @@ def memory_limit(limit_bytes: int) -> PermanentError:
     )
 
 
+def event_not_told(number: int) -> Postponed:
+    return Postponed("event_not_told", f"Nobody has told of event {number} yet. It is tried again.")
+
+
 def starved(limit_seconds: float, cpu_seconds: float) -> TransientError:
     return TransientError(
         "face_worker_starved",
