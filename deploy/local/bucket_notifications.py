@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,14 @@ from shared.messaging.topics import BUCKET_EVENTS
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
+    from types_aiobotocore_s3.type_defs import NotificationConfigurationTypeDef
 
 FAST = "FAST"
 DURABLE = "DURABLE"
 QUEUED_EVENTS = 1_000_000
+TARGETS_SECONDS = 30.0
+"""MinIO answers before it has set up its targets, which it does not know until then."""
+AGAIN_SECONDS = 0.2
 
 
 def webhook_environment(endpoint: str, token: str, queue_folder: Path) -> dict[str, str]:
@@ -53,17 +58,27 @@ def webhook_and_kafka_environment(endpoint: str, token: str, bootstrap: str, que
 async def send_notifications(client: S3Client, bucket: str, region: str, *targets: tuple[str, str]) -> None:
     """Have the bucket told of to targets, each a name and a kind such as `webhook`; what was set before is replaced.
 
-    The receivers need not be there yet.
+    The receivers need not be there yet. Raises ClientError for targets that the store does not know.
     """
-    await client.put_bucket_notification_configuration(
-        Bucket=bucket,
-        NotificationConfiguration={
-            "QueueConfigurations": [
-                {
-                    "QueueArn": f"arn:minio:sqs:{region}:{name}:{kind}",
-                    "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
-                }
-                for name, kind in targets
-            ]
-        },
-    )
+    from botocore.exceptions import ClientError
+
+    wanted: NotificationConfigurationTypeDef = {
+        "QueueConfigurations": [
+            {
+                "QueueArn": f"arn:minio:sqs:{region}:{name}:{kind}",
+                "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+            }
+            for name, kind in targets
+        ]
+    }
+    deadline = asyncio.get_running_loop().time() + TARGETS_SECONDS
+    while True:
+        try:
+            await client.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=wanted)
+        except ClientError as error:
+            is_unknown = error.response["Error"]["Code"] == "InvalidArgument"
+            if not is_unknown or asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(AGAIN_SECONDS)
+        else:
+            return

@@ -15,6 +15,7 @@ from deploy.local.errors import StackError
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.object_store import ObjectStoreServer
 from shared.testing.databases import TestDatabases
+from shared.testing.waiting import eventually
 from tests.browser.axe_core import ensure_axe
 from tests.browser.chromium import MISSING, find_chromium, running_browser
 from tests.browser.exhibits import Exhibits, set_up
@@ -86,6 +87,7 @@ async def s3_syncer(site: Site) -> None:
 @pytest.fixture(scope="package")
 async def reconciler(site: Site) -> None:
     await site.start("reconciler")
+    await until_answered(site, "/admin/products/sync/check-all")
 
 
 @pytest.fixture(scope="package")
@@ -96,3 +98,14 @@ async def face_embedder(site: Site) -> None:
 @pytest.fixture(scope="package")
 async def cleanup_scheduler(site: Site) -> None:
     await site.start("cleanup-scheduler")
+    await until_answered(site, "/api/admin/schedules/due")
+
+
+async def until_answered(site: Site, path: str) -> None:
+    """A service is ready before the questions to it are assigned: pages would tell that nobody answers."""
+
+    async def is_answered() -> bool:
+        async with site.api() as api:
+            return (await api.http.get(path)).status_code == 200
+
+    await eventually(is_answered, within_seconds=120, every_seconds=0.5, why=f"{path} is answered")
