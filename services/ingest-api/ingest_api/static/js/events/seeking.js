@@ -5,8 +5,7 @@ import { element } from "../core/dom.js";
 import { refresh } from "../core/fragments.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
-
-const MOST_OFFERED_FACES = 6;
+import { offerFaces } from "../offered_faces.js";
 
 /** What looks like the face on a picture, on the event's page of people. */
 export function startSeeking() {
@@ -39,7 +38,7 @@ export function startSeeking() {
     if (!dialog.open) dialog.showModal();
     if (problem instanceof ApiProblem && problem.code === "consent_needed") askAnew(form, problem.problem);
   });
-  offerFaces(form, document.getElementById("sought-faces"), (answer) => answer);
+  lookForOthers(form, document.getElementById("sought-faces"), (answer) => answer);
   more.addEventListener("click", async () => {
     const asked = searchId;
     more.disabled = true;
@@ -70,7 +69,7 @@ export function startErasing() {
     const dialog = form.closest("dialog");
     if (!dialog.open) dialog.showModal();
   });
-  offerFaces(
+  lookForOthers(
     form,
     document.getElementById("erase-faces"),
     (answer) => answer.erasures[0],
@@ -90,13 +89,13 @@ export function startErasing() {
  * Of a picture with several faces `chosen` was looked for: buttons look for the others. `about(answer)` tells of the
  * picture, `leave()` takes back what came of the face before.
  */
-function offerFaces(form, notice, about, leave = async () => {}) {
+function lookForOthers(form, notice, about, leave = async () => {}) {
   const choice = form.elements.choose;
   const settle = () => {
     choice.value = "largest";
     for (const button of notice.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
   };
-  const send = async (button, index) => {
+  const send = async (index, button) => {
     if (form.getAttribute("aria-busy") === "true" || notice.querySelector("[aria-busy]")) return;
     button.setAttribute("aria-busy", "true");
     try {
@@ -111,17 +110,7 @@ function offerFaces(form, notice, about, leave = async () => {}) {
   form.addEventListener("refused", settle);
   form.addEventListener("done", ({ detail: { answer } }) => {
     settle();
-    const { faces_in_selfie: faces, chosen } = about(answer);
-    notice.hidden = faces < 2;
-    if (notice.hidden) return;
-    notice.querySelector("p").textContent = t("events.several_faces", { count: faces });
-    const numbers = Array.from({ length: Math.min(faces, MOST_OFFERED_FACES) }, (_, index) => index);
-    notice.querySelector(".row").replaceChildren(
-      ...numbers.map((index) => {
-        const attributes = { type: "button", class: "small", "aria-pressed": String(index === chosen), disabled: index === chosen };
-        return element("button", { ...attributes, onclick: (event) => send(event.currentTarget, index) }, t("events.face_number", { number: index + 1 }));
-      }),
-    );
+    offerFaces(notice, about(answer), "events", send);
   });
 }
 

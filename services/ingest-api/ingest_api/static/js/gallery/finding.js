@@ -1,14 +1,12 @@
 // "Find me": what a search found, and what helps where it found nobody or saw several faces.
 
 import { call } from "../core/api.js";
-import { element } from "../core/dom.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
+import { offerFaces } from "../offered_faces.js";
 import { tileOf } from "./photos.js";
 import { wordsFor } from "./problems.js";
 import { SelfieForm } from "./selfie_form.js";
-
-const MOST_OFFERED_FACES = 6;
 
 /** Returns what tells the id of the last search, or null. */
 export function startFinding(root, changed) {
@@ -27,21 +25,6 @@ export function startFinding(root, changed) {
     more.hidden = !cursor;
   };
 
-  const offerFaces = (answer, picture) => {
-    const notice = document.getElementById("found-faces");
-    notice.hidden = answer.faces_in_selfie < 2;
-    if (notice.hidden) return;
-    notice.querySelector("p").textContent = t("gallery.several_faces", { count: answer.faces_in_selfie });
-    const numbers = Array.from({ length: Math.min(answer.faces_in_selfie, MOST_OFFERED_FACES) }, (_, index) => index);
-    notice.querySelector(".row").replaceChildren(
-      ...numbers.map((index) => {
-        const pressed = String(index === answer.chosen);
-        const attributes = { type: "button", class: "small", "aria-pressed": pressed, disabled: index === answer.chosen };
-        return element("button", { ...attributes, onclick: () => form.send(picture, index) }, t("gallery.face_number", { number: index + 1 }));
-      }),
-    );
-  };
-
   const form = new SelfieForm(dialog, (answer, picture) => {
     dialog.close();
     searchId = answer.search_id;
@@ -55,7 +38,7 @@ export function startFinding(root, changed) {
       all.hidden = answer.matches.every((match) => match.image_url === null);
       document.getElementById("found-search").value = searchId;
     }
-    offerFaces(answer, picture);
+    offerFaces(document.getElementById("found-faces"), answer, "gallery", (index) => form.send(picture, index));
     found.hidden = false;
     found.focus({ preventScroll: true });
     found.scrollIntoView({ block: "start" });
