@@ -101,7 +101,7 @@ class LocalDiskStore:
         content_type: str | None = None,
     ) -> ObjectInfo:
         target = self.path_of(key)
-        file = await self.run(target, lambda: AtomicFile(self.root, target.parent))
+        file = await self.run(target, lambda: AtomicFile(self.root, target.parent), undo=AtomicFile.discard)
         try:
             async for batch in batched_bytes(chunks, _WRITE_BATCH_BYTES):
                 await self.run(target, lambda batch=batch: file.write(batch))  # type: ignore[misc]
@@ -125,7 +125,9 @@ class LocalDiskStore:
     @asynccontextmanager
     async def open(self, key: str, *, start_byte: int = 0, end_byte: int | None = None) -> AsyncIterator[OpenObject]:
         path = self.path_of(key)
-        descriptor, info = await self.run(path, lambda: self._open(key, path), missing=key)
+        descriptor, info = await self.run(
+            path, lambda: self._open(key, path), missing=key, undo=lambda opened: os.close(opened[0])
+        )
         try:
             end = info.size_bytes if end_byte is None else min(end_byte, info.size_bytes)
             yield OpenObject(info, self._chunks(path, descriptor, start_byte, end))
@@ -181,11 +183,20 @@ class LocalDiskStore:
     async def check(self) -> None:
         await self.run(self.root, self._check)
 
-    async def run(self, path: Path, work: Callable[[], _T], *, missing: str | None = None) -> _T:
+    async def run(
+        self,
+        path: Path,
+        work: Callable[[], _T],
+        *,
+        missing: str | None = None,
+        undo: Callable[[_T], None] | None = None,
+    ) -> _T:
         """Run blocking work on `path` in this store's threads.
 
         Disk errors come out as this package's; a missing file as ObjectNotFound when its key is given in `missing`.
         Cancelling waits for work that has begun, because its effect could come after the caller has cleaned up.
+        `undo` takes what a cancelled caller never gets: an open file would stay open for ever. It runs in the loop,
+        so it has to be short.
         """
         queued = self._pool.submit(work)
         future = asyncio.wrap_future(queued)
@@ -193,9 +204,10 @@ class LocalDiskStore:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             if not queued.cancel():
-                await asyncio.wait([future], timeout=_STUCK_DISK_SECONDS)
-            if future.done() and not future.cancelled():
-                future.exception()
+                try:
+                    await asyncio.wait([future], timeout=_STUCK_DISK_SECONDS)
+                finally:
+                    future.add_done_callback(partial(_leave, undo=undo))
             raise
         except OSError as error:
             if missing is not None and error.errno in _ABSENT and self.root.is_dir():
@@ -341,6 +353,12 @@ class LocalDiskStore:
                 continue
             if status.st_mtime < written_before:
                 yield Path(entry.path)
+
+
+def _leave(done: asyncio.Future[_T], *, undo: Callable[[_T], None] | None) -> None:
+    """See that nothing stays of work whose caller is gone."""
+    if not done.cancelled() and done.exception() is None and undo is not None:
+        undo(done.result())
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, _T]]) -> None:

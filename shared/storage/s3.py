@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -136,7 +137,7 @@ class S3Store:
             if loaded is not None:
                 return await self._put(key, loaded, content_type)
             expected = await asyncio.to_thread(_sha256_of_file, path) if sha256 is None else sha256
-            with await asyncio.to_thread(path.open, "rb") as file:
+            async with _opened(path) as file:
                 size_bytes = os.fstat(file.fileno()).st_size
                 if size_bytes <= self._settings.whole_file_bytes:
                     return await self._put(key, FileBody(file.fileno(), size_bytes, expected), content_type)
@@ -405,6 +406,24 @@ async def _sha256(data: bytes) -> str:
 def _sha256_of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[BufferedReader]:
+    """A file to read, opened in a thread and closed in any case, also when the caller is cancelled meanwhile."""
+    opening = asyncio.get_running_loop().run_in_executor(None, path.open, "rb")
+    try:
+        file = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+    with file:
+        yield file
+
+
+def _close(opening: asyncio.Future[BufferedReader]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _load(path: Path, limit_bytes: int, sha256: str | None) -> BytesBody | None:

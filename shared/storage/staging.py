@@ -131,7 +131,8 @@ class BucketStaging:
 
     @asynccontextmanager
     async def open(self, staged: StagedFile) -> AsyncIterator[Path]:
-        file = await self._scratch.run(self._scratch.root, lambda: _scratch_file(self._scratch))
+        root = self._scratch.root
+        file = await self._scratch.run(root, lambda: _scratch_file(self._scratch), undo=AtomicFile.discard)
         try:
             async with self._bucket.open(staged.key) as opened:
                 async for batch in batched_bytes(opened.chunks, self._batch_bytes):

@@ -175,7 +175,7 @@ class Imaging:
             parent.mkdir(parents=True, exist_ok=True)
             return Path(tempfile.mkdtemp(prefix=f"{command.media_id}-", dir=parent))
 
-        folder = await self._disk.run(parent, make)
+        folder = await self._disk.run(parent, make, undo=Path.rmdir)
         try:
             yield folder
         finally:
