@@ -99,8 +99,8 @@ async def test_all_who_wait_for_a_silent_server_are_refused_at_once(dsn: str, mo
         with monkeypatch.context() as impatient:
             impatient.setattr(pool, "ACQUIRE_SECONDS", 0.5)
             started_at = time.monotonic()
-            outcomes = await asyncio.gather(*(database.ping() for _ in range(20)), return_exceptions=True)
-            assert time.monotonic() - started_at < 5
+            outcomes = await asyncio.gather(*(database.ping() for _ in range(100)), return_exceptions=True)
+            assert time.monotonic() - started_at < 30, "one after the other would take 50 s"
         assert {type(outcome) for outcome in outcomes} == {InfrastructureUnavailable}
         silence.clear()
         await database.ping()

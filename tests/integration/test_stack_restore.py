@@ -133,7 +133,7 @@ async def test_no_restore_begins_while_a_server_of_a_former_one_works_in_its_fol
 
 @pytest.mark.stack
 async def test_a_new_event_gets_no_folder_in_which_photos_of_a_newer_one_lie(database: TestDatabase) -> None:
-    connection = await asyncpg.connect(database.dsn("ingest-api"), timeout=10)
+    connection = await asyncpg.connect(database.dsn("ingest-api"), timeout=60)
     try:
         next_number = "SELECT nextval(pg_get_serial_sequence('photo_events', 'number'))"
         assert await connection.fetchval(next_number) == 1
@@ -143,4 +143,4 @@ async def test_a_new_event_gets_no_folder_in_which_photos_of_a_newer_one_lie(dat
         await number_events_beyond(database.admin_dsn, ["events/3/previews/a.jpg"])
         assert await connection.fetchval(next_number) == 43
     finally:
-        await connection.close(timeout=5)
+        await connection.close(timeout=60)

@@ -120,7 +120,7 @@ def test_a_wait_is_cut_short() -> None:
     began = time.monotonic()
     with pytest.raises(Interrupted):
         patiently(away, stop, Patience(first_seconds=60, longest_seconds=60))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_ctrl_c_ends_with_those_under_way() -> None:

@@ -57,7 +57,7 @@ async def test_the_next_page_is_asked_for_before_this_one_is_read(s3: S3Store, m
     async def read_once_the_next_is_asked_for(document: bytes) -> ListedPage:
         read.append(document)
         await eventually(
-            lambda: len(asked) == min(len(read) + 1, 3), within_seconds=10, why="the next page is asked for"
+            lambda: len(asked) == min(len(read) + 1, 3), within_seconds=30, why="the next page is asked for"
         )
         return await read_page(document)
 
