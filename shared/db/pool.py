@@ -63,7 +63,12 @@ async def connect(
         connection = await asyncpg.connect(
             dsn, timeout=ACQUIRE_SECONDS, command_timeout=statement_seconds, server_settings=server_settings
         )
-        await _prepare(connection)
+        try:
+            await _prepare(connection)
+        except BaseException:
+            # Nobody else knows of it: its session would stay for as long as this process.
+            connection.terminate()
+            raise
     except Exception as error:
         if is_unavailable(error) or isinstance(error, TimeoutError | OSError):
             raise InfrastructureUnavailable("postgresql", str(error)) from error
@@ -119,12 +124,12 @@ class Database:
         return name if self._is_pooled else {**name, **KEEPALIVES}
 
     async def _opened(self) -> asyncpg.Pool[Any]:
-        if self._closed:
-            raise InfrastructureUnavailable("postgresql", "this process has closed its connections")
+        self._require_open()
         if self._pool is None:
             async with self._opening:
+                self._require_open()
                 if self._pool is None:
-                    self._pool = await asyncpg.create_pool(
+                    pool = await asyncpg.create_pool(
                         self.dsn,
                         min_size=1,
                         max_size=self._max_connections,
@@ -136,7 +141,15 @@ class Database:
                         statement_cache_size=0 if self._is_pooled else CACHED_STATEMENTS,
                         server_settings=self._server_settings,
                     )
+                    if self._closed:
+                        pool.terminate()
+                    self._require_open()
+                    self._pool = pool
         return self._pool
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise InfrastructureUnavailable("postgresql", "this process has closed its connections")
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PooledConnection[Any]]:

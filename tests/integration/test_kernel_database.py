@@ -115,6 +115,64 @@ async def test_a_closed_database_stays_closed(dsn: str) -> None:
         await database.ping()
 
 
+async def sessions_of(database: TestDatabase, application_name: str) -> int:
+    connection = await asyncpg.connect(database.dsn("image-processor"))
+    try:
+        counted = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+        return int(await connection.fetchval(counted, application_name))
+    finally:
+        await connection.close()
+
+
+async def _none_of(database: TestDatabase, application_name: str) -> bool:
+    return await sessions_of(database, application_name) == 0
+
+
+async def test_connecting_that_is_cancelled_leaves_no_session(
+    database: TestDatabase, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cancelled when the session is there, and its owner has not heard of it."""
+    kept: list[asyncpg.Connection[Any]] = []
+    is_connected = asyncio.Event()
+
+    async def never_ready(connection: asyncpg.Connection[Any]) -> None:
+        kept.append(connection)
+        is_connected.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(pool, "_prepare", never_ready)
+    monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 30.0)
+    connecting = asyncio.create_task(pool.connect(dsn, application_name="test-cancelled"))
+    await eventually(is_connected.is_set, why="its session is there")
+    assert await sessions_of(database, "test-cancelled") == 1
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert kept[0].is_closed()
+    await eventually(lambda: _none_of(database, "test-cancelled"), why="its session has ended")
+
+
+async def test_closing_while_it_opens_leaves_no_session(
+    database: TestDatabase, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_connected, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly_ready(_: asyncpg.Connection[Any]) -> None:
+        is_connected.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(pool, "_prepare", slowly_ready)
+    monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 30.0)
+    opened = Database(dsn, application_name="test-closing")
+    asking = asyncio.create_task(opened.ping())
+    await eventually(is_connected.is_set, why="its first session is there")
+    await opened.close()
+    go_on.set()
+    with pytest.raises(InfrastructureUnavailable):
+        await asking
+    await eventually(lambda: _none_of(database, "test-closing"), why="its session has ended")
+
+
 async def test_a_domain_error_keeps_its_kind_when_the_session_is_lost(database: TestDatabase, dsn: str) -> None:
     class CommitInDoubt(InfrastructureUnavailable):
         pass
