@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
@@ -140,25 +140,12 @@ class _Worker:
     async def start(cls, program: WorkerProgram, settings: WorkerPoolSettings, failures: WorkerFailures) -> Self:
         """Start a process and wait until it is warm. Raises `worker_died` where it does not get there."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = (theirs.fileno(), os.getpid(), settings.memory_limit_bytes, settings.niceness)
-            # The worker dies with the *thread* that starts it, so this must be the event loop's own thread. Its own
-            # process group keeps a Ctrl-C in the terminal from it, and it stays in the session, where nice counts.
-            process = subprocess.Popen(  # noqa: ASYNC220 - a few ms, at start and when a worker died
-                [sys.executable, "-m", program.module, *map(str, arguments), *program.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                process_group=0,
-                env=_bare_environment(program),
-            )
-        try:
+        with ExitStack() as unfinished:
+            unfinished.callback(ours.close)
+            process = _spawned(theirs, program, settings)
+            unfinished.callback(_end_at_once, process)
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LARGEST_ANSWER_BYTES)
-        except BaseException:
-            ours.close()
-            process.kill()
-            process.wait()
-            raise
+            unfinished.pop_all()
         worker = cls(process, reader, writer)
         try:
             async with asyncio.timeout(settings.start_limit_seconds):
@@ -268,12 +255,14 @@ class WorkerPool(Generic[W, A]):
 
     async def __aenter__(self) -> Self:
         starts = (self._start() for _ in range(self._settings.workers))
-        results = await asyncio.gather(*starts, return_exceptions=True)
-        self._workers = {result for result in results if isinstance(result, _Worker)}
-        failures = [result for result in results if isinstance(result, BaseException)]
-        if failures:
+        try:
+            results = await asyncio.gather(*starts, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+        except BaseException:
             await self.close(deadline_seconds=0)
-            raise failures[0]
+            raise
         for worker in self._workers:
             self._idle.put(worker)
         return self
@@ -319,7 +308,10 @@ class WorkerPool(Generic[W, A]):
         raise self._failures.worker_died("one after another before taking the order")
 
     async def _start(self) -> _Worker:
-        return await _Worker.start(self._program, self._settings, self._failures)
+        """A worker that is ready, and that `close` ends from here on."""
+        worker = await _Worker.start(self._program, self._settings, self._failures)
+        self._workers.add(worker)
+        return worker
 
     @asynccontextmanager
     async def _worker(self, urgency: Urgency) -> AsyncIterator[_Worker]:
@@ -413,9 +405,31 @@ class WorkerPool(Generic[W, A]):
                 _log.error("no worker could be started, trying again in %g s: %s", backoff_seconds, error)
                 await asyncio.sleep(backoff_seconds)
             else:
-                self._workers.add(worker)
                 self._idle.put(worker)
                 return
+
+
+def _spawned(
+    connection: socket.socket, program: WorkerProgram, settings: WorkerPoolSettings
+) -> subprocess.Popen[bytes]:
+    """The process, to which the connection belongs from now on."""
+    with connection:
+        arguments = (connection.fileno(), os.getpid(), settings.memory_limit_bytes, settings.niceness)
+        # The worker dies with the *thread* that starts it, so this must be the event loop's own thread. Its own
+        # process group keeps a Ctrl-C in the terminal from it, and it stays in the session, where nice counts.
+        return subprocess.Popen(  # a few ms, at start and when a worker died
+            [sys.executable, "-m", program.module, *map(str, arguments), *program.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(connection.fileno(),),
+            process_group=0,
+            env=_bare_environment(program),
+        )
+
+
+def _end_at_once(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _bare_environment(program: WorkerProgram) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -25,6 +28,7 @@ from image_processor.variants import DEFAULT_VARIANTS, PictureFormat, VariantSpe
 from shared.messaging.errors import InfrastructureUnavailable, MessageError, PermanentError, Postponed, TransientError
 from shared.testing import pictures
 from shared.worker_pool import WorkerPoolSettings
+from shared.worker_pool.pool import _Worker
 
 # Workers are nice: beside others that compute, what takes seconds takes many more.
 SETTINGS = WorkerPoolSettings(workers=2, time_limit_seconds=120.0)
@@ -275,6 +279,49 @@ async def test_closing_finishes_what_runs_and_turns_away_what_waits(large: Path,
         with pytest.raises(Postponed):
             await pool.render(job(large, tmp_path))
     assert not is_running(pid)
+
+
+async def test_opening_that_is_cancelled_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker is ready by then and one is not."""
+    ready: list[_Worker] = []
+    start = _Worker.start
+
+    async def start_only_one(*how: Any) -> _Worker:
+        if ready:
+            await asyncio.Event().wait()
+        ready.append(await start(*how))
+        return ready[0]
+
+    async def open_pool() -> None:
+        async with RenderPool(SETTINGS):
+            pass
+
+    monkeypatch.setattr(_Worker, "start", start_only_one)
+    opening = asyncio.create_task(open_pool())
+    await until(lambda: bool(ready))
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not is_running(ready[0].process.pid)
+
+
+async def test_a_process_that_cannot_be_made_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    make_pair = socket.socketpair
+
+    def pair() -> tuple[socket.socket, socket.socket]:
+        made.extend(make_pair())
+        return made[-2], made[-1]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "too many processes")
+
+    monkeypatch.setattr("shared.worker_pool.pool.socket.socketpair", pair)
+    monkeypatch.setattr("shared.worker_pool.pool.subprocess.Popen", refuse)
+    with pytest.raises(BlockingIOError):
+        async with RenderPool(replace(SETTINGS, workers=1)):
+            pass
+    assert [one.fileno() for one in made] == [-1, -1]
 
 
 async def test_closing_has_a_deadline(large: Path, tmp_path: Path) -> None:
