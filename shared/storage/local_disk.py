@@ -107,7 +107,7 @@ class LocalDiskStore:
                 await self.run(target, lambda batch=batch: file.write(batch))  # type: ignore[misc]
             return await self.run(target, lambda: self._publish(file, key, target, sha256))
         finally:
-            await self.run(target, file.discard)
+            await self.run(target, file.discard, in_any_case=True)
 
     async def adopt(self, files: Sequence[FinishedFile]) -> None:
         """Make finished local files objects, without copying those that lie on the same filesystem; all stay in place.
@@ -190,20 +190,21 @@ class LocalDiskStore:
         *,
         missing: str | None = None,
         undo: Callable[[_T], None] | None = None,
+        in_any_case: bool = False,
     ) -> _T:
         """Run blocking work on `path` in this store's threads.
 
         Disk errors come out as this package's; a missing file as ObjectNotFound when its key is given in `missing`.
-        Cancelling waits for work that has begun, because its effect could come after the caller has cleaned up.
-        `undo` takes what a cancelled caller never gets: an open file would stay open for ever. It runs in the loop,
-        so it has to be short.
+        Cancelling waits for work that has begun, because its effect could come after the caller has cleaned up; and
+        `in_any_case`, as cleaning up itself, for work that still waits for a thread, too. `undo` takes what a cancelled
+        caller never gets: an open file would stay open for ever. It runs in the loop, so it has to be short.
         """
         queued = self._pool.submit(work)
         future = asyncio.wrap_future(queued)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            if not queued.cancel():
+            if in_any_case or not queued.cancel():
                 try:
                     await asyncio.wait([future], timeout=_STUCK_DISK_SECONDS)
                 finally:

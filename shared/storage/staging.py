@@ -141,7 +141,7 @@ class BucketStaging:
                 raise ChecksumMismatch(staged.key, staged.sha256, file.sha256)
             yield file.path
         finally:
-            await self._scratch.run(file.path, file.discard)
+            await self._scratch.run(file.path, file.discard, in_any_case=True)
 
     async def delete(self, key: str) -> None:
         await self._bucket.delete(key)
@@ -210,7 +210,7 @@ class _DiskWriter:
 
     async def discard_unfinished(self) -> None:
         if self._file is not None and not self._is_committed:
-            await self._disk.run(self._target, self._file.discard)
+            await self._disk.run(self._target, self._file.discard, in_any_case=True)
 
     async def remove(self) -> None:
         await self.discard_unfinished()
@@ -262,7 +262,7 @@ class _BucketWriter:
 
     async def discard_unfinished(self) -> None:
         if self._file is not None:
-            await self._scratch.run(self._file.path, self._file.discard)
+            await self._scratch.run(self._file.path, self._file.discard, in_any_case=True)
 
     async def remove(self) -> None:
         await self.discard_unfinished()

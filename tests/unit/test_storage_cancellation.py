@@ -123,6 +123,37 @@ async def test_fetching_a_staged_file(disk: LocalDiskStore, s3: S3Store, monkeyp
     assert [path async for path in disk.list_temporary(older_than_seconds=-60)] == []
 
 
+async def test_giving_a_staged_file_back(disk: LocalDiskStore, tmp_path: Path) -> None:
+    """Its reader is cancelled while the removal waits for a thread."""
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "scratch").mkdir()
+    gate = Gate()
+    async with (
+        LocalDiskStore(tmp_path / "bucket") as bucket,
+        LocalDiskStore(tmp_path / "scratch", threads=1) as scratch,
+    ):
+        stored = await bucket.put_bytes("staging/any", b"picture")
+        assert stored.sha256 is not None
+        staged = StagedFile("staging/any", stored.size_bytes, stored.sha256)
+
+        async def read() -> None:
+            async with BucketStaging(bucket, scratch).open(staged):
+                assert len(open_files_below(scratch.root)) == 1
+                occupying = asyncio.create_task(scratch.run(scratch.root, gate.pass_through))
+                assert await asyncio.to_thread(gate._is_reached.wait, DEADLINE_SECONDS)
+            await occupying
+
+        reading = asyncio.create_task(read())
+        await eventually(lambda: scratch._pool._work_queue.qsize() == 1, why="the removal waits for the only thread")
+        reading.cancel()
+        await asyncio.sleep(0)
+        gate._is_open.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert open_files_below(scratch.root) == []
+        assert [path async for path in scratch.list_temporary(older_than_seconds=-60)] == []
+
+
 async def test_sending_a_large_file(s3: S3Store, tmp_path: Path) -> None:
     gate = Gate()
 

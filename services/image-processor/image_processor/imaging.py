@@ -179,7 +179,7 @@ class Imaging:
         try:
             yield folder
         finally:
-            await self._disk.run(folder, lambda: shutil.rmtree(folder, ignore_errors=True))
+            await self._disk.run(folder, lambda: shutil.rmtree(folder, ignore_errors=True), in_any_case=True)
 
     def _tell(self, command: Command, progress: int, attempt: int) -> None:
         self._publisher.tell(
