@@ -274,11 +274,14 @@ class FolderLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + timeout_seconds
-        while not _locked(descriptor):
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                raise StackError(self._in_use(timeout_seconds))
-            await asyncio.sleep(_POLL_SECONDS)
+        try:
+            while not _locked(descriptor):
+                if time.monotonic() > deadline:
+                    raise StackError(self._in_use(timeout_seconds))
+                await asyncio.sleep(_POLL_SECONDS)
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._descriptor = descriptor
 
     def is_held(self) -> bool:

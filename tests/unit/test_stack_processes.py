@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from deploy.local.left_behind import end_what_was_left
 from deploy.local.log_following import follow
 from deploy.local.ports import free_port, is_free, remembered_ports
 from deploy.local.processes import (
+    LOCK_NAME,
     FolderLock,
     ManagedProcess,
     ProcessSpec,
@@ -141,6 +144,27 @@ async def test_a_folder_is_locked_for_one(tmp_path: Path) -> None:
     first.release()
     await second.acquire(timeout_seconds=1)
     second.release()
+
+
+async def test_who_stops_waiting_for_a_folder_leaves_nothing_open(tmp_path: Path) -> None:
+    first, second = FolderLock(tmp_path), FolderLock(tmp_path)
+    await first.acquire(timeout_seconds=1)
+    waiting = asyncio.create_task(second.acquire(timeout_seconds=60))
+    await eventually(lambda: times_open(tmp_path / LOCK_NAME) == 2, why="the second one waits")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert times_open(tmp_path / LOCK_NAME) == 1
+    first.release()
+
+
+def times_open(path: Path) -> int:
+    """How often this process has the file open."""
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += descriptor.readlink() == path
+    return count
 
 
 async def test_a_folder_stays_locked_for_what_a_program_has_started_in_it_and_its_pid_is_told(tmp_path: Path) -> None:
