@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from shared.events import EntityTypeSettings, EntityTypeSettingsChangedV1, MediaSettings, SettingsChangedV1
+from shared.messaging.client_start import start
 from shared.messaging.incoming import Record, read_headers
 from shared.messaging.topics import SETTINGS_EVENTS
 from shared.settings import ServiceSettings
@@ -115,7 +116,7 @@ class SettingsFeed:
         while True:
             consumer = self._consumer()
             try:
-                await consumer.start()
+                await start(consumer)
                 delay_seconds = FIRST_RECONNECT_SECONDS
                 await self._follow(consumer)
             except (KafkaError, OSError, TimeoutError) as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+from aiokafka import AIOKafkaProducer
 from faststream.kafka import KafkaBroker
+from faststream.kafka.publisher.producer import AioKafkaFastProducerImpl
 
 REQUEST_TIMEOUT_MS = 15_000
 """After so long the producer gives a message up, and its error says why."""
@@ -24,7 +27,7 @@ def kafka_broker(
     needs no sequence numbers: one batch per partition is under way, and the relay waits for each message of a key.
     Copies are what consumers have their inbox for.
     """
-    return KafkaBroker(
+    broker = KafkaBroker(
         bootstrap_servers,
         client_id=client_id,
         acks="all",
@@ -36,3 +39,16 @@ def kafka_broker(
         graceful_timeout=drain_seconds,
         logger=logger,
     )
+    broker.config.broker_config.producer = _Producer(parser=None, decoder=None)
+    return broker
+
+
+class _Producer(AioKafkaFastProducerImpl):
+    """FastStream's own forgets a client that could not be started, and that complains that nobody closed it."""
+
+    async def connect(self, producer: AIOKafkaProducer, serializer: Any, codec: Any = None) -> None:
+        try:
+            await super().connect(producer, serializer, codec)
+        except BaseException:
+            await producer.stop()
+            raise

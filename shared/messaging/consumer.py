@@ -16,6 +16,7 @@ from faststream.kafka.message import FAKE_CONSUMER
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import Event
 from shared.messaging.batching import MOST_MESSAGES
+from shared.messaging.client_start import start
 from shared.messaging.delivery import Delivery
 from shared.messaging.dispatcher import Dispatcher, FailureEvents, Handler, HandlerFunction
 from shared.messaging.incoming import Record
@@ -192,7 +193,7 @@ class Consumer:
         delay_seconds = 0.2
         while True:
             try:
-                await self._broker.start()
+                await start(self._broker)
             except (KafkaError, OSError) as error:
                 log.warning("waiting for Kafka", extra={"detail": repr(error)})
                 with suppress(KafkaError, OSError):

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.messaging.broker import LARGEST_REQUEST_BYTES, REQUEST_TIMEOUT_MS
+from shared.messaging.client_start import start
 from shared.messaging.letters import Letter, Settled, Settlement, read_letter, replay_of, settlement_of
 from shared.messaging.topics import SERVICES, dead_letter_topic
 from shared.outbox.outgoing import OutgoingMessage
@@ -68,8 +69,8 @@ class DeadLetters:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             max_request_size=LARGEST_REQUEST_BYTES,
         )
-        await producer.start()
         try:
+            await start(producer)
             for message in messages:
                 headers = [(name, text.encode()) for name, text in message.headers.items()]
                 await producer.send_and_wait(message.topic, message.payload, key=message.key.encode(), headers=headers)
@@ -78,8 +79,8 @@ class DeadLetters:
 
     async def _read(self, apply: Callable[[Any], None]) -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, auto_offset_reset="earliest")
-        await consumer.start()
         try:
+            await start(consumer)
             partitions = [TopicPartition(self._topic, n) for n in range(dead_letter_topic(self._service).partitions)]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)

@@ -150,8 +150,8 @@ async def ensure_topics(
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, client_id="mediabus-topics")
-    await admin.start()
     try:
+        await admin.start()
         report = TopicReport()
         wanted = {topic.name: topic for topic in topics}
         existing = await _layouts(admin)

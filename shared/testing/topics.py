@@ -90,8 +90,8 @@ async def _used(bootstrap: str) -> set[str]:
     """
     partitions = [TopicPartition(topic.name, number) for topic in TOPICS for number in range(topic.partitions)]
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
-    await consumer.start()
     try:
+        await consumer.start()
         # The client asks again until the leader of each one answers.
         ends = await consumer.end_offsets(partitions)
     finally:
@@ -102,8 +102,8 @@ async def _used(bootstrap: str) -> set[str]:
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
     try:
+        await admin.start()
         yield admin
     finally:
         await admin.close()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.metadata import MetadataRequest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.ports import free_port
@@ -84,6 +86,31 @@ async def send(bootstrap: str, *events: Event, value: bytes | None = None) -> No
             await producer.send_and_wait(event.topic.name, payload, key=event.key().encode(), headers=headers)
     finally:
         await producer.stop()
+
+
+async def test_a_feed_that_is_stopped_while_it_connects_leaves_no_connection(
+    kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped while it asks the first broker who the others are."""
+    asked: list[AIOKafkaConnection] = []
+    go_on = asyncio.Event()
+    send_request = AIOKafkaConnection.send
+
+    async def send_slowly(connection: AIOKafkaConnection, request: Any, **named: Any) -> Any:
+        if isinstance(request, MetadataRequest):
+            asked.append(connection)
+            await go_on.wait()
+        return await send_request(connection, request, **named)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(AIOKafkaConnection, "send", send_slowly)
+        feed = asyncio.create_task(SettingsFeed(kafka.bootstrap, DEFAULTS).run())
+        await eventually(lambda: bool(asked), why="it asks the first broker")
+        feed.cancel()
+        asyncio.get_running_loop().call_soon(go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await feed
+    assert not any(connection.connected() for connection in asked)
 
 
 def media(version: int, **changes: Any) -> SettingsChangedV1:

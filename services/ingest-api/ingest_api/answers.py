@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from shared.events import AnswerV1, Envelope, Event
 from shared.identifiers import new_id
+from shared.messaging.client_start import start
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.messaging.incoming import Record, read_headers
 from shared.messaging.publisher import Publisher
@@ -103,7 +104,7 @@ class Answers:
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
             )
             try:
-                await consumer.start()
+                await start(consumer)
                 await self._follow(consumer)
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("answers wait for Kafka", extra={"detail": repr(error)})

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from reconciler.errors import NotComparable
+from shared.messaging.client_start import start
 from shared.messaging.topics import Topic
 
 POLL_SECONDS = 0.01
@@ -35,8 +36,9 @@ class Freshness:
         self._clients: tuple[AIOKafkaConsumer, AIOKafkaAdminClient] | None = None
 
     async def close(self) -> None:
-        self._clients = None
-        await self._stack.aclose()
+        # What others open meanwhile is theirs.
+        stack, self._stack, self._clients = self._stack, AsyncExitStack(), None
+        await stack.aclose()
 
     async def wait(self, topics: Sequence[Topic], within_seconds: float) -> None:
         """Return once all that was said is handled and committed; raises NotComparable at the deadline."""
@@ -83,9 +85,12 @@ class Freshness:
                     retry_backoff_ms=LOOK_AGAIN_MILLISECONDS,
                 )
                 admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
-                await consumer.start()
-                self._stack.push_async_callback(consumer.stop)
-                await admin.start()
-                self._stack.push_async_callback(admin.close)
+                async with AsyncExitStack() as unfinished:
+                    # Before they are started: one whose start is cut off, by the deadline say, is half open.
+                    unfinished.push_async_callback(consumer.stop)
+                    unfinished.push_async_callback(admin.close)
+                    await start(consumer)
+                    await start(admin)
+                    await self._stack.enter_async_context(unfinished.pop_all())
                 self._clients = consumer, admin
             return self._clients
