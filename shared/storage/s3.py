@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -225,8 +225,11 @@ class S3Store:
                 return
             start_after = following
 
-    async def pages(self, prefix: str = "", *, start_after: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
-        """Give what `list` gives, many at a time; the next are asked for before these are read, and given."""
+    async def pages(self, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Sequence[ObjectInfo], None]:
+        """Give what `list` gives, many at a time; the next are asked for before these are read, and given.
+
+        To be closed by who does not read to the end: a request may be under way.
+        """
         validated_prefix(prefix)
         asked = asyncio.create_task(self._ask_for_page(prefix, start_after, PAGE_OBJECTS))
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Final
 from uuid import UUID
 
@@ -89,12 +90,13 @@ class EventRemovals:
     async def _remove_files(self, event_id: UUID, folder: str) -> None:
         if self._bucket is None:
             raise StoreUnavailable("s3", "no bucket is configured")
-        async for page in self._bucket.pages(folder):
-            await self._remove(self._bucket, page)
-            async with self._unit_of_work.begin() as transaction:
-                await EventRemovalRepository(transaction.connection).go_on(event_id, len(page), AGAIN_SECONDS)
-                # The store tells of them too, if its notifications are set; whoever hears looks at the object.
-                transaction.publish(*(told_gone(self._bucket.bucket, info.key) for info in page))
+        async with aclosing(self._bucket.pages(folder)) as pages:
+            async for page in pages:
+                await self._remove(self._bucket, page)
+                async with self._unit_of_work.begin() as transaction:
+                    await EventRemovalRepository(transaction.connection).go_on(event_id, len(page), AGAIN_SECONDS)
+                    # The store tells of them too, if its notifications are set; whoever hears looks at the object.
+                    transaction.publish(*(told_gone(self._bucket.bucket, info.key) for info in page))
 
     async def _remove(self, bucket: S3Store, page: Sequence[ObjectInfo]) -> None:
         """Remove the objects; raises the first error once all have ended. Removing one twice is no error."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -99,8 +100,9 @@ class Checks:
         report = await empty_report(records, scope)
         if report is None:
             return None
-        async for finding in self._looking.findings(records, scope):
-            report.add(finding)
+        async with aclosing(self._looking.findings(records, scope)) as findings:
+            async for finding in findings:
+                report.add(finding)
         for owner, problem in problems:
             report.complain(owner, problem)
         return report_of(report, scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import aclosing
 
 from reconciler.alerts import Alerts
 from reconciler.checks import empty_report, report_of
@@ -58,11 +59,12 @@ class Comparing:
         products = frozenset(await records.product_ids())
         wishes = Wishes(run.remove_orphaned, run.recreate_missing, products.__contains__)
         tally, items = Tally(), _Items(runs, run)
-        async for finding in self._looking.proven_findings(records, scope):
-            tally.add(finding)
-            report.add(finding)
-            for item in plan(finding, wishes):
-                await items.add(item)
+        async with aclosing(self._looking.proven_findings(records, scope)) as findings:
+            async for finding in findings:
+                tally.add(finding)
+                report.add(finding)
+                for item in plan(finding, wishes):
+                    await items.add(item)
         await items.write()
         counts = items.counted(tally.counts())
         if not items.total:

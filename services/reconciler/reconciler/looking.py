@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
@@ -56,17 +57,18 @@ class Looking:
         """Return once what was told of the scope is known; raises NotComparable at the deadline."""
         await self._freshness.wait(told_on(scope), self._settings.catch_up_seconds)
 
-    async def proven_findings(self, records: ReadModels, scope: ReconcileScope) -> AsyncIterator[Finding]:
+    async def proven_findings(self, records: ReadModels, scope: ReconcileScope) -> AsyncGenerator[Finding, None]:
         """Like `findings`, and what could be copied from was read: for plans, which must not rely on a size."""
         proof = Proof(self._bucket(), self._stores.disk)
         try:
-            async for finding in proven(self.findings(records, scope), proof.of):
-                yield finding
+            async with aclosing(self.findings(records, scope)) as findings:
+                async for finding in proven(findings, proof.of):
+                    yield finding
         except (InfrastructureUnavailable, MessageError) as error:
             raise NotComparable(f"what is stored could not be read, so nothing follows from it: {error}") from error
 
-    async def findings(self, records: ReadModels, scope: ReconcileScope) -> AsyncIterator[Finding]:
-        """Compare a scope; `records` belong to an open transaction.
+    async def findings(self, records: ReadModels, scope: ReconcileScope) -> AsyncGenerator[Finding, None]:
+        """Compare a scope; `records` belong to an open transaction. To be closed: the listings are read ahead.
 
         Raises NotComparable when a listing or a stream breaks off: what was given before is of a part.
         """
