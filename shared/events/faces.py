@@ -128,7 +128,8 @@ class EventPhotoChangedV1(Event, type="face.event-photo-changed.v1", topic=FACE_
     """One photo of an event as face-embedder knows it; `version` counts per photo.
 
     `s3_key` is the preview that is looked at, `image_key` the original, None where there is none. `confidence` is the
-    best detection score, 0.0 without a face.
+    best detection score, 0.0 without a face. `preview_etag` and `image_etag` are of the contents that were seen last,
+    None where none was, or none is known.
     """
 
     photo_id: UUID
@@ -142,6 +143,8 @@ class EventPhotoChangedV1(Event, type="face.event-photo-changed.v1", topic=FACE_
     code: str | None = None
     detail: str | None = None
     changed_at: datetime
+    preview_etag: str | None = None
+    image_etag: str | None = None
 
     def key(self) -> str:
         return str(self.event_id)

@@ -15,6 +15,8 @@ from pydantic import SecretStr
 from deploy.local.object_store import ObjectStoreServer
 from ingest_api.accounts import Role
 from ingest_api.event_photos import EventPhotos
+from ingest_api.photo_removal import AskedFile, Removal
+from ingest_api.repositories.event_photos import EventPhotoRepository
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import EventPhotoChangedV1, PhotoStatus
 from shared.identifiers import new_id
@@ -191,6 +193,90 @@ async def test_a_bucket_that_does_not_answer_holds_no_removal_for_ever(
     await site.photo_desk.photos.sweep_once()
     assert await bucket.stat(photo.s3_key) is None
     assert await site.count("photo_removals") == 0
+
+
+async def sweep(site: IngestSite) -> None:
+    await site.rows.execute("UPDATE photo_removals SET due_at = clock_timestamp()")
+    await site.photo_desk.photos.sweep_once()
+
+
+@pytest.mark.parametrize("bucket_is", ["away", "read-only"])
+@pytest.mark.parametrize("newer", ["preview", "original"])
+async def test_a_file_that_comes_while_a_photo_is_being_deleted_stays(
+    site: IngestSite,
+    event: dict[str, Any],
+    bucket: S3Store,
+    bucket_is: str,
+    newer: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo = photo_of(event, "a.jpg")
+    assert photo.image_key is not None
+    # What face-embedder has told counts where the bucket itself can't be asked.
+    is_asked = bucket_is == "read-only"
+    preview = await bucket.put_bytes(photo.s3_key, b"preview")
+    original = await bucket.put_bytes(photo.image_key, b"original")
+    await tell(
+        site,
+        photo.model_copy(
+            update={
+                "preview_etag": "told before" if is_asked else preview.etag,
+                "image_etag": None if is_asked else original.etag,
+            }
+        ),
+    )
+    url = f"{EVENTS}/{event['uuid']}/photos/{photo.photo_id}"
+
+    async def away(*_: Any) -> None:
+        raise StoreUnavailable("s3", "it is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket, "delete", away)
+        if not is_asked:
+            patched.setattr(bucket, "stat", away)
+        assert (await site.api.get(f"{url}/removal")).status_code == 404
+        assert (await site.api.delete(url)).status_code == 204
+    assert await listed(site, event) == []
+    state = (await site.api.get(f"{url}/removal")).json()
+    assert (state["status"], state["kept_keys"], state["completed_at"]) == ("removing", [], None)
+    other = {"Authorization": f"Bearer {await site.key_of(Role.PHOTOGRAPHER)}"}
+    assert (await site.api.get(f"{url}/removal", headers=other)).status_code == 404
+
+    key, gone = (photo.s3_key, photo.image_key) if newer == "preview" else (photo.image_key, photo.s3_key)
+    await bucket.put_bytes(key, b"newer")
+    await sweep(site)
+    assert [(await bucket.stat(one)) is not None for one in (key, gone)] == [True, False]
+    state = (await site.api.get(f"{url}/removal")).json()
+    assert (state["status"], state["kept_keys"]) == ("completed", [key])
+    # Whoever hears of both keys looks at what lies there, and finds the newer photo.
+    assert await told_of_bucket(site, event) == [photo.image_key, photo.s3_key]
+    await tell(site, photo.model_copy(update={"version": 2, "status": PhotoStatus.REMOVED}))
+    await tell(site, photo.model_copy(update={"version": 3, "status": PhotoStatus.INDEXED}))
+    assert len(await listed(site, event)) == 1
+    await sweep(site)
+    assert await bucket.stat(key) is not None
+
+    assert (await site.api.delete(url)).status_code == 204
+    assert await bucket.stat(key) is None, "now somebody has asked for it"
+    assert (await site.api.get(f"{url}/removal")).status_code == 404
+
+
+async def test_what_was_kept_of_a_deleted_photo_is_told_for_a_time(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store
+) -> None:
+    photo = photo_of(event, "a.jpg", image_key=None)
+    await bucket.put_bytes(photo.s3_key, b"x")
+    removal = Removal(photo.photo_id, photo.event_id, (AskedFile(photo.s3_key, "another"),))
+    async with site.database.connection() as connection:
+        removals = EventPhotoRepository(connection)
+        await removals.add_removal(removal, new_id(), 0)
+    await site.photo_desk.photos.sweep_once()
+    async with site.database.connection() as connection:
+        removals = EventPhotoRepository(connection)
+        assert await removals.remove_completed_removals(3600, 10) == 0
+        assert await removals.removal(photo.event_id, photo.photo_id) is not None
+        assert await removals.remove_completed_removals(0, 10) == 1
+        assert await removals.removal(photo.event_id, photo.photo_id) is None
 
 
 async def removal_of(site: IngestSite, event: dict[str, Any]) -> dict[str, Any]:

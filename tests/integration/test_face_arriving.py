@@ -74,6 +74,24 @@ class Site:
         async with self.work.begin() as transaction:
             assert await Photos(transaction.connection).record(self.photo, done) is not None
 
+    async def hear(self, key: str, **facts: Any) -> None:
+        """What the bucket tells of a key, or who has removed something."""
+        fact = {"happened": "created", "told_by": "webhook", "event_name": "test", "happened_at": datetime.now(UTC)}
+        news = BucketObjectV1.model_validate({"bucket": self.bucket.bucket, "object_key": key, **fact, **facts})
+        await BucketNews(self.work, self.bucket).hear(news, delivery_of(news))
+
+    async def know(self, status: PhotoStatus, preview_etag: str | None, original_etag: str | None) -> None:
+        sql = "UPDATE photos SET status = $1, preview_etag = $2, original_etag = $3 WHERE event_id = $4 RETURNING 1"
+        await self.rows(sql, status.value, preview_etag, original_etag, self.event_id)
+
+    async def indexes_by_itself(self) -> None:
+        await self.rows("UPDATE events SET auto_index = true WHERE event_id = $1 RETURNING 1", self.event_id)
+
+    async def told(self) -> list[dict[str, Any]]:
+        """What was told of photos."""
+        rows = await self.rows("SELECT payload FROM outbox WHERE topic = 'face.events' ORDER BY id")
+        return [json.loads(row["payload"]) for row in rows]
+
     async def orders(self) -> list[int]:
         """The generations of the photo that are to be looked at."""
         rows = await self.rows("SELECT payload FROM outbox WHERE topic = $1 ORDER BY id", IndexPhotoV1.topic.name)
@@ -148,3 +166,95 @@ async def test_what_is_told_of_a_photo_waits_for_its_event_but_not_for_ever(site
     await news.hear(created, replace(delivery_of(created), postponed=MOST_WAITS))
     removed = created.model_copy(update={"happened": "removed"})
     await news.hear(removed, delivery_of(removed))
+
+
+@pytest.mark.parametrize(
+    ("auto_index", "preview", "is_known", "is_awaited", "original", "looks"),
+    [
+        (False, None, False, False, None, False),
+        (False, b"newer", False, False, None, False),
+        (True, b"newer", False, False, None, True),
+        # A sync has found the newer one already.
+        (False, b"newer", True, False, None, True),
+        # A preview was to be made of an original: of the one that is gone, and of a newer one that stays.
+        (True, None, False, True, None, False),
+        (False, None, False, True, b"newer", True),
+    ],
+)
+async def test_a_deleted_photo_goes_and_what_came_later_is_another(
+    site: Site,
+    auto_index: bool,
+    preview: bytes | None,
+    is_known: bool,
+    is_awaited: bool,
+    original: bytes | None,
+    looks: bool,
+) -> None:
+    assert site.photo.image_key is not None
+    if auto_index:
+        await site.indexes_by_itself()
+    await site.bucket.delete(site.photo.image_key)
+    seen = None if preview is None else (await site.bucket.put_bytes(site.photo.s3_key, preview)).etag
+    left = None if original is None else (await site.bucket.put_bytes(site.photo.image_key, original)).etag
+    known = None if is_awaited else seen if is_known else "of the file that was deleted"
+    await site.know(PhotoStatus.PENDING if is_awaited else PhotoStatus.INDEXED, known, left or site.photo.original_etag)
+    await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
+    assert [(told["status"], told["faces"]) for told in await site.told()] == [("removed", 0)]
+    assert await site.orders() == ([site.photo.generation + 2] if looks else [])
+    ((status,),) = await site.rows("SELECT status FROM photos WHERE event_id = $1", site.event_id)
+    assert status == ("pending" if looks else "removed")
+
+
+async def test_a_preview_of_our_own_does_not_bring_a_deleted_photo_back(site: Site) -> None:
+    assert site.photo.image_key is not None
+    await site.indexes_by_itself()
+    made = await site.bucket.put_bytes(site.photo.s3_key, b"made of the original")
+    async with site.work.begin() as transaction:
+        assert made.sha256 is not None
+        await Photos(transaction.connection).note_made(site.photo, made.sha256)
+    await site.bucket.delete(site.photo.image_key)
+    await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
+    assert await site.orders() == []
+
+
+async def test_what_was_seen_of_a_photo_is_told(site: Site) -> None:
+    await site.indexes_by_itself()
+    key = f"events/{site.number}/previews/b.jpg"
+    preview = await site.bucket.put_bytes(key, b"a preview")
+    original = await site.bucket.put_bytes(key.replace("previews", "originals"), b"an original")
+    await site.hear(key)
+    await site.rows("UPDATE photos SET status = 'indexed' WHERE s3_key = $1 RETURNING 1", key)
+    later = await site.bucket.put_bytes(original.key, b"another original")
+    await site.hear(original.key)
+    await site.hear(original.key)
+    ((etag,),) = await site.rows("SELECT preview_etag FROM photos WHERE s3_key = $1", key)
+    assert etag == preview.etag
+    assert later.etag != original.etag
+    assert [(told["preview_etag"], told["image_etag"]) for told in await site.told()] == [(preview.etag, later.etag)]
+    await site.bucket.delete(original.key)
+    await site.hear(original.key, happened="removed")
+    assert [told["image_etag"] for told in await site.told()] == [later.etag, None]
+
+
+async def test_the_event_is_free_while_originals_are_looked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await site.indexes_by_itself()
+    key = f"events/{site.number}/previews/b.jpg"
+    original = await site.bucket.put_bytes(f"events/{site.number}/originals/b.png", b"an original")
+    await site.bucket.put_bytes(key, b"a preview")
+    free = "SELECT 1 FROM events WHERE event_id = $1 FOR NO KEY UPDATE SKIP LOCKED"
+    seen: list[tuple[bool, bool]] = []
+
+    async def listed(prefix: str) -> AsyncIterator[ObjectInfo]:
+        # One that comes from now on finds the photo.
+        known = await site.rows("SELECT 1 FROM photos WHERE s3_key = $1", key)
+        seen.append((bool(await site.rows(free, site.event_id)), bool(known)))
+        async for info in S3Store.list(site.bucket, prefix):
+            yield info
+
+    monkeypatch.setattr(site.bucket, "list", listed)
+    await site.hear(key)
+    await site.hear(key)
+    assert seen == [(True, True)]
+    ((linked,),) = await site.rows("SELECT image_key FROM photos WHERE s3_key = $1", key)
+    assert linked == original.key
+    assert await site.orders() == [1]

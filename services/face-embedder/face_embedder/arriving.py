@@ -69,7 +69,7 @@ class Arriving:
         seen, photo = seen_original(key, etag, same_stem)
         if seen is SeenOriginal.LINK:
             assert photo is not None, "an original is linked to a photo"
-            linked = await photos.link({photo.photo_id: str(key)})
+            linked = await photos.link({photo.photo_id: (str(key), etag)})
             transaction.publish(*(one.told() for one in linked if one.is_settled))
             return []
         if seen is SeenOriginal.PASS:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from face_embedder import failures
-from face_embedder.bucket import is_ours
 from face_embedder.indexing import count
 from face_embedder.layout import Folder, PhotoKey, prefix_of
 from face_embedder.photos import FoundPhoto, Photo, Seen, SeenOriginal, seen_original, seen_preview
@@ -25,11 +24,25 @@ MOST_WAITS = 5
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The place that was told of, and what lies there now."""
+    """The place that was told of, and what lies there now; all of it was asked for while nothing was locked."""
 
     key: PhotoKey
     event: KnownEvent
     found: ObjectInfo | None
+    is_deleted: bool
+    """Whether somebody has deleted its photo; what is found there all the same came later."""
+    original: ObjectInfo | None = None
+    """That of the photo whose preview this is; of one that is deleted, and of one that may have none yet."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a preview that lies there is looked at without a sync."""
+        return self.found is not None and self.event.auto_index and self.event.keeps_faces
+
+    def holds_original_of(self, photo: Photo) -> bool:
+        """Whether that of which the photo's preview is made is there."""
+        at = self.original
+        return at is not None and photo.makes_preview and (at.key, at.etag) == (photo.image_key, photo.original_etag)
 
 
 class BucketNews:
@@ -47,60 +60,97 @@ class BucketNews:
         key = PhotoKey.parse(news.object_key)
         if key is None or news.bucket != self._bucket.bucket:
             return
-        async with self._unit_of_work.begin() as transaction:
-            event = await Events(transaction.connection).of_number(key.number)
+        async with self._unit_of_work.database.connection() as connection:
+            event = await Events(connection).of_number(key.number)
+            photo = None if event is None else await Photos(connection).of_key(event.event_id, str(key))
         if event is None:
             if news.happened == "created" and delivery.postponed < MOST_WAITS:
                 raise failures.event_not_told(key.number)
             return
-        place = _Place(key, event, await self._bucket.stat(news.object_key))
+        found = await self._bucket.stat(news.object_key)
+        place = _Place(key, event, found, is_deleted=news.told_by == "deletion")
+        if place.is_deleted:
+            if photo is not None and photo.image_key is not None:
+                place = replace(place, original=await self._bucket.stat(photo.image_key))
+        elif key.folder is Folder.PREVIEWS and place.is_wanted and (photo is None or photo.image_key is None):
+            # The photo is known before the originals are listed: one that comes later than that finds it by itself.
+            async with self._unit_of_work.begin() as transaction:
+                await self._bring_in_line(transaction, place)
+            place = replace(place, original=await self._original_of(key))
         async with self._unit_of_work.begin(delivery) as transaction:
-            await Events(transaction.connection).lock(event.event_id)
-            if key.folder is Folder.PREVIEWS:
-                await self._preview(transaction, place)
-            else:
-                await self._original(transaction, place)
+            await self._bring_in_line(transaction, place)
+
+    async def _bring_in_line(self, transaction: Transaction, place: _Place) -> None:
+        await Events(transaction.connection).lock(place.event.event_id)
+        if place.key.folder is Folder.PREVIEWS:
+            await self._preview(transaction, place)
+        else:
+            await self._original(transaction, place)
 
     async def _preview(self, transaction: Transaction, place: _Place) -> None:
         photos = Photos(transaction.connection)
         known = await photos.lock_keys(place.event.event_id, [str(place.key)])
         photo = known[0] if known else None
-        if place.found is None:
-            if photo is not None and _is_there(photo):
+        if place.is_deleted and photo is not None and _is_there(photo):
+            await self._deleted(transaction, place, photo)
+        elif place.found is None:
+            # Before its preview is made there is nothing that could be missed.
+            is_awaited = photo is not None and photo.makes_preview and photo.preview_etag is None
+            if photo is not None and _is_there(photo) and not is_awaited:
                 await _remove(transaction, photo)
-            return
-        if not (place.event.auto_index and place.event.keeps_faces):
-            return
-        etag = place.found.etag
-        seen = seen_preview(photo, etag)
+        elif place.is_wanted:
+            await self._wanted(transaction, place, place.found, photo)
+
+    async def _wanted(self, transaction: Transaction, place: _Place, found: ObjectInfo, photo: Photo | None) -> None:
+        photos = Photos(transaction.connection)
+        seen = seen_preview(photo, found.etag)
+        due: list[Photo] = []
         if photo is None:
-            original = await self._original_of(place.key)
-            new = NewPhoto(str(place.key), place.key.stem, etag, str(original) if original else None)
-            due = await photos.add(place.event.event_id, [new])
-        elif seen is Seen.CHANGED or (seen is Seen.PERHAPS_OURS and not await is_ours(self._bucket, photo, etag)):
-            due = await photos.renew({photo.photo_id: etag})
-        else:
+            due = await photos.add(place.event.event_id, [NewPhoto(str(place.key), place.key.stem, found.etag)])
+        elif seen is Seen.CHANGED or (seen is Seen.PERHAPS_OURS and found.sha256 != photo.made_sha256):
+            due = await photos.renew({photo.photo_id: found.etag})
+        transaction.publish(*(one.order(None) for one in due))
+        if photo is not None and photo.image_key is None and place.original is not None:
+            linked = await photos.link({photo.photo_id: (place.original.key, place.original.etag)})
+            transaction.publish(*(one.told() for one in linked if one.is_settled))
+
+    async def _deleted(self, transaction: Transaction, place: _Place, photo: Photo) -> None:
+        """The photo goes with its faces, whatever lies there; a newer file is another photo, and is looked at as such.
+
+        Where the event does not index by itself that is one which a sync or an upload had found already.
+        """
+        await _remove(transaction, photo)
+        if not place.event.keeps_faces:
             return
+        photos = Photos(transaction.connection)
+        found = place.found
+        due: list[Photo] = []
+        is_awaited = found is None and photo.preview_etag is None
+        if is_awaited or (found is not None and found.sha256 is not None and found.sha256 == photo.made_sha256):
+            if place.holds_original_of(photo):
+                assert photo.image_key is not None, "it is there"
+                assert photo.original_etag is not None, "it is there"
+                due = await photos.make({photo.photo_id: (photo.image_key, photo.original_etag)})
+        elif found is not None and (place.event.auto_index or photo.preview_etag == found.etag):
+            due = await photos.renew({photo.photo_id: found.etag})
         transaction.publish(*(one.order(None) for one in due))
 
-    async def _original_of(self, preview: PhotoKey) -> PhotoKey | None:
-        """The original that is there already: what was told of it came before its photo was known.
-
-        Looked for while the event is locked, so that one which comes later finds the photo.
-        """
-        found: list[PhotoKey] = []
+    async def _original_of(self, preview: PhotoKey) -> ObjectInfo | None:
+        """The original that is there already: what was told of it came before its photo was known."""
+        found: list[ObjectInfo] = []
         async for info in self._bucket.list(f"{prefix_of(preview.number, Folder.ORIGINALS)}{preview.stem}."):
             key = PhotoKey.parse(info.key)
             if key is not None and key.stem == preview.stem:
-                found.append(key)
-        return next((key for key in found if key.name == preview.name), found[0] if found else None)
+                found.append(info)
+        same_name = f"{prefix_of(preview.number, Folder.ORIGINALS)}{preview.name}"
+        return next((info for info in found if info.key == same_name), found[0] if found else None)
 
     async def _original(self, transaction: Transaction, place: _Place) -> None:
         """Photos are made by their previews alone, or by a sync: here an original only finds its photo."""
         photos = Photos(transaction.connection)
         if place.found is None:
             having = await photos.lock_original(place.event.event_id, str(place.key))
-            changed = await photos.link({photo.photo_id: None for photo in having})
+            changed = await photos.unlink([photo.photo_id for photo in having])
             transaction.publish(*(photo.told() for photo in changed if photo.is_settled))
             return
         same_stem = await photos.lock_stems(place.event.event_id, [place.key.stem], None)
@@ -109,7 +159,7 @@ class BucketNews:
         if photo is None or not _is_there(photo):
             return
         if seen is SeenOriginal.LINK:
-            changed = await photos.link({photo.photo_id: str(place.key)})
+            changed = await photos.link({photo.photo_id: (str(place.key), place.found.etag)})
             transaction.publish(*(one.told() for one in changed if one.is_settled))
         elif place.event.auto_index and place.event.keeps_faces:
             due = await photos.make({photo.photo_id: (str(place.key), place.found.etag)})
@@ -117,13 +167,11 @@ class BucketNews:
 
 
 def _is_there(photo: Photo) -> bool:
-    """Whether the photo is one of the event's. Before its preview is made there is nothing that could be missed."""
+    """Whether the photo is one of the event's."""
     return photo.status is not PhotoStatus.REMOVED
 
 
 async def _remove(transaction: Transaction, photo: Photo) -> None:
-    if photo.makes_preview and photo.preview_etag is None:
-        return
     removed = await Photos(transaction.connection).remove(photo.photo_id)
     await Faces(transaction.connection).remove([photo.photo_id])
     transaction.publish(removed.told())

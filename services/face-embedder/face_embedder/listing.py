@@ -128,12 +128,12 @@ class Listing:
             new: dict[str, NewPhoto] = {}
             made: dict[UUID, tuple[str, str]] = {}
             linked: dict[UUID, Photo] = {}
-            links: dict[UUID, str | None] = {}
+            links: dict[UUID, tuple[str, str]] = {}
             for listed in batch:
                 seen, photo = seen_original(listed.key, listed.etag, by_stem.get(listed.key.stem, ()))
                 if seen is SeenOriginal.LINK:
                     assert photo is not None, "an original is linked to a photo"
-                    linked[photo.photo_id], links[photo.photo_id] = photo, listed.text
+                    linked[photo.photo_id], links[photo.photo_id] = photo, (listed.text, listed.etag)
                     # What follows in this batch finds it linked.
                     by_stem[photo.stem] = [found.linked_to(photo, listed.text) for found in by_stem[photo.stem]]
                 elif seen is SeenOriginal.MAKE and photo is not None:
@@ -176,7 +176,7 @@ class Listing:
         async with self._unit_of_work.begin() as transaction:
             tasks, photos = Tasks(transaction.connection), Photos(transaction.connection)
             alone = await tasks.lock_without_original(task.task_id)
-            unlinked = await photos.link(dict.fromkeys(alone))
+            unlinked = await photos.unlink(alone)
             transaction.publish(*(photo.told() for photo in unlinked if photo.is_settled))
             ended = _still_ours(await tasks.end_listing(task))
             if ended.is_done:

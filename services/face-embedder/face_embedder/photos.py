@@ -16,8 +16,8 @@ from shared.events import EventPhotoChangedV1, IndexPhotoV1, PhotoStatus
 class Photo:
     """One photo of an event; `stem` is the file name of its preview, `s3_key`, without the ending.
 
-    `preview_etag` and `original_etag` are of the contents that were seen last. Where `makes_preview`, the preview is
-    made of the original, and `made_sha256` is that of our own.
+    `preview_etag` and `original_etag` are of the contents that were seen last, the latter as far as it is known. Where
+    `makes_preview`, the preview is made of the original, and `made_sha256` is that of our own.
     """
 
     photo_id: UUID
@@ -52,6 +52,8 @@ class Photo:
             code=self.code,
             detail=self.detail,
             changed_at=self.changed_at,
+            preview_etag=self.preview_etag,
+            image_etag=None if self.image_key is None else self.original_etag,
         )
 
     def order(self, task_id: UUID | None) -> IndexPhotoV1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ingest_api.dead_letter_retention import DeadLetterRetention, LettersKept
 from ingest_api.repositories.accounts import AccountRepository
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
+from ingest_api.repositories.event_photos import EventPhotoRepository
 from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import FaceSearchRepository
 from ingest_api.repositories.face_syncs import FaceSyncRepository
@@ -90,6 +91,12 @@ class Retention:
             "deletion_receipts": await self._all(
                 BATCH_ROWS,
                 lambda connection: MediaDeletionRepository(connection).remove_receipts(
+                    settings.deletion_receipts_kept_seconds, BATCH_ROWS
+                ),
+            ),
+            "photo_removals": await self._all(
+                BATCH_ROWS,
+                lambda connection: EventPhotoRepository(connection).remove_completed_removals(
                     settings.deletion_receipts_kept_seconds, BATCH_ROWS
                 ),
             ),

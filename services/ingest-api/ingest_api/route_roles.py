@@ -201,6 +201,7 @@ EVENT_PHOTO_ROUTES: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/api/v1/events/{event_uuid}/photos/by-sha256/{sha256}"): Role.PHOTOGRAPHER,
         ("DELETE", "/api/v1/events/{event_uuid}/photos/{photo_id}"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/photos/{photo_id}/faces"): Role.PHOTOGRAPHER,
+        ("GET", "/api/v1/events/{event_uuid}/photos/{photo_id}/removal"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/people"): Role.PHOTOGRAPHER,
         ("GET", "/api/v1/events/{event_uuid}/people/{person_id}"): Role.PHOTOGRAPHER,
         ("PATCH", "/api/v1/events/{event_uuid}/people/{person_id}"): Role.PHOTOGRAPHER,

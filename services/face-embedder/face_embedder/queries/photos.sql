@@ -12,6 +12,9 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', true);
 -- name: lock_keys
 SELECT * FROM photos WHERE event_id = $1 AND s3_key = ANY ($2::text[]) ORDER BY s3_key FOR UPDATE;
 
+-- name: of_key
+SELECT * FROM photos WHERE event_id = $1 AND s3_key = $2;
+
 -- name: of_stem
 SELECT * FROM photos WHERE event_id = $1 AND stem = $2;
 
@@ -52,10 +55,15 @@ FROM unnest($1::uuid[], $2::text[], $3::text[]) AS made (photo_id, image_key, et
 WHERE photos.photo_id = made.photo_id
 RETURNING photos.*;
 
+-- Of what a preview was made is remembered also while the original is not there.
 -- name: link
-UPDATE photos SET image_key = linked.image_key, version = version + 1, changed_at = clock_timestamp()
-FROM unnest($1::uuid[], $2::text[]) AS linked (photo_id, image_key)
-WHERE photos.photo_id = linked.photo_id AND photos.image_key IS DISTINCT FROM linked.image_key
+UPDATE photos
+SET image_key = linked.image_key, original_etag = coalesce(linked.etag, original_etag), version = version + 1,
+    changed_at = clock_timestamp()
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS linked (photo_id, image_key, etag)
+WHERE photos.photo_id = linked.photo_id
+  AND (photos.image_key, photos.original_etag)
+      IS DISTINCT FROM (linked.image_key, coalesce(linked.etag, photos.original_etag))
 RETURNING photos.*;
 
 -- name: note_made

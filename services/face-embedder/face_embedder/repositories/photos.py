@@ -93,6 +93,11 @@ class Photos:
     async def lock_keys(self, event_id: UUID, s3_keys: Sequence[str]) -> list[Photo]:
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["lock_keys"], event_id, s3_keys)]
 
+    async def of_key(self, event_id: UUID, s3_key: str) -> Photo | None:
+        """The photo with this preview, as it is at the moment."""
+        row = await self._connection.fetchrow(QUERIES["of_key"], event_id, s3_key)
+        return None if row is None else photo_of(row)
+
     async def of_stem(self, event_id: UUID, stem: str) -> list[Photo]:
         """Photos of this name, as they are at the moment."""
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["of_stem"], event_id, stem)]
@@ -126,12 +131,21 @@ class Photos:
         keys, etags = [key for key, _ in originals.values()], [etag for _, etag in originals.values()]
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["make"], list(originals), keys, etags)]
 
-    async def link(self, originals: Mapping[UUID, str | None]) -> list[Photo]:
-        """Photos with these originals; those that had them already are not among what is returned."""
+    async def link(self, originals: Mapping[UUID, tuple[str, str]]) -> list[Photo]:
+        """Photos with these originals, each a key and a tag; those that had them already are not among them."""
         if not originals:
             return []
-        rows = await self._connection.fetch(QUERIES["link"], list(originals), list(originals.values()))
-        return [photo_of(row) for row in rows]
+        keys, etags = [key for key, _ in originals.values()], [etag for _, etag in originals.values()]
+        return [photo_of(row) for row in await self._connection.fetch(QUERIES["link"], list(originals), keys, etags)]
+
+    async def unlink(self, photo_ids: Sequence[UUID]) -> list[Photo]:
+        """Photos without the originals that they had; those that had none are not among what is returned."""
+        if not photo_ids:
+            return []
+        nothing = [None] * len(photo_ids)
+        return [
+            photo_of(row) for row in await self._connection.fetch(QUERIES["link"], list(photo_ids), nothing, nothing)
+        ]
 
     async def note_made(self, photo: Photo, sha256: str) -> None:
         """Remember what our own preview is, before it lies in the bucket."""

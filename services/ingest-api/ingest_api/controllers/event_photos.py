@@ -19,6 +19,7 @@ from ingest_api.controllers.uploads import client_gone, upload_call
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.photo_desk import PhotoDesk
 from ingest_api.photo_event import PhotoEvent
+from ingest_api.photo_removal import RemovalState
 from ingest_api.photo_uploads import SHA256_PATTERN, KnownUpload, ReceivedPhoto
 from ingest_api.photo_urls import PhotoUrls
 from ingest_api.repositories.event_photos import EventPhoto
@@ -114,6 +115,26 @@ class KnownUploadAnswer(msgspec.Struct):
         return cls(upload, photo, known.is_overdue(datetime.now(UTC)))
 
 
+class PhotoRemovalAnswer(msgspec.Struct):
+    """`kept_keys`: a newer file lay there, which nobody has asked to remove; it stays, as another photo."""
+
+    photo_id: UUID
+    status: Literal["removing", "completed"]
+    asked_at: datetime
+    completed_at: datetime | None
+    kept_keys: list[str]
+
+    @classmethod
+    def of(cls, photo_id: UUID, state: RemovalState) -> Self:
+        return cls(
+            photo_id=photo_id,
+            status="removing" if state.completed_at is None else "completed",
+            asked_at=state.removed_at,
+            completed_at=state.completed_at,
+            kept_keys=list(state.kept_keys),
+        )
+
+
 class EventPhotoController(Controller):
     path = f"{EVENTS}/{{event_uuid:uuid}}/photos"
     tags = ("Event photos",)
@@ -190,6 +211,20 @@ class EventPhotoController(Controller):
         photo_id: FromPath[UUID],
         photo_desk: NamedDependency[PhotoDesk],
     ) -> None:
-        """Hidden at once; its files leave the bucket, its faces go with them. While the bucket is away that waits."""
+        """Hidden at once; its files leave the bucket, its faces go with them. While the bucket is away that waits.
+
+        A file that somebody puts under its key meanwhile stays, and `GET …/removal` says so."""
         event = await photo_desk.events.read(event_uuid, request.user)
         await photo_desk.photos.delete(event, photo_id, request.user.user_id)
+
+    @get("/{photo_id:uuid}/removal", summary="Read how far the removal of a deleted photo's files is")
+    async def removal(
+        self,
+        request: SignedInRequest,
+        event_uuid: FromPath[UUID],
+        photo_id: FromPath[UUID],
+        photo_desk: NamedDependency[PhotoDesk],
+    ) -> PhotoRemovalAnswer:
+        """404 once all its files are gone. Where newer files lay under their keys it is completed, and names them."""
+        event = await photo_desk.events.read(event_uuid, request.user)
+        return PhotoRemovalAnswer.of(photo_id, await photo_desk.photos.removal(event, photo_id))

@@ -1,13 +1,14 @@
 -- Only a newer fact overwrites, and of the photos of a deleted event nothing is known any more. A photo that was deleted here is hidden until its removal is told: what is put under its
 -- key after that is another one.
 -- name: record
-INSERT INTO event_photos (id, event_id, version, s3_key, image_key, status, faces, confidence, code, detail, changed_at)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+INSERT INTO event_photos (id, event_id, version, s3_key, image_key, status, faces, confidence, code, detail, changed_at,
+                          preview_etag, image_etag)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
 WHERE NOT EXISTS (SELECT 1 FROM event_removals WHERE event_id = $2)
 ON CONFLICT (id) DO UPDATE
 SET version = excluded.version, s3_key = excluded.s3_key, image_key = excluded.image_key, status = excluded.status,
     faces = excluded.faces, confidence = excluded.confidence, code = excluded.code, detail = excluded.detail,
-    changed_at = excluded.changed_at,
+    changed_at = excluded.changed_at, preview_etag = excluded.preview_etag, image_etag = excluded.image_etag,
     hidden_at = CASE WHEN excluded.status = 'removed' THEN NULL ELSE event_photos.hidden_at END
 WHERE event_photos.version < excluded.version;
 
@@ -37,25 +38,43 @@ SELECT id, s3_key, image_key, status, faces, confidence, code, detail, changed_a
 WHERE event_id = $1 AND status <> 'removed' AND hidden_at IS NULL AND id = ANY($2::uuid[])
 ORDER BY id;
 
+-- name: files
+SELECT s3_key, image_key, preview_etag, image_etag FROM event_photos
+WHERE id = $2 AND event_id = $1 AND status <> 'removed' AND hidden_at IS NULL;
+
 -- name: hide
 UPDATE event_photos SET hidden_at = clock_timestamp()
 WHERE id = $2 AND event_id = $1 AND status <> 'removed' AND hidden_at IS NULL
-RETURNING s3_key, image_key;
+RETURNING s3_key, image_key, preview_etag, image_etag;
 
--- While the row is there, no upload gets a name that its files have.
+-- Until it is completed, no upload gets a name that its files have.
 -- name: add_removal
-INSERT INTO photo_removals (photo_id, object_keys, removed_by, due_at)
-VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
-ON CONFLICT (photo_id) DO UPDATE SET object_keys = excluded.object_keys, due_at = excluded.due_at;
+INSERT INTO photo_removals (photo_id, event_id, object_keys, etags, removed_by, due_at)
+VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
+ON CONFLICT (photo_id) DO UPDATE
+SET event_id = excluded.event_id, object_keys = excluded.object_keys, etags = excluded.etags, kept_keys = '{}',
+    removed_by = excluded.removed_by, removed_at = clock_timestamp(), due_at = excluded.due_at, completed_at = NULL;
 
 -- Of several replicas one works on a removal, and it comes up again if that one goes.
 -- name: claim_removal
 UPDATE photo_removals SET due_at = clock_timestamp() + make_interval(secs => $1)
 WHERE photo_id = (
-    SELECT photo_id FROM photo_removals WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT 1
-    FOR UPDATE SKIP LOCKED
+    SELECT photo_id FROM photo_removals WHERE completed_at IS NULL AND due_at <= statement_timestamp()
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING photo_id, object_keys;
+RETURNING photo_id, event_id, object_keys, etags;
+
+-- name: removal
+SELECT removed_at, completed_at, kept_keys FROM photo_removals WHERE event_id = $1 AND photo_id = $2;
 
 -- name: end_removal
 DELETE FROM photo_removals WHERE photo_id = $1;
+
+-- name: end_removal_keeping
+UPDATE photo_removals SET completed_at = clock_timestamp(), kept_keys = $2 WHERE photo_id = $1;
+
+-- name: remove_completed_removals
+DELETE FROM photo_removals WHERE photo_id IN (
+    SELECT photo_id FROM photo_removals WHERE completed_at < clock_timestamp() - make_interval(secs => $1)
+    ORDER BY completed_at LIMIT $2
+);

@@ -32,6 +32,12 @@ DELETE FROM event_photos WHERE id IN (SELECT id FROM event_photos WHERE event_id
 DELETE FROM photo_uploads
 WHERE id IN (SELECT id FROM photo_uploads WHERE event_id = $1 AND status = 'stored' LIMIT $2);
 
+-- Those that are completed: files that are still to go, go.
+-- name: forget_photo_removals
+DELETE FROM photo_removals WHERE photo_id IN (
+    SELECT photo_id FROM photo_removals WHERE event_id = $1 AND completed_at IS NOT NULL LIMIT $2
+);
+
 -- name: forget_people
 DELETE FROM people WHERE id IN (SELECT id FROM people WHERE event_id = $1 LIMIT $2);
 

@@ -40,7 +40,7 @@ RETURNING *;
 -- name: known_photos
 SELECT coalesce(bool_or(hidden_at IS NOT NULL), false) OR EXISTS (
            SELECT FROM photo_removals, unnest(object_keys) AS leaving (key)
-           WHERE regexp_replace(leaving.key, '\.[^.]*$', '') IN ($2::text, $3::text)
+           WHERE completed_at IS NULL AND regexp_replace(leaving.key, '\.[^.]*$', '') IN ($2::text, $3::text)
        ) AS is_hidden,
        count(*) AS photos
 FROM event_photos

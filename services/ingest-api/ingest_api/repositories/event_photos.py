@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ingest_api.photo_removal import AskedFile, PhotoFiles, Removal, RemovalState
 from shared.db.pool import PooledConnection
-from shared.db.queries import load_queries
+from shared.db.queries import affected_rows, load_queries
 from shared.events import EventPhotoChangedV1, PhotoStatus
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "event_photos.sql")
@@ -49,14 +50,6 @@ class PhotoPart:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """The files of a deleted photo that are still in the bucket, in the order in which they go."""
-
-    photo_id: UUID
-    object_keys: tuple[str, ...]
-
-
 class EventPhotoRepository:
     """Works on the connection it is given; whoever gives it decides about the transaction."""
 
@@ -78,6 +71,8 @@ class EventPhotoRepository:
             event.code,
             event.detail,
             event.changed_at,
+            event.preview_etag,
+            event.image_etag,
         )
 
     async def keys(self, event_id: UUID, photo_ids: Sequence[UUID]) -> dict[UUID, PhotoKeys]:
@@ -105,23 +100,52 @@ class EventPhotoRepository:
         """Those of the photos that are there, in the order in which they were found."""
         return [_photo(row) for row in await self._connection.fetch(QUERIES["by_ids"], event_id, list(photo_ids))]
 
-    async def hide(self, event_id: UUID, photo_id: UUID) -> tuple[str, str | None] | None:
-        """Let nobody see the photo any more; its preview and original, or None where there is no such photo."""
+    async def files(self, event_id: UUID, photo_id: UUID) -> PhotoFiles | None:
+        """Of a photo that is shown."""
+        row = await self._connection.fetchrow(QUERIES["files"], event_id, photo_id)
+        return None if row is None else PhotoFiles(**row)
+
+    async def hide(self, event_id: UUID, photo_id: UUID) -> PhotoFiles | None:
+        """Let nobody see the photo any more; its files, or None where there is no such photo."""
         row = await self._connection.fetchrow(QUERIES["hide"], event_id, photo_id)
-        return None if row is None else (row["s3_key"], row["image_key"])
+        return None if row is None else PhotoFiles(**row)
 
     async def add_removal(self, removal: Removal, removed_by: UUID, due_seconds: float) -> None:
         """Have the files taken out of the bucket, by the sweep unless somebody does it before."""
-        keys = list(removal.object_keys)
-        await self._connection.execute(QUERIES["add_removal"], removal.photo_id, keys, removed_by, due_seconds)
+        etags = [file.etag for file in removal.files]
+        await self._connection.execute(
+            QUERIES["add_removal"], removal.photo_id, removal.event_id, removal.keys, etags, removed_by, due_seconds
+        )
 
     async def claim_removal(self, again_seconds: float) -> Removal | None:
         """One that is due; it comes up again after so long unless it is ended."""
         row = await self._connection.fetchrow(QUERIES["claim_removal"], again_seconds)
-        return None if row is None else Removal(row["photo_id"], tuple(row["object_keys"]))
+        if row is None:
+            return None
+        keys = row["object_keys"]
+        etags = row["etags"] or [None] * len(keys)
+        files = tuple(AskedFile(key, etag) for key, etag in zip(keys, etags, strict=True))
+        return Removal(row["photo_id"], row["event_id"], files)
 
-    async def end_removal(self, photo_id: UUID) -> None:
-        await self._connection.execute(QUERIES["end_removal"], photo_id)
+    async def end_removal(self, photo_id: UUID, kept_keys: Sequence[str]) -> None:
+        """Nothing is left to do; it is remembered where newer files were kept."""
+        if kept_keys:
+            await self._connection.execute(QUERIES["end_removal_keeping"], photo_id, list(kept_keys))
+        else:
+            await self._connection.execute(QUERIES["end_removal"], photo_id)
+
+    async def removal(self, event_id: UUID, photo_id: UUID) -> RemovalState | None:
+        """How far it is; None where there is none, or nothing is left of it."""
+        row = await self._connection.fetchrow(QUERIES["removal"], event_id, photo_id)
+        if row is None:
+            return None
+        return RemovalState(row["removed_at"], row["completed_at"], tuple(row["kept_keys"]))
+
+    async def remove_completed_removals(self, older_than_seconds: float, limit: int) -> int:
+        """Forget at most so many; how many."""
+        return affected_rows(
+            await self._connection.execute(QUERIES["remove_completed_removals"], older_than_seconds, limit)
+        )
 
 
 def _photo(row: Mapping[str, Any]) -> EventPhoto:

@@ -56,7 +56,16 @@ class EventRemovalRepository:
     async def forget(self, event_id: UUID, limit: int) -> int:
         """Remove so many rows of each kind: its photos, who is on them, what was found and asked of them; how many."""
         removed = 0
-        for kind in ("uploads", "photos", "people", "photo_people", "people_changes", "search_results", "erasures"):
+        for kind in (
+            "uploads",
+            "photos",
+            "photo_removals",
+            "people",
+            "photo_people",
+            "people_changes",
+            "search_results",
+            "erasures",
+        ):
             removed += affected_rows(await self._connection.execute(QUERIES[f"forget_{kind}"], event_id, limit))
         return removed
 
