@@ -343,6 +343,29 @@ async def test_files_of_a_deleted_event_that_can_not_go_are_tried_again(
     assert [info.key async for info in bucket.list(f"events/{event['id']}/")] == []
 
 
+async def test_what_comes_after_an_event_was_deleted_stays(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, object_store_server: ObjectStoreServer
+) -> None:
+    folder = f"events/{event['id']}/"
+    old, made, newer = f"{folder}originals/a.jpg", f"{folder}previews/a.jpg", f"{folder}previews/b.jpg"
+    await bucket.put_bytes(old, b"x")
+    await site.api.delete(f"{EVENTS}/{event['uuid']}", params={"photos": "remove"})
+    # As if all of this had come an hour later.
+    await site.rows.execute(
+        "UPDATE event_removals SET asked_at = asked_at - interval '1 hour' WHERE event_id = $1", UUID(event["uuid"])
+    )
+    # A preview that was being made, with its checksum, and one that a tool has put there.
+    await bucket.put_bytes(made, b"x")
+    async with object_store_server.client() as tool:
+        await tool.put_object(Bucket=bucket.bucket, Key=newer, Body=b"x")
+    ended = await removal_of(site, event)
+    assert (ended["status"], ended["files_removed"], ended["files_kept"]) == ("completed", 1, 2)
+    assert [info.key async for info in bucket.list(folder)] == [old, newer]
+    assert await told_of_bucket(site, event) == [made]
+    page = await site.api.get(f"/admin/events/{event['uuid']}/removal", headers={"Accept": "text/html"})
+    assert "2 files that came after the deletion stay" in page.text
+
+
 async def test_keys_outside_the_event_are_neither_shown_nor_removed(
     site: IngestSite, event: dict[str, Any], bucket: S3Store
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,12 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.object_store import ObjectStoreServer
+from face_embedder.analysis import Analysis
 from face_embedder.arriving import Arriving
 from face_embedder.bucket_news import MOST_WAITS, BucketNews
+from face_embedder.face_pool import FacePool
+from face_embedder.indexing import Indexing
+from face_embedder.packs import PackId, PacksAtHand
 from face_embedder.photos import Photo
 from face_embedder.repositories.events import Events
 from face_embedder.repositories.photos import NewPhoto, Photos, Result
@@ -27,6 +32,7 @@ from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabase
+from shared.worker_pool import Urgency
 from tests.pack_album import delivery_of
 
 pytestmark = pytest.mark.stack
@@ -215,6 +221,49 @@ async def test_a_preview_of_our_own_does_not_bring_a_deleted_photo_back(site: Si
     await site.bucket.delete(site.photo.image_key)
     await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
     assert await site.orders() == []
+
+
+class Looking(FacePool):
+    """Finds no faces, makes a preview where one is wanted, and then lets something happen."""
+
+    def __init__(self, then: Callable[[], Awaitable[object]]) -> None:
+        self.packs = PacksAtHand(PackId("lite", "1"))
+        self.looked_at: list[bytes] = []
+        self._then = then
+
+    async def look(self, picture: bytes, pack: PackId, urgency: Urgency, *, makes_preview: bool = False) -> Analysis:
+        self.looked_at.append(picture)
+        preview = base64.b64encode(b"a preview of our own").decode() if makes_preview else None
+        if makes_preview:
+            await self._then()
+        return Analysis(
+            pack=pack.name, pack_version=pack.version, threshold=0.5, width_px=1, height_px=1, faces=(), preview=preview
+        )
+
+
+async def test_a_preview_that_comes_while_one_is_made_is_not_overwritten(site: Site) -> None:
+    pool = Looking(lambda: site.bucket.put_bytes(site.photo.s3_key, b"a preview of somebody's"))
+    order = site.photo.order(None)
+    indexing = Indexing(site.work, site.bucket, pool, limit_bytes=2**20, limit_seconds=60.0)
+    await indexing.index(order, delivery_of(order))
+    async with site.bucket.open(site.photo.s3_key) as opened:
+        assert b"".join([chunk async for chunk in opened.chunks]) == b"a preview of somebody's"
+    assert pool.looked_at == [b"an original", b"a preview of somebody's"]
+    ((makes_preview,),) = await site.rows("SELECT makes_preview FROM photos WHERE event_id = $1", site.event_id)
+    assert makes_preview is False, "it is theirs from now on"
+
+
+async def test_no_preview_comes_of_a_photo_that_is_deleted_meanwhile(site: Site) -> None:
+    async def deleted() -> None:
+        assert site.photo.image_key is not None
+        await site.bucket.delete(site.photo.image_key)
+        await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
+
+    order = site.photo.order(None)
+    indexing = Indexing(site.work, site.bucket, Looking(deleted), limit_bytes=2**20, limit_seconds=60.0)
+    await indexing.index(order, delivery_of(order))
+    assert await S3Store.stat(site.bucket, site.photo.s3_key) is None
+    assert [told["status"] for told in await site.told()] == ["removed"]
 
 
 async def test_what_was_seen_of_a_photo_is_told(site: Site) -> None:

@@ -15,9 +15,12 @@ import pytest
 
 from deploy.local.object_store import ObjectStoreServer
 from ingest_api.accounts import Role
+from ingest_api.photo_upload import PhotoUpload
 from ingest_api.photo_uploads import PhotoUploads
 from ingest_api.repositories.event_photos import EventPhotoRepository
+from ingest_api.repositories.photo_uploads import PhotoUploadRepository
 from shared.events import EventPhotoChangedV1, PhotoStatus
+from shared.identifiers import new_id
 from shared.messaging.errors import InfrastructureUnavailable
 from shared.storage.errors import StoreRefused, StoreUnavailable
 from shared.storage.s3 import S3Store
@@ -416,6 +419,42 @@ async def test_what_broke_off_in_an_event_that_is_over_meanwhile_leaves_nothing(
     await site.photo_desk.uploads.sweep_once()
     assert (await originals(bucket, event), await commands(site, event)) == ({}, [])
     assert await site.rows.fetch("SELECT FROM photo_uploads WHERE event_id = $1", UUID(event["uuid"])) == []
+
+
+async def test_while_the_bucket_is_away_few_that_broke_off_are_claimed(
+    site: IngestSite, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def stat(key: str) -> None:
+        asked.append(key)
+        if is_away:
+            raise StoreUnavailable("s3", "it is away")
+
+    async with site.database.connection() as connection:
+        for number in range(25):
+            upload = PhotoUpload(
+                id=new_id(),
+                event_id=UUID(event["uuid"]),
+                image_key=key_of(event, f"{number}.jpg"),
+                stem=str(number),
+                sha256=f"{number:064}",
+                mime_type="image/jpeg",
+                size_bytes=1,
+                uploader=site.user_id,
+                status="storing",
+                created_at=datetime.now(UTC),
+            )
+            assert await PhotoUploadRepository(connection).add(upload, -1)
+    left = "SELECT count(*) FILTER (WHERE due_at > clock_timestamp()) FROM photo_uploads WHERE event_id = $1"
+    monkeypatch.setattr(site.stores.bucket, "stat", stat)
+    is_away = True
+    await site.photo_desk.uploads.sweep_once()
+    assert (len(asked), await site.rows.fetchval(left, UUID(event["uuid"]))) == (1, 10)
+    is_away = False
+    await site.photo_desk.uploads.sweep_once()
+    rows = await site.rows.fetch("SELECT FROM photo_uploads WHERE event_id = $1", UUID(event["uuid"]))
+    assert len(rows) == 10, "they come up again"
 
 
 async def test_what_never_came_into_the_bucket_frees_its_name(

@@ -53,6 +53,10 @@ class Looked:
     original_etag: str | None = None
 
 
+class _Outdated(Exception):
+    """The photo has another content by now, or somebody has deleted it: no preview is to come of this one."""
+
+
 class Indexing:
     """Handles orders to index a photo. Doing one twice is harmless: faces are replaced, and counted once."""
 
@@ -80,6 +84,8 @@ class Indexing:
             if not due.keeps_faces:
                 raise failures.not_kept()
             await self._record(photo, await self._looked(photo, pack), delivery)
+        except _Outdated:
+            return
         except (AlreadyHandled, InfrastructureUnavailable, Postponed):
             raise
         except PermanentError as error:
@@ -110,8 +116,7 @@ class Indexing:
         """Make the preview, unless somebody has put one there meanwhile."""
         if photo.image_key is None:
             raise failures.gone(photo.s3_key)
-        found = await self._bucket.stat(photo.s3_key)
-        if found is not None and (photo.made_sha256 is None or found.sha256 != photo.made_sha256):
+        if await self._is_anothers(photo.s3_key, photo.made_sha256):
             return await self._look(photo, pack)
         original = await self._read(photo.image_key)
         analysis = await self._pool.look(original.content, pack, Urgency.SOON, makes_preview=True)
@@ -120,9 +125,18 @@ class Indexing:
         sha256 = hashlib.sha256(preview).hexdigest()
         # Before it is stored: what the bucket tells of it may be heard before this is done.
         async with self._unit_of_work.begin() as transaction:
-            await Photos(transaction.connection).note_made(photo, sha256)
+            if not await Photos(transaction.connection).note_made(photo, sha256):
+                raise _Outdated
+        # Once more, for finding the faces takes a while. What comes in the moment from here on is overwritten.
+        if await self._is_anothers(photo.s3_key, photo.made_sha256, sha256):
+            return await self._look(photo, pack)
         stored = await self._bucket.put_bytes(photo.s3_key, preview, sha256=sha256, content_type="image/jpeg")
         return Looked(analysis, stored.etag, original.etag)
+
+    async def _is_anothers(self, s3_key: str, *made_sha256: str | None) -> bool:
+        """Whether there is a preview that is none of those that were made here."""
+        found = await self._bucket.stat(s3_key)
+        return found is not None and (found.sha256 is None or found.sha256 not in made_sha256)
 
     async def _read(self, key: str) -> Content:
         return await read(self._bucket, key, self._limit_bytes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from ingest_api.accounts import Principal
 from ingest_api.event_photos import told_gone
+from ingest_api.photo_event import PhotoEvent
 from ingest_api.photo_events import no_such_event
 from ingest_api.repositories.event_removals import EventRemoval, EventRemovalRepository
 from ingest_api.repositories.photo_events import PhotoEventRepository
@@ -26,12 +29,18 @@ AGAIN_SECONDS: Final = 120.0
 """Longer than a page of files takes, which is the longest that a removal is silent."""
 
 LOOK_EVERY_SECONDS: Final = 20.0
+ON_THEIR_WAY_SECONDS: Final = 60.0
+"""Files that come so soon after the deletion go with it; more than clocks and slow answers make of a time."""
 REMOVALS_AT_ONCE: Final = 16
 ROWS_AT_ONCE: Final = 2000
 
 
 class EventRemovals:
-    """Goes on where it was, whatever is killed: what is still in the event's folder is what is left to do."""
+    """Goes on where it was, whatever is killed: what is still in the event's folder is what is left to do.
+
+    What somebody puts there later than a minute after the deletion stays, however late the rest goes: nobody has asked
+    to remove it.
+    """
 
     def __init__(self, unit_of_work: UnitOfWork, bucket: S3Store | None) -> None:
         self._unit_of_work = unit_of_work
@@ -63,19 +72,20 @@ class EventRemovals:
             event = None if removal is None else await PhotoEventRepository(connection).get(removal.event_id)
         if removal is None or event is None:
             return False
+        kept = 0
         try:
             if removal.removes_files:
-                await self._remove_files(removal.event_id, event.folder)
+                kept = await self._remove_files(removal, event)
         except (StoreUnavailable, StoreRefused) as error:
             facts = {"event_id": str(removal.event_id), "detail": str(error)}
             log.warning("the files of a deleted event stay for now", extra=facts)
             async with self._unit_of_work.begin() as transaction:
                 await EventRemovalRepository(transaction.connection).note_problem(removal.event_id, str(error))
         else:
-            await self._forget(removal.event_id)
+            await self._forget(removal.event_id, kept)
         return True
 
-    async def _forget(self, event_id: UUID) -> None:
+    async def _forget(self, event_id: UUID, files_kept: int) -> None:
         """Remove the rows, some per transaction: an event has hundreds of thousands of faces."""
         is_more = True
         while is_more:
@@ -85,28 +95,55 @@ class EventRemovals:
                 if is_more:
                     await removals.go_on(event_id, 0, AGAIN_SECONDS)
                 else:
-                    await removals.complete(event_id)
+                    await removals.complete(event_id, files_kept)
 
-    async def _remove_files(self, event_id: UUID, folder: str) -> None:
+    async def _remove_files(self, removal: EventRemoval, event: PhotoEvent) -> int:
+        """Empty the folder of what lay there when the event was deleted; how many files came later."""
         if self._bucket is None:
             raise StoreUnavailable("s3", "no bucket is configured")
-        async with aclosing(self._bucket.pages(folder)) as pages:
+        begun, kept = time.monotonic(), 0
+        async with aclosing(self._bucket.pages(event.folder)) as pages:
             async for page in pages:
-                await self._remove(self._bucket, page)
+                asked_ago = removal.asked_seconds_ago + time.monotonic() - begun
+                going = await self._going(self._bucket, event, page, asked_ago)
+                kept += len(page) - len(going)
+                await self._remove(self._bucket, going)
                 async with self._unit_of_work.begin() as transaction:
-                    await EventRemovalRepository(transaction.connection).go_on(event_id, len(page), AGAIN_SECONDS)
+                    await EventRemovalRepository(transaction.connection).go_on(event.id, len(going), AGAIN_SECONDS)
                     # The store tells of them too, if its notifications are set; whoever hears looks at the object.
-                    transaction.publish(*(told_gone(self._bucket.bucket, info.key) for info in page))
+                    transaction.publish(*(told_gone(self._bucket.bucket, info.key) for info in going))
+        return kept
 
-    async def _remove(self, bucket: S3Store, page: Sequence[ObjectInfo]) -> None:
+    async def _going(
+        self, bucket: S3Store, event: PhotoEvent, page: Sequence[ObjectInfo], asked_seconds_ago: float
+    ) -> list[ObjectInfo]:
+        """What goes of a page: what lay there, and previews that were just being made of it."""
+        # By the store's own clock, which the page has told.
+        last = bucket.clock() - timedelta(seconds=asked_seconds_ago - ON_THEIR_WAY_SECONDS)
+        going = []
+        for info in page:
+            if info.modified_at <= last or (
+                info.key.startswith(event.previews_prefix) and await _is_made(bucket, info.key)
+            ):
+                going.append(info)
+        return going
+
+    async def _remove(self, bucket: S3Store, going: Sequence[ObjectInfo]) -> None:
         """Remove the objects; raises the first error once all have ended. Removing one twice is no error."""
-        left = iter(page)
+        left = iter(going)
 
         async def worker() -> None:
             for info in left:
+                # What is put under its key in the moment between the listing and this goes too.
                 await bucket.delete(info.key)
 
         outcomes = await asyncio.gather(*(worker() for _ in range(REMOVALS_AT_ONCE)), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+
+async def _is_made(bucket: S3Store, key: str) -> bool:
+    """Whether a preview is one of those made here, which have a checksum recorded with them; also if it is gone."""
+    found = await bucket.stat(key)
+    return found is None or found.sha256 is not None

@@ -47,7 +47,10 @@ OVERDUE_SECONDS: Final = 3600.0
 """Longer than many thousands of photos wait for each other."""
 AGAIN_SECONDS: Final = 120.0
 LOOK_EVERY_SECONDS: Final = 30.0
-BATCH_ROWS: Final = 100
+SETTLED_AT_ONCE: Final = 10
+SETTLE_SECONDS: Final = 10.0
+"""Whoever is at some uploads has ended before they come up again, and keeps no others from being looked at."""
+BATCHES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +156,25 @@ class PhotoUploads:
     async def sweep_once(self) -> None:
         if self._bucket is None:
             return
-        async with self._unit_of_work.database.connection() as connection:
-            due = await PhotoUploadRepository(connection).claim_unfinished(AGAIN_SECONDS, BATCH_ROWS)
-        for upload in due:
-            try:
-                await self._settle(self._bucket, upload)
-            except (StoreUnavailable, StoreRefused) as error:
-                facts = {"key": upload.image_key, "detail": str(error)}
-                log.warning("a photo that broke off can't be looked at", extra=facts)
+        for _ in range(BATCHES):
+            async with self._unit_of_work.database.connection() as connection:
+                due = await PhotoUploadRepository(connection).claim_unfinished(AGAIN_SECONDS, SETTLED_AT_ONCE)
+            for upload in due:
+                if not await self._settled(self._bucket, upload):
+                    return
+            if len(due) < SETTLED_AT_ONCE:
+                return
+
+    async def _settled(self, bucket: S3Store, upload: PhotoUpload) -> bool:
+        """False while the bucket is away: the others would wait for it as long."""
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._settle(bucket, upload)
+        except (StoreUnavailable, StoreRefused, TimeoutError) as error:
+            facts = {"key": upload.image_key, "detail": repr(error)}
+            log.warning("a photo that broke off can't be looked at", extra=facts)
+            return isinstance(error, StoreRefused)
+        return True
 
     def _open_bucket(self) -> S3Store:
         if self._bucket is None or not self._intake.feed.current().s3_enabled:

@@ -67,7 +67,7 @@ WHERE photos.photo_id = linked.photo_id
 RETURNING photos.*;
 
 -- name: note_made
-UPDATE photos SET made_sha256 = $3 WHERE photo_id = $1 AND generation = $2;
+UPDATE photos SET made_sha256 = $3 WHERE photo_id = $1 AND generation = $2 RETURNING true;
 
 -- The result of an older content, or of a photo that is gone, is passed over.
 -- name: record

@@ -147,9 +147,10 @@ class Photos:
             photo_of(row) for row in await self._connection.fetch(QUERIES["link"], list(photo_ids), nothing, nothing)
         ]
 
-    async def note_made(self, photo: Photo, sha256: str) -> None:
-        """Remember what our own preview is, before it lies in the bucket."""
-        await self._connection.execute(QUERIES["note_made"], photo.photo_id, photo.generation, sha256)
+    async def note_made(self, photo: Photo, sha256: str) -> bool:
+        """Remember what our own preview is, before it lies in the bucket; False where its content is another by now."""
+        noted = await self._connection.fetchval(QUERIES["note_made"], photo.photo_id, photo.generation, sha256)
+        return noted is not None
 
     async def record(self, photo: Photo, result: Result) -> Photo | None:
         """The photo with what was found; None where its content is another by now, or it is gone."""

@@ -118,7 +118,8 @@ class ConsentDecisionList(msgspec.Struct):
 
 
 class EventRemovalAnswer(msgspec.Struct):
-    """`problem` is why it does not go on for now; it is tried again."""
+    """`problem` is why it does not go on for now; it is tried again. `files_kept`: how many came into the folder after
+    the event was deleted, which stay; counted at the end."""
 
     event_uuid: UUID
     photos: Photos
@@ -126,6 +127,7 @@ class EventRemovalAnswer(msgspec.Struct):
     asked_at: datetime
     completed_at: datetime | None
     files_removed: int
+    files_kept: int
     problem: str | None
 
     @classmethod
@@ -137,6 +139,7 @@ class EventRemovalAnswer(msgspec.Struct):
             asked_at=removal.asked_at,
             completed_at=removal.completed_at,
             files_removed=removal.files_removed,
+            files_kept=removal.files_kept,
             problem=removal.problem,
         )
 
@@ -229,7 +232,7 @@ class PhotoEventController(Controller):
     ) -> None:
         """Its faces are removed, and nobody sees its photos any more. With `photos=keep` their files stay in the
         bucket: they may be the only ones there are. With `photos=remove` all that lies in the event's folder goes for
-        good; `GET …/removal` says how far that is."""
+        good, but for what is put there a minute later or more; `GET …/removal` says how far that is."""
         if_match = request.headers.get("if-match")
         await photo_desk.events.delete(event_uuid, if_match, request.user, removes_files=photos == "remove")
 

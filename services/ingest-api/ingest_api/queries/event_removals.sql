@@ -4,7 +4,7 @@ INSERT INTO event_removals (event_id, removes_files, asked_by, due_at)
 VALUES ($1, $2, $3, clock_timestamp() + interval '10 seconds');
 
 -- name: get
-SELECT * FROM event_removals WHERE event_id = $1;
+SELECT *, extract(epoch FROM clock_timestamp() - asked_at)::float8 AS asked_seconds_ago FROM event_removals WHERE event_id = $1;
 
 -- Of several replicas one works on a removal, and it comes up again if that one goes.
 -- name: claim
@@ -13,7 +13,7 @@ WHERE event_id = (
     SELECT event_id FROM event_removals WHERE completed_at IS NULL AND due_at <= clock_timestamp()
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING *;
+RETURNING *, extract(epoch FROM clock_timestamp() - asked_at)::float8 AS asked_seconds_ago;
 
 -- name: go_on
 UPDATE event_removals
@@ -59,4 +59,4 @@ WHERE id IN (SELECT id FROM face_erasures WHERE event_id = $1 AND confirmed_at I
   AND confirmed_at IS NULL AND refused_at IS NULL;
 
 -- name: complete
-UPDATE event_removals SET completed_at = clock_timestamp(), problem = NULL WHERE event_id = $1;
+UPDATE event_removals SET completed_at = clock_timestamp(), files_kept = $2, problem = NULL WHERE event_id = $1;

@@ -17,12 +17,17 @@ QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "event_removals.s
 
 @dataclass(frozen=True, slots=True)
 class EventRemoval:
-    """How far the removal of a deleted event is; `problem` is why it does not go on for now."""
+    """How far the removal of a deleted event is; `problem` is why it does not go on for now.
+
+    `asked_seconds_ago` is the age of `asked_at` by one clock. `files_kept` came later; they are counted at the end.
+    """
 
     event_id: UUID
     removes_files: bool
     asked_at: datetime
+    asked_seconds_ago: float
     files_removed: int
+    files_kept: int
     problem: str | None
     completed_at: datetime | None
 
@@ -69,9 +74,9 @@ class EventRemovalRepository:
             removed += affected_rows(await self._connection.execute(QUERIES[f"forget_{kind}"], event_id, limit))
         return removed
 
-    async def complete(self, event_id: UUID) -> None:
+    async def complete(self, event_id: UUID, files_kept: int) -> None:
         """Nothing is left to do."""
-        await self._connection.execute(QUERIES["complete"], event_id)
+        await self._connection.execute(QUERIES["complete"], event_id, files_kept)
 
 
 def _removal(row: Mapping[str, Any]) -> EventRemoval:
@@ -79,7 +84,9 @@ def _removal(row: Mapping[str, Any]) -> EventRemoval:
         event_id=row["event_id"],
         removes_files=row["removes_files"],
         asked_at=row["asked_at"],
+        asked_seconds_ago=row["asked_seconds_ago"],
         files_removed=row["files_removed"],
+        files_kept=row["files_kept"],
         problem=row["problem"],
         completed_at=row["completed_at"],
     )
