@@ -63,7 +63,9 @@ class Runner:
 
     async def _begin_due(self, group: asyncio.TaskGroup) -> None:
         while (task := await self._claimed()) is not None:
-            group.create_task(self._work(task))
+            working = group.create_task(self._work(task))
+            # Here and not in the task, which may be cancelled before it ever runs.
+            working.add_done_callback(lambda _: self._places.release())
 
     async def forget_ended(self) -> dict[str, int]:
         """Remove syncs that ended long enough ago, in batches; how many."""
@@ -77,14 +79,16 @@ class Runner:
     async def _claimed(self) -> Task | None:
         """A task and a place to work on it, or neither."""
         await self._places.acquire()
-        task = None
         try:
             async with self._unit_of_work.begin() as transaction:
                 task = await Tasks(transaction.connection).claim(self._settings.task_hold_seconds)
-            return task
-        finally:
-            if task is None:
-                self._places.release()
+        except BaseException:
+            # The commit may fail, too, when the task is claimed.
+            self._places.release()
+            raise
+        if task is None:
+            self._places.release()
+        return task
 
     async def _work(self, task: Task) -> None:
         try:
@@ -96,7 +100,6 @@ class Runner:
             # PostgreSQL is away, or something unforeseen: the lease runs out, and the task is taken again.
             log.exception("a sync could not go on, it is tried again", extra={"task_id": str(task.task_id)})
         finally:
-            self._places.release()
             self._news.set()
 
     async def _keep_holding(self, task: Task) -> None:
