@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -43,8 +45,10 @@ class Bus:
         async for record in self._consumer:
             self._records.append(record)
 
-    async def send(self, event: Event, event_id: UUID | None = None) -> None:
-        headers = Envelope.new(event, "/test").headers()
+    async def send(
+        self, event: Event, event_id: UUID | None = None, more_headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        headers = Envelope.new(event, "/test").headers() | dict(more_headers)
         if event_id:
             headers["ce_id"] = str(event_id)
         await self._producer.send_and_wait(

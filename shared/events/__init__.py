@@ -58,6 +58,7 @@ from shared.events.files import (
     RunFileTaskV1,
 )
 from shared.events.images import (
+    ImageCancelledV1,
     ImageFailedV1,
     ImageProcessedV1,
     ImageProgressV1,
@@ -93,7 +94,7 @@ from shared.events.reconcile import (
     RunStatus,
     StartReconcileRunV1,
 )
-from shared.events.revisions import MediaRevisionSupersededV1
+from shared.events.revisions import MediaRevisionSupersededV1, RerenderingCancelledV1
 from shared.events.schedule import (
     MAX_PURGED_AT_ONCE,
     ChangeScheduleV1,
@@ -174,6 +175,7 @@ __all__ = [
     "FileStepResult",
     "FileTaskEndedV1",
     "HeartbeatV1",
+    "ImageCancelledV1",
     "ImageDiscardedV1",
     "ImageFailedV1",
     "ImageMediaForgottenV1",
@@ -218,6 +220,7 @@ __all__ = [
     "RemoveMediaFilesV1",
     "RepairRecordsV1",
     "RerenderImageV1",
+    "RerenderingCancelledV1",
     "RunCounts",
     "RunFileTaskV1",
     "RunScheduleV1",

@@ -72,6 +72,9 @@ class RerenderImageV1(Event, type="image.rerender.v1", topic=IMAGE_RERENDER):
     settings_version: int = Field(ge=0, description="of the entity type's settings, at least; 0 while nobody set any")
     storage_strategy: StorageStrategy = Field(description="where the medium's files are to be this time")
     requested_at: datetime
+    parent_job_id: UUID | None = Field(
+        default=None, description="of the selection with which it goes: once that is cancelled this is not begun"
+    )
 
     def key(self) -> str:
         return str(self.media_id)
@@ -125,6 +128,18 @@ class ImageRetryScheduledV1(Event, type="image.retry-scheduled.v1", topic=IMAGE_
     detail: str
     attempts: int
     next_attempt_at: datetime
+
+    def key(self) -> str:
+        return str(self.media_id)
+
+
+class ImageCancelledV1(Event, type="image.cancelled.v1", topic=IMAGE_EVENTS):
+    """A stored picture will not be rendered anew: its selection was cancelled before it was begun."""
+
+    job_id: UUID
+    media_id: UUID
+    revision: int
+    cancelled_at: datetime
 
     def key(self) -> str:
         return str(self.media_id)

@@ -35,6 +35,11 @@ class Delivery:
         return f"{self.envelope.id}#{replay}" if replay else str(self.envelope.id)
 
     @property
+    def is_replay(self) -> bool:
+        """Whether a person sent it back after it had been given up."""
+        return names.REPLAY in self.headers
+
+    @property
     def letter_id(self) -> str:
         """What its dead letter is called: who gave up which event, in one name."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.consumer}\n{self.envelope.source}\n{self.claim}"))

@@ -115,6 +115,8 @@ SAMPLES: tuple[Event, ...] = (
         storage_strategy=StorageStrategy.LOCAL_FIRST,
         requested_at=TIME,
     ),
+    events.ImageCancelledV1(job_id=JOB, media_id=MEDIA, revision=2, cancelled_at=TIME),
+    events.RerenderingCancelledV1(job_id=JOB, cancelled_at=TIME),
     events.MediaRevisionSupersededV1(media_id=MEDIA, revision=1, files=(FILE,), superseded_at=TIME),
     events.MediaUploadedV1(
         media_id=MEDIA,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,17 +24,20 @@ from shared.events import (
     MediaDeletionBegunV1,
     ProcessImageV1,
     RerenderImageV1,
+    RerenderingCancelledV1,
     StorageStrategy,
     StoredFile,
     WatermarkPosition,
     WatermarkSettings,
 )
 from shared.identifiers import new_id
+from shared.messaging.headers import REPLAY
 from shared.messaging.topics import IMAGE_EVENTS, IMAGE_PROCESS, SYNC_BATCHES, dead_letter_topic
-from shared.storage.keys import staging_key
+from shared.storage.keys import MediaKey, staging_key
 from shared.testing.pictures import encoded, photo_jpeg, truncated_jpeg
 from shared.testing.waiting import eventually
 from tests.bus import Bus
+from tests.halted_workers import halted_workers
 from tests.running_service import RunningService
 from tests.system import System, bucket_environment, system_of_its_own
 
@@ -450,24 +451,9 @@ async def test_what_goes_for_good_is_forgotten_and_rendered_no_more(system: Syst
     assert not (system.media_root / fact["original"]["key"].replace("/1/", "/2/")).exists()
 
 
-@contextmanager
-def halted_workers(processor: RunningService) -> Iterator[None]:
-    """Nothing is rendered in this block."""
-    children = Path(f"/proc/{processor.pid}/task").glob("*/children")
-    pids = [int(pid) for path in children for pid in path.read_text().split()]
-    assert len(pids) == RENDER_WORKERS
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 async def test_a_rendering_that_ends_too_late_is_discarded(system: System, processor: RunningService, bus: Bus) -> None:
     command = staged(system, photo_jpeg(400, 300))
-    with halted_workers(processor):
+    with halted_workers(processor, RENDER_WORKERS):
         await bus.send(command)
         await eventually(
             lambda: any((system.media_root / "scratch").glob(f"{command.media_id}-*")),
@@ -488,6 +474,72 @@ async def test_a_rendering_that_ends_too_late_is_discarded(system: System, proce
         return not (system.media_root / command.staging_key).exists()
 
     await eventually(staged_file_is_gone, why="the staged file goes with the rendering")
+
+
+async def cancelled_parent(system: System, bus: Bus) -> UUID:
+    """A selection of which image-processor knows that it was cancelled."""
+    parent_id = new_id()
+    await bus.send(RerenderingCancelledV1(job_id=parent_id, cancelled_at=datetime.now(UTC)))
+    sql = "SELECT FROM cancelled_rerenders WHERE parent_job_id = $1"
+    await eventually(
+        lambda: system.rows("image-processor", sql, parent_id), within_seconds=30, why="the cancelling is known"
+    )
+    return parent_id
+
+
+async def test_of_a_cancelled_selection_nothing_is_begun(system: System, bus: Bus) -> None:
+    first = await rendered(system, bus, photo_jpeg(400, 300))
+    parent_id = await cancelled_parent(system, bus)
+    commands = [rerender_of(first, media_id=new_id(), parent_job_id=parent_id) for _ in range(8)]
+    ids = {command.job_id: new_id() for command in commands}
+    for _ in range(2):
+        for command in commands:
+            await bus.send(command, ids[command.job_id])
+    deleted = rerender_of(first, media_id=new_id(), parent_job_id=parent_id)
+    await bus.send(given_up(deleted.media_id))
+    await bus.one(deleted.media_id, "image.media-forgotten.v1", within_seconds=30)
+    await bus.send(deleted)
+    await bus.one(deleted.media_id, "image.discarded.v1", within_seconds=30)
+    # Those of another parent are rendered: behind them all are answered.
+    other = [rerender_of(first, media_id=command.media_id, revision=3, parent_job_id=new_id()) for command in commands]
+    for command in other:
+        await bus.send(command)
+    for command in other:
+        assert (await bus.one(command.media_id, "image.processed.v1", within_seconds=60))["revision"] == 3
+    for command in commands:
+        [answer] = bus.seen(command.media_id, "image.cancelled.v1")
+        assert (answer["job_id"], answer["revision"]) == (str(command.job_id), 2)
+        assert bus.seen(command.media_id, "image.failed.v1") == []
+        key = MediaKey(command.media_id, 2, "original", "jpg")
+        assert not (system.media_root / str(key)).parent.exists()
+    replayed = commands[0]
+    await bus.send(replayed, ids[replayed.job_id], {REPLAY: new_id().hex})
+    await eventually(
+        lambda: len(bus.seen(replayed.media_id, "image.processed.v1")) == 2, within_seconds=60, why="it is rendered"
+    )
+
+
+async def test_what_was_begun_before_it_was_cancelled_ends(system: System, processor: RunningService, bus: Bus) -> None:
+    first = await rendered(system, bus, photo_jpeg(400, 300))
+    parent_id = new_id()
+    begun, queued = (rerender_of(first, media_id=new_id(), parent_job_id=parent_id) for _ in range(2))
+    with halted_workers(processor, RENDER_WORKERS):
+        await bus.send(begun)
+        await eventually(
+            lambda: any((system.media_root / "scratch").glob(f"{begun.media_id}-*")),
+            within_seconds=30,
+            why="the rendering has begun",
+        )
+        await bus.send(RerenderingCancelledV1(job_id=parent_id, cancelled_at=datetime.now(UTC)))
+        sql = "SELECT FROM cancelled_rerenders WHERE parent_job_id = $1"
+        await eventually(
+            lambda: system.rows("image-processor", sql, parent_id), within_seconds=30, why="the cancelling is known"
+        )
+        await bus.send(queued)
+        # While nothing can be rendered: it costs no worker.
+        await bus.one(queued.media_id, "image.cancelled.v1", within_seconds=30)
+    await bus.one(begun.media_id, "image.processed.v1", within_seconds=60)
+    assert bus.seen(begun.media_id, "image.cancelled.v1") == []
 
 
 async def test_operators_pages(system: System, processor: RunningService, bus: Bus) -> None:

@@ -14,6 +14,7 @@ from image_processor.staging_removal import StagingRemoval
 from shared.db.unit_of_work import Transaction, UnitOfWork
 from shared.events import (
     Event,
+    ImageCancelledV1,
     ImageDiscardedV1,
     ImageFailedV1,
     ImageMediaForgottenV1,
@@ -22,6 +23,7 @@ from shared.events import (
     MediaDeletionBegunV1,
     ProcessImageV1,
     RerenderImageV1,
+    RerenderingCancelledV1,
 )
 from shared.messaging.batching import Batching, Joined
 from shared.messaging.consumer import Consumer
@@ -67,8 +69,33 @@ def register(
         deadline_seconds=settings.rerender_deadline_seconds,
     )
     async def rerender_image(command: RerenderImageV1, delivery: Delivery) -> None:
-        """Render a further revision of a stored picture, behind uploads. Redelivery is harmless, as above."""
-        await work(command, delivery, imaging.rerender, None)
+        """Render a further revision of a stored picture, behind uploads. Redelivery is harmless, as above.
+
+        Of a selection that was cancelled none is begun; one that was ends as if nobody had. What a person replays is
+        wanted by itself.
+        """
+        if not await is_cancelled(command, delivery):
+            await work(command, delivery, imaging.rerender, None)
+            return
+        async with unit_of_work.begin(delivery) as transaction:
+            images = ImageRepository(transaction.connection)
+            await images.lock_medium(command.media_id)
+            if await images.is_deleted(command.media_id):
+                await discard(transaction, command, None)
+            else:
+                transaction.publish(cancelled(command))
+
+    async def is_cancelled(command: RerenderImageV1, delivery: Delivery) -> bool:
+        if command.parent_job_id is None or delivery.is_replay:
+            return False
+        async with unit_of_work.database.connection() as connection:
+            return await ImageRepository(connection).is_cancelled(command.parent_job_id)
+
+    @consumer.on(RerenderingCancelledV1)
+    async def cancel_rerendering(event: RerenderingCancelledV1, delivery: Delivery) -> None:
+        """Begin nothing more of a selection, whatever is queued of it."""
+        async with unit_of_work.begin(delivery) as transaction:
+            await ImageRepository(transaction.connection).note_cancelled(event.job_id)
 
     async def forget_media(transaction: Transaction, batch: Sequence[Joined[MediaDeletionBegunV1]]) -> None:
         """Render nothing of the media any more; what is being rendered now ends as discarded."""
@@ -147,6 +174,15 @@ def register(
             return
         metrics.media_jobs_processed_total.labels(command.entity_type, "success").inc()
         metrics.media_processing_duration_seconds.labels(command.entity_type).observe(time.perf_counter() - started_at)
+
+
+def cancelled(command: RerenderImageV1) -> ImageCancelledV1:
+    return ImageCancelledV1(
+        job_id=command.job_id,
+        media_id=command.media_id,
+        revision=command.revision,
+        cancelled_at=datetime.now(UTC),
+    )
 
 
 def tell_of_failure(command: Command, decision: Decision) -> Sequence[Event]:

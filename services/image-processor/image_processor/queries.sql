@@ -46,3 +46,12 @@ SELECT media_id, count(*) AS records FROM gone GROUP BY media_id;
 
 -- name: prune_deleted
 DELETE FROM deleted_media WHERE known_at < statement_timestamp() - make_interval(secs => $1);
+
+-- name: note_cancelled
+INSERT INTO cancelled_rerenders (parent_job_id) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: is_cancelled
+SELECT EXISTS (SELECT FROM cancelled_rerenders WHERE parent_job_id = $1);
+
+-- name: prune_cancelled
+DELETE FROM cancelled_rerenders WHERE known_at < statement_timestamp() - make_interval(secs => $1);

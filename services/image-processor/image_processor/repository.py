@@ -74,3 +74,13 @@ class ImageRepository:
 
     async def prune_deleted(self, older_than_seconds: float) -> None:
         await self._connection.execute(QUERIES["prune_deleted"], older_than_seconds)
+
+    async def note_cancelled(self, parent_job_id: UUID) -> None:
+        """Remember that nothing more of a selection is to be rendered anew."""
+        await self._connection.execute(QUERIES["note_cancelled"], parent_job_id)
+
+    async def is_cancelled(self, parent_job_id: UUID) -> bool:
+        return bool(await self._connection.fetchval(QUERIES["is_cancelled"], parent_job_id))
+
+    async def prune_cancelled(self, older_than_seconds: float) -> None:
+        await self._connection.execute(QUERIES["prune_cancelled"], older_than_seconds)

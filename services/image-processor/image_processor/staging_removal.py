@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 SWEEP_ROWS = 200
 DELETED_MEDIA_KNOWN_SECONDS = 60 * 24 * 3600.0
 """Longer than dead letters are kept: a command that is replayed must find that its medium is gone."""
+CANCELLED_KNOWN_SECONDS = 30 * 24 * 3600.0
+"""Longer than topics keep a command and it is put off; what a person replays is rendered whatever was cancelled."""
 SCRATCH_KEPT_SECONDS = 3600.0
 """No picture takes so long: nobody reads a file of this machine's that was written before."""
 
@@ -62,6 +64,7 @@ class StagingRemoval:
                 await remove_scratch(self._disk, older_than_seconds=SCRATCH_KEPT_SECONDS)
                 async with self._database.connection() as connection:
                     await ImageRepository(connection).prune_deleted(DELETED_MEDIA_KNOWN_SECONDS)
+                    await ImageRepository(connection).prune_cancelled(CANCELLED_KNOWN_SECONDS)
                 scratch_swept_at = time.monotonic()
 
 
