@@ -43,11 +43,11 @@ class Api:
         return job
 
     async def ended(self, job_id: str, within_seconds: float = 120) -> dict[str, Any]:
-        """The job once it is completed or failed."""
+        """The job once it is completed, failed or cancelled."""
 
         async def ended() -> dict[str, Any] | None:
             job = await self.job(job_id)
-            return job if job["status"] in {"completed", "failed"} else None
+            return job if job["status"] in {"completed", "failed", "cancelled"} else None
 
         job: dict[str, Any] = await eventually(
             ended, within_seconds=within_seconds, every_seconds=0.1, why=f"job {job_id} ends"

@@ -24,6 +24,7 @@ from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.bulk_cancellation import BulkCancellation
 from ingest_api.bulk_deletions import BulkDeletions
+from ingest_api.bulk_ends import BulkEnds
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
@@ -140,6 +141,7 @@ class IngestSite:
     rerendering: Rerendering
     deletions: MediaDeletions
     bulk_deletions: BulkDeletions
+    bulk_ends: BulkEnds
     storage_sync: StorageSync
     direct_upload_sweep: DirectUploadSweep
     photo_desk: PhotoDesk
@@ -302,6 +304,7 @@ async def running_site(database: TestDatabase, media_root: Path, **changes: Any)
             rerendering,
             deletions,
             bulk_deletions,
+            BulkEnds(unit_of_work),
             storage_sync,
             DirectUploadSweep(direct_uploads, pool, settings),
             photo_desk,

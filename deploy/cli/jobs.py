@@ -27,6 +27,7 @@ class Status(StrEnum):
     ACTIVE = "active"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @jobs.command("list")
@@ -100,15 +101,18 @@ def job_facts(body: Any) -> Sequence[Shown]:
         "medium": result.get("mediaId"),
         "size": f"{result['width']} × {result['height']}" if "width" in result else None,
         "stored": result.get("storageStatus"),
-        "pictures": f"{body['completed']:,} of {body['total']:,}, {body['failed']:,} failed"
-        if "total" in body
-        else None,
+        "pictures": _counts(body) if "total" in body else None,
         "error": _error(body["error"]),
     }
     ill = [one for one in body.get("children", ()) if one["error"]]
     rows = [(str(one["jobId"] or ""), one["filename"], _error(one["error"])) for one in ill]
     children = [rows_table("Those that failed", ("job", "file", "error"), rows)] if rows else []
     return [facts_table(f"Job {body['jobId']}", facts), *children]
+
+
+def _counts(body: Any) -> str:
+    cancelled = f", {body['cancelled']:,} cancelled" if body["cancelled"] else ""
+    return f"{body['completed']:,} of {body['total']:,}, {body['failed']:,} failed{cancelled}"
 
 
 def _error(error: Any) -> str:

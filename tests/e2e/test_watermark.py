@@ -25,6 +25,7 @@ from shared.testing.pictures import photo_jpeg
 from shared.testing.waiting import eventually
 from tests.api_client import UPLOADS, Api, signed_in
 from tests.files_on_disk import files_below
+from tests.halted_workers import halted_workers
 from tests.system import System, bucket_environment, system_of_its_own
 
 pytestmark = pytest.mark.stack
@@ -33,6 +34,8 @@ STRATEGIES = ("local_only", "local_first", "both", "s3_only")
 PLACES = {"local_only": "local_only", "local_first": "synced", "both": "synced", "s3_only": "s3_only"}
 MARK = {"text": "Größe 5 € Ё", "opacity": 1, "scale": 0.9, "position": "center"}
 VARIANTS = [{"name": "card", "width": 400}, {"name": "tiny", "width": 100}]
+RENDER_WORKERS = 2
+RERENDERS_IN_HAND = 5
 KEPT_SECONDS = 3.0
 """Longer than a reader needs who has just been told where a file lies."""
 
@@ -47,6 +50,8 @@ async def system(
     folder: Path = tmp_path_factory.mktemp("watermark")
     environment = {
         **bucket_environment(object_store_server),
+        "MEDIABUS_RENDER_WORKERS": str(RENDER_WORKERS),
+        "MEDIABUS_RERENDER_CONCURRENCY": str(RERENDERS_IN_HAND),
         "MEDIABUS_SUPERSEDED_KEPT_SECONDS": str(KEPT_SECONDS),
         "MEDIABUS_PRIVATE_ENTITY_TYPES": '["secret"]',
     }
@@ -244,6 +249,46 @@ async def test_kill_9_in_the_middle_ends_with_every_picture_once(system: System,
         [record["id"] for record in before],
     )
     assert [tuple(row) for row in rows] == [(1, count), (2, count)]
+
+
+async def test_who_cancels_stops_what_is_queued_and_not_what_is_begun(system: System, api: Api) -> None:
+    count = RERENDERS_IN_HAND + 4
+    before = await uploaded(api, "cancelled", ["local_only"] * count)
+    await set_mark(api, "cancelled", MARK)
+    ids = [record["id"] for record in before]
+
+    def begun() -> set[str]:
+        return {path.name[:36] for path in (system.media_root / "scratch").glob("*")} & set(ids)
+
+    with halted_workers(system.services[1], RENDER_WORKERS):
+        parent_id = await rerendered(api, mediaIds=ids)
+        await eventually(
+            lambda: len(begun()) == RERENDERS_IN_HAND, within_seconds=30, why="as many as can be are begun"
+        )
+        first_ones = begun()
+        assert (await api.job(parent_id))["isCancellable"]
+        cancelled = await api.http.post(f"{UPLOADS}/jobs/{parent_id}/cancel")
+        assert cancelled.status_code == 202, cancelled.text
+        known = "SELECT FROM cancelled_rerenders WHERE parent_job_id = $1::uuid"
+        await eventually(
+            lambda: system.rows("image-processor", known, parent_id), within_seconds=30, why="the renderer knows"
+        )
+    parent = await api.ended(parent_id, within_seconds=120)
+    assert (parent["status"], parent["total"], parent["failed"]) == ("cancelled", count, 0)
+    assert parent["completed"] + parent["cancelled"] == count
+    stopped = {child["mediaId"] for child in parent["children"] if child["status"] == "cancelled"}
+    assert stopped >= set(ids) - first_ones
+    for record in before:
+        assert revisions(await api.media(record["id"])) == ({"1"} if record["id"] in stopped else {"2"})
+    told = (
+        "SELECT body->>'status' AS status FROM notices WHERE job_id = $1::uuid AND type = 'jobs:progress' ORDER BY id"
+    )
+
+    async def is_told_of() -> bool:
+        rows = await system.rows("ingest-api", told, parent_id)
+        return [row["status"] for row in rows][1:] == ["cancelled"]
+
+    await eventually(is_told_of, within_seconds=30, why="the end is told")
 
 
 async def test_a_picture_without_its_original_fails_alone_and_stays_as_it_is(system: System, api: Api) -> None:

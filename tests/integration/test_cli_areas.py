@@ -119,6 +119,7 @@ async def test_a_job_about_many_is_cancelled(cli_site: IngestSite, run: Run, tol
     assert not await cli_site.bulk_deletions.work_page()
     watched = (await run("jobs", "watch", job, exit_code=4)).stdout
     assert "cancelled: Cancelled: 0 of 2 media" in " ".join(watched.split())
+    assert "0 of 2, 0 failed, 2 cancelled" in " ".join(watched.split())
     assert len((await told("media", "list", "--entity-type", "mistake"))["media"]) == 2
     await run("jobs", "cancel", str(new_id()), exit_code=1)
 

@@ -375,6 +375,8 @@ async def test_who_cancels_has_nothing_more_begun(site: IngestSite) -> None:
     assert await standing(site, started["jobId"]) == ("cancelled", 250, 100, 0)
     ended = await job(site, started["jobId"])
     assert (ended["isCancellable"], ended["progress"], ended["result"]) == (False, 40, None)
+    assert ended["cancelled"] == 150
+    await site.bulk_ends.tell_ends()
     assert ended["error"] == {"code": "cancelled", "detail": said["message"]}
     notices = await site.rows.fetch(
         "SELECT uploader, type, body FROM notices WHERE job_id = $1", UUID(started["jobId"])
@@ -444,7 +446,7 @@ async def test_a_page_under_way_is_finished_or_undone_before_the_answer(
 async def waiting_for_locks(site: IngestSite) -> bool:
     waiting = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE wait_event_type = 'Lock' AND query LIKE '%SET is_planned = true, cancelled_at%'
+    WHERE wait_event_type = 'Lock' AND query LIKE '%FROM bulk_jobs WHERE id = $1 FOR NO KEY UPDATE%'
       AND datname = current_database()
     """
     return bool(await site.rows.fetchval(waiting) == 2)
@@ -491,8 +493,13 @@ async def test_what_goes_for_good_already_goes(site: IngestSite, monkeypatch: py
     open_ones = await job(site, started["jobId"])
     assert (open_ones["completed"], open_ones["isCancellable"], open_ones["cancelledAt"] is None) == (0, False, False)
     assert await cancel(site, started["jobId"]) == said
+    await site.bulk_ends.tell_ends()
     await site.rows.execute("UPDATE media_deletions SET completed_at = now(), stage = 'completed'")
     await worked_off(site)
+    for _ in range(2):
+        await site.bulk_ends.tell_ends()
+    heard = await site.rows.fetch("SELECT body FROM notices WHERE job_id = $1 ORDER BY id", UUID(started["jobId"]))
+    assert [json.loads(one["body"])["status"] for one in heard] == ["active", "cancelled"]
     assert await standing(site, started["jobId"]) == ("cancelled", 250, 100, 0)
     assert len(await ids_of(site, entity, where="deletion_id IS NOT NULL")) == 100
     assert (await cancel(site, started["jobId"]))["status"] == "cancelled"

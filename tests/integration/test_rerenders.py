@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.rerenders import RerenderRepository
 from shared.events import (
     Event,
+    ImageCancelledV1,
     ImageFailedV1,
     ImageProcessedV1,
+    ImageProgressV1,
     MediaRevisionSupersededV1,
     MediaStorageChangedV1,
     ProcessImageV1,
     RerenderImageV1,
+    RerenderingCancelledV1,
     StorageStatus,
     StorageStrategy,
     StoredFile,
@@ -31,13 +35,14 @@ from shared.events import (
 from shared.identifiers import new_id
 from shared.storage.keys import MediaKey
 from shared.testing.databases import TestDatabase
+from shared.testing.waiting import eventually
 from tests.ingest_site import JOBS, PICTURE, UPLOADS, IngestSite, running_site
 from tests.outcomes import processed
 
 pytestmark = pytest.mark.stack
 
 WATERMARK = f"{UPLOADS}/watermark"
-COUNTS = ("items", "completed", "failed", "begun")
+COUNTS = ("items", "completed", "failed", "begun", "not_begun")
 
 
 class Killed(Exception):
@@ -124,6 +129,15 @@ def failure(command: RerenderImageV1) -> ImageFailedV1:
         detail="It is gone.",
         attempts=1,
         failed_at=command.requested_at,
+    )
+
+
+def passed_over(command: RerenderImageV1) -> ImageCancelledV1:
+    return ImageCancelledV1(
+        job_id=command.job_id,
+        media_id=command.media_id,
+        revision=command.revision,
+        cancelled_at=command.requested_at,
     )
 
 
@@ -228,25 +242,150 @@ async def test_a_large_selection_is_planned_in_pages_and_never_too_far_ahead(
     assert await site.rows.fetchval("SELECT array_agg(position ORDER BY position) FROM bulk_items") == [*range(350)]
 
 
-async def test_a_cancelled_selection_ends_with_what_was_queued(
+async def ends_told(site: IngestSite, parent_id: str) -> list[tuple[str, int, int, int]]:
+    """What the requester heard of a parent, after another look at whether it has ended."""
+    await site.bulk_ends.tell_ends()
+    rows = await site.rows.fetch(
+        "SELECT body FROM notices WHERE job_id = $1 AND type = 'jobs:progress' ORDER BY id", UUID(parent_id)
+    )
+    bodies = [json.loads(row["body"]) for row in rows]
+    return [(body["status"], body["completed"], body["failed"], body["cancelled"]) for body in bodies]
+
+
+async def test_a_cancelled_selection_ends_when_what_was_queued_is_answered(
     site: IngestSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rerendering, "PAGE_MEDIA", 2)
+    monkeypatch.setattr(rerendering, "PAGE_MEDIA", 3)
     ids = [str(await stored_medium(site)) for _ in range(5)]
     parent_id = await wanted(site, mediaIds=ids)
     assert await site.rerendering.plan_page()
-    said = (await site.api.post(f"{JOBS}/{parent_id}/cancel")).json()
-    assert (said["status"], "Of 5 pictures 2 were queued" in said["message"]) == ("waiting", True)
+    for _ in range(2):
+        said = (await site.api.post(f"{JOBS}/{parent_id}/cancel")).json()
+        assert (said["status"], "Of 5 pictures no other is begun" in said["message"]) == ("waiting", True)
+    assert [str(event.job_id) for event in await told(site, RerenderingCancelledV1)] == [parent_id]
     assert not await site.rerendering.plan_page()
-    first, second = await told(site, RerenderImageV1)
-    await site.handlers.deliver(failure(first))
+    first, second, third = commands = await told(site, RerenderImageV1)
+    assert {str(command.parent_job_id) for command in commands} == {parent_id}
+
+    event_id = new_id()
+    for is_news in (True, False):
+        assert await site.handlers.deliver(passed_over(first), event_id=event_id) == is_news
+        assert (await counts(site, parent_id))["not_begun"] == 1
+    await site.handlers.deliver(passed_over(first))
+    assert (await counts(site, parent_id))["not_begun"] == 1, "told in other words it is no news either"
+    job = await site.job(str(first.job_id))
+    assert (job["status"], job["error"], await shown_revision(site, first.media_id)) == ("cancelled", None, 1)
+    assert (await site.api.post(f"{JOBS}/{first.job_id}/retry")).status_code == 409
+    listed = (await site.api.get(JOBS, params={"status": "cancelled"})).json()["jobs"]
+    assert [one["jobId"] for one in listed] == [str(first.job_id)]
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["progress"], parent["cancelled"]) == ("waiting", 0, 3)
+
+    await site.handlers.deliver(failure(second))
     parent = await site.job(parent_id)
     assert (parent["status"], parent["progress"], parent["failed"]) == ("active", 20, 1)
-    await site.handlers.deliver(outcome(second))
+    assert await ends_told(site, parent_id) == [("waiting", 0, 0, 2)], "of the cancelling alone"
+    await site.handlers.deliver(outcome(third))
     parent = await site.job(parent_id)
     assert (parent["status"], parent["total"], parent["completed"], parent["failed"]) == ("cancelled", 5, 1, 1)
-    assert len(parent["children"]) == 2
+    assert (parent["cancelled"], parent["isCancellable"]) == (3, False)
+    assert [child["status"] for child in parent["children"]] == ["cancelled", "failed", "completed"]
+    await asyncio.gather(*(site.bulk_ends.tell_ends() for _ in range(3)))
+    assert await ends_told(site, parent_id) == [("waiting", 0, 0, 2), ("cancelled", 1, 1, 3)]
     assert (await site.api.post(f"{JOBS}/{parent_id}/cancel")).json()["status"] == "cancelled"
+    assert len(await told(site, RerenderingCancelledV1)) == 1
+
+    for late in (passed_over(third), passed_over(second)):
+        await site.handlers.deliver(late)
+        assert (await counts(site, parent_id))["not_begun"] == 1, "what has an outcome keeps it"
+    await site.handlers.deliver(failure(first))
+    assert (await counts(site, parent_id))["failed"] == 1
+    await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '30 days'")
+    ended = await counts(site, parent_id)
+    async with site.database.connection() as connection:
+        assert await JobRepository(connection).remove_cancelled(1, 100) == 1
+    assert await counts(site, parent_id) == ended, "also when its job is gone"
+    children = (await site.job(parent_id))["children"]
+    assert (children[0]["status"], children[0]["progress"]) == ("cancelled", 0)
+
+
+async def test_what_is_queued_whole_is_cancelled_too(site: IngestSite) -> None:
+    ids = [str(await stored_medium(site)) for _ in range(4)]
+    left = await stored_medium(site)
+    parent_id = await wanted(site, filter={"entityType": "product"})
+    await site.rows.execute("UPDATE media SET deleted_at = now() WHERE id = $1", left)
+    while await site.rerendering.plan_page():
+        pass
+    commands = await told(site, RerenderImageV1)
+    assert [str(command.media_id) for command in commands] == ids
+    await site.handlers.deliver(failure(commands[0]))
+    assert (await site.api.post(f"{JOBS}/{commands[0].job_id}/retry")).status_code == 202
+    again = (await told(site, RerenderImageV1))[-1]
+    assert str(again.parent_job_id) == parent_id, "it is cancelled with the others"
+    await site.handlers.deliver(outcome(commands[1]))
+    assert (await site.job(parent_id))["isCancellable"]
+    assert (await site.api.post(f"{JOBS}/{parent_id}/cancel")).status_code == 202
+    assert not (await site.job(parent_id))["isCancellable"]
+    await site.handlers.deliver(passed_over(again))
+    await site.handlers.deliver(failure(commands[2]))
+    await site.handlers.deliver(passed_over(commands[3]))
+    parent = await site.job(parent_id)
+    assert (parent["status"], parent["total"], parent["completed"]) == ("cancelled", 4, 1), "what had left is no part"
+    assert (parent["failed"], parent["cancelled"]) == (1, 2)
+
+    # One of them all the same: it is wanted by itself.
+    assert (await site.api.post(f"{JOBS}/{commands[2].job_id}/retry")).status_code == 202
+    by_itself = (await told(site, RerenderImageV1))[-1]
+    assert (by_itself.job_id, by_itself.parent_job_id) == (commands[2].job_id, None)
+    await site.handlers.deliver(outcome(by_itself))
+    # The retry of another was cancelled, and the letter of its first command replayed.
+    await site.handlers.deliver(outcome(commands[0]))
+    assert await counts(site, parent_id) == {"items": 4, "completed": 3, "failed": 0, "begun": 3, "not_begun": 1}
+    assert (await site.job(parent_id))["status"] == "cancelled"
+
+
+async def test_what_has_all_been_begun_is_not_cancelled(site: IngestSite) -> None:
+    parent_id, [command] = await planned(site, mediaIds=[str(await stored_medium(site))])
+    await site.handlers.deliver(
+        ImageProgressV1(job_id=command.job_id, media_id=command.media_id, progress=10, attempt=1)
+    )
+    for detail in ("has been begun", "completed already"):
+        refused = await site.api.post(f"{JOBS}/{parent_id}/cancel")
+        assert (refused.status_code, refused.json()["code"]) == (409, "job_not_cancellable")
+        assert detail in refused.json()["detail"]
+        await site.handlers.deliver(outcome(command))
+    assert await told(site, RerenderingCancelledV1) == []
+    assert await ends_told(site, parent_id) == [("completed", 1, 0, 0)]
+
+
+async def test_who_cancels_while_the_last_page_is_queued_cancels_that_page(
+    site: IngestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent is planned to its end by the time it can be cancelled, and what it queued is found."""
+    add_page, may_go_on, is_at_work = RerenderRepository.add_page, asyncio.Event(), asyncio.Event()
+
+    async def held(self: RerenderRepository, *args: Any) -> None:
+        await add_page(self, *args)
+        is_at_work.set()
+        await may_go_on.wait()
+
+    monkeypatch.setattr(RerenderRepository, "add_page", held)
+    parent_id = await wanted(site, mediaIds=[str(await stored_medium(site))])
+    page = asyncio.create_task(site.rerendering.plan_page())
+    async with asyncio.timeout(30):
+        await is_at_work.wait()
+    cancelling = asyncio.create_task(site.api.post(f"{JOBS}/{parent_id}/cancel"))
+    waits = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%' AND datname = current_database()
+    """
+    await eventually(lambda: site.rows.fetchval(waits), within_seconds=30, why="the cancellation waits for the page")
+    may_go_on.set()
+    assert await page
+    assert (await cancelling).status_code == 202
+    [command] = await told(site, RerenderImageV1)
+    await site.handlers.deliver(passed_over(command))
+    assert (await site.job(parent_id))["status"] == "cancelled"
 
 
 async def counted_one_by_one(site: IngestSite, parent_id: str) -> dict[str, int]:
@@ -270,30 +409,30 @@ async def test_counts_follow_every_change_of_a_picture_once(site: IngestSite) ->
     await site.rows.execute("UPDATE media SET original = NULL WHERE id = $1", UUID(ids[3]))
     other_parent, _ = await planned(site, mediaIds=ids[:1])
     parent_id, commands = await planned(site, mediaIds=ids)
-    assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 1, "begun": 0}
+    assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 1, "begun": 0, "not_begun": 0}
     lost, event_id = failure(commands[0]), new_id()
     for is_news in (True, False):
         assert await site.handlers.deliver(lost, event_id=event_id) == is_news
-        assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 2, "begun": 1}
+        assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 2, "begun": 1, "not_begun": 0}
     await site.handlers.deliver(lost)
     assert (await counts(site, parent_id))["failed"] == 2, "told in other words it is no news either"
     [first, *_] = (await site.job(parent_id))["children"]
     assert (first["status"], first["error"]["code"]) == ("failed", "original_missing")
 
     assert (await site.api.post(f"{JOBS}/{commands[0].job_id}/retry")).status_code == 202
-    assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 1, "begun": 0}
+    assert await counts(site, parent_id) == {"items": 4, "completed": 0, "failed": 1, "begun": 0, "not_begun": 0}
     await site.handlers.deliver(lost)
     assert (await counts(site, parent_id))["failed"] == 2
     for _ in range(2):
         await site.handlers.deliver(outcome(commands[0]))  # a dead letter of it was replayed
-        assert await counts(site, parent_id) == {"items": 4, "completed": 1, "failed": 1, "begun": 1}
+        assert await counts(site, parent_id) == {"items": 4, "completed": 1, "failed": 1, "begun": 1, "not_begun": 0}
     assert (await site.job(parent_id))["children"][0]["error"] is None
     await site.handlers.deliver(lost)
     assert (await counts(site, parent_id))["completed"] == 1, "what is completed does not fail"
 
     await site.handlers.deliver(failure(commands[1]))
     await site.handlers.deliver(outcome(commands[2]))
-    ended = {"items": 4, "completed": 2, "failed": 2, "begun": 3}
+    ended = {"items": 4, "completed": 2, "failed": 2, "begun": 3, "not_begun": 0}
     assert await counts(site, parent_id) == ended
     assert (await counts(site, other_parent))["failed"] == 0
     await site.rows.execute("UPDATE jobs SET finished_at = finished_at - interval '30 days'")
@@ -315,9 +454,9 @@ async def test_a_crash_counts_nothing_and_the_redelivery_once(
             await site.handlers.deliver(lost, event_id=event_id)
     assert await counts(site, parent_id) == nothing
     assert await site.handlers.deliver(lost, event_id=event_id)
-    assert await counts(site, parent_id) == {"items": 1, "completed": 0, "failed": 1, "begun": 1}
+    assert await counts(site, parent_id) == {"items": 1, "completed": 0, "failed": 1, "begun": 1, "not_begun": 0}
     await asyncio.gather(*(site.handlers.deliver(outcome(command)) for _ in range(4)))
-    assert await counts(site, parent_id) == {"items": 1, "completed": 1, "failed": 0, "begun": 1}
+    assert await counts(site, parent_id) == {"items": 1, "completed": 1, "failed": 0, "begun": 1, "not_begun": 0}
 
 
 async def crash(*_: Any, **__: Any) -> None:

@@ -11,6 +11,7 @@ from ingest_api.bucket_trial import BucketStatus, BucketTrials
 from ingest_api.bucket_webhook import BucketWebhook
 from ingest_api.bulk_cancellation import BulkCancellation
 from ingest_api.bulk_deletions import BulkDeletions
+from ingest_api.bulk_ends import BulkEnds
 from ingest_api.catalogue import Records
 from ingest_api.controllers.products import ProductDesk
 from ingest_api.controllers.settings import SettingsDesk
@@ -99,6 +100,7 @@ async def wire(service: Service, settings: IngestSettings, stack: AsyncExitStack
     service.background(storage_sync.run, "selections for storage jobs")
     service.background(deletions.run, "open deletions")
     service.background(bulk_deletions.run, "deletions of selections")
+    service.background(BulkEnds(unit_of_work).run, "ends of selections")
     handlers.register(service.consumer, unit_of_work, deletions)
     deletion_handlers.register(service.consumer, deletions, unit_of_work)
     product_handlers.register(service.consumer, products.changes, repairs)

@@ -12,7 +12,6 @@ from ingest_api.catalogue import JobStatus, Upload
 from ingest_api.zip_stream import EntryRefusal
 
 BulkKind = Literal["upload", "rerender", "delete", "hard_delete", "restore"]
-BulkStatus = JobStatus | Literal["cancelled"]
 DONE_AT_ONCE: Final = frozenset({"delete", "hard_delete", "restore"})
 """Of these an item is there when something was done for it."""
 NO_PICTURE: Final = {"code": "no_picture", "detail": "No picture came out; the children tell why."}
@@ -74,9 +73,10 @@ class BulkChild:
 class BulkJob:
     """The parent of many jobs; all that it tells is counted from them.
 
-    `items` is how many of the `selected` have been looked at, `begun` how many of those are worked on or have ended.
-    Once it `is_planned` no further one is looked at, be it that there is none or that it was cancelled. `children` are
-    all of them, or of a large parent some, those that failed first.
+    `items` is how many of the `selected` have been looked at, `begun` how many of those are worked on or have ended,
+    `queued` how many wait for another service and `not_begun` how many that service passed over, because the parent was
+    cancelled. Once it `is_planned` no further one is looked at, be it that there is none or that it was cancelled.
+    `children` are all of them, or of a large parent some, those that failed first.
     """
 
     id: UUID
@@ -90,11 +90,23 @@ class BulkJob:
     attempts: int
     children: Sequence[BulkChild]
     cancelled_at: datetime | None = None
+    queued: int = 0
+    not_begun: int = 0
+
+    @property
+    def is_cancellable(self) -> bool:
+        """Whether there is something left that was not begun, as far as is known here."""
+        return not self.is_planned or (self.queued > 0 and self.cancelled_at is None)
 
     @property
     def is_cut_short(self) -> bool:
-        """Cancelled before everything that was selected had been looked at."""
-        return self.cancelled_at is not None and self.items < self.selected
+        """Cancelled before everything that was selected had been begun."""
+        return self.cancelled > 0
+
+    @property
+    def cancelled(self) -> int:
+        """How many media stay as they were because it was cancelled, as far as is known by now."""
+        return 0 if self.cancelled_at is None else max(0, self.selected - self.items) + self.not_begun
 
     @property
     def total(self) -> int:
@@ -103,7 +115,7 @@ class BulkJob:
 
     @property
     def has_ended(self) -> bool:
-        return self.is_planned and self.completed + self.failed == self.items
+        return self.is_planned and self.completed + self.failed + self.not_begun == self.items
 
     @property
     def progress(self) -> int:
@@ -113,7 +125,7 @@ class BulkJob:
         return min(99, 100 * (self.completed + self.failed) // max(1, self.total))
 
     @property
-    def status(self) -> BulkStatus:
+    def status(self) -> JobStatus:
         """`failed` only where no picture came out: one that fails does so alone."""
         if self.has_ended:
             if self.is_cut_short:
@@ -134,7 +146,8 @@ class BulkJob:
             "error": self._error(status),
             "attempts": self.attempts,
             **counts,
-            "isCancellable": not self.is_planned,
+            "cancelled": self.cancelled,
+            "isCancellable": self.is_cancellable,
             "cancelledAt": self.cancelled_at,
             "children": [child.record() for child in self.children],
         }
@@ -148,10 +161,11 @@ class BulkJob:
             "total": self.total,
             "completed": self.completed,
             "failed": self.failed,
+            "cancelled": self.cancelled,
             "error": self._error(status),
         }
 
-    def _error(self, status: BulkStatus) -> dict[str, str] | None:
+    def _error(self, status: JobStatus) -> dict[str, str] | None:
         if status == "cancelled":
             return {"code": "cancelled", "detail": cancelled_detail(self)}
         if status == "failed":
@@ -161,12 +175,11 @@ class BulkJob:
 
 def cancelled_detail(job: BulkJob) -> str:
     """What becomes of a job that was cancelled."""
+    if not job.has_ended and job.kind == "hard_delete":
+        return f"Of {job.total} media {job.items} go for good already, no other does: the job ends when they are gone."
+    if not job.has_ended:
+        return f"Of {job.total} pictures no other is begun: the job ends when those are done that are being rendered."
     if not job.is_cut_short:
         return "Everything had been begun before it was cancelled."
-    if job.has_ended:
-        return (
-            f"Cancelled: {job.items} of {job.total} media had been worked on and stay so, the others are as they were."
-        )
-    if job.kind == "hard_delete":
-        return f"Of {job.total} media {job.items} go for good already, no other does: the job ends when they are gone."
-    return f"Of {job.total} pictures {job.items} were queued before, no other is: the job ends when they are rendered."
+    done = job.completed + job.failed
+    return f"Cancelled: {done} of {job.total} media had been worked on and stay so, the others are as they were."

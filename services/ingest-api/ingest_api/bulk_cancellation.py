@@ -11,10 +11,15 @@ from ingest_api.problem_details import Problem
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from ingest_api.repositories.notices import NoticeRepository
 from shared.db.unit_of_work import Transaction, UnitOfWork
+from shared.events import RerenderingCancelledV1
 
 
 class BulkCancellation:
-    """The workers of all replicas look at the parent before each page, so telling it is enough."""
+    """The workers of all replicas look at the parent before each page, so nothing more is queued once it says so.
+
+    What is queued already image-processor hears of, and answers for each picture: with what came of it where it had
+    been begun, and else that it is cancelled.
+    """
 
     def __init__(self, unit_of_work: UnitOfWork) -> None:
         self._unit_of_work = unit_of_work
@@ -26,13 +31,17 @@ class BulkCancellation:
         """
         async with self._unit_of_work.begin() as tx:
             parents = BulkJobRepository(tx.connection)
-            requester = await parents.cancel(job_id, cancelled_by)
-            job = await parents.get(job_id)
+            cancelled = await parents.cancel(job_id, cancelled_by)
+            job = await parents.get(job_id, children=0)
             if job is None:
                 raise await _no_parent(tx, job_id)
-            if requester is not None:
+            if cancelled is not None:
+                if job.has_ended:
+                    await parents.note_end_told(job_id)
+                elif cancelled.kind == "rerender":
+                    tx.publish(RerenderingCancelledV1(job_id=job_id, cancelled_at=cancelled.cancelled_at))
                 await NoticeRepository(tx.connection).add(
-                    "jobs:progress", ChangedJob(job.id, None, requester), job.notice()
+                    "jobs:progress", ChangedJob(job.id, None, cancelled.uploader), job.notice()
                 )
             elif (refusal := cancel_refusal(job)) is not None:
                 raise refusal

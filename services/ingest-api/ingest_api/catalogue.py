@@ -16,11 +16,12 @@ ORIGINAL = "original"
 """The name under which the file as it was uploaded is read."""
 
 MediaStatus = Literal["processing", "completed", "failed"]
-JobStatus = Literal["waiting", "active", "completed", "failed"]
+JobStatus = Literal["waiting", "active", "completed", "failed", "cancelled"]
+"""`cancelled`: queued with a selection that was cancelled before the picture was begun."""
 JobKind = Literal["upload", "rerender"]
 """What a job works on: a staged upload, or the original of a medium that was rendered before."""
-JOB_STATUSES: tuple[JobStatus, ...] = ("waiting", "active", "completed", "failed")
-FINISHED: frozenset[JobStatus] = frozenset({"completed", "failed"})
+JOB_STATUSES: tuple[JobStatus, ...] = ("waiting", "active", "completed", "failed", "cancelled")
+FINISHED: frozenset[JobStatus] = frozenset({"completed", "failed", "cancelled"})
 
 
 def is_private_file(name: str, *, private: bool) -> bool:

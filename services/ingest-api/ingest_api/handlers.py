@@ -15,6 +15,7 @@ from ingest_api.repositories.sync_jobs import SyncJobRepository
 from ingest_api.sync_jobs import progress_notice
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
+    ImageCancelledV1,
     ImageDiscardedV1,
     ImageFailedV1,
     ImageProcessedV1,
@@ -70,6 +71,14 @@ def register(consumer: Consumer, unit_of_work: UnitOfWork, deletions: MediaDelet
     async def record_discarded(event: ImageDiscardedV1, delivery: Delivery) -> None:
         async with unit_of_work.begin(delivery) as tx:
             job = await JobRepository(tx.connection).discard(event)
+            if job is not None and job.deletion_id is not None:
+                await deletions.rendering_ended(tx, job.deletion_id)
+
+    @consumer.on(ImageCancelledV1)
+    async def record_cancelled(event: ImageCancelledV1, delivery: Delivery) -> None:
+        """Without a notice: who cancelled a selection is told of its end, not of a thousand pictures."""
+        async with unit_of_work.begin(delivery) as tx:
+            job = await JobRepository(tx.connection).cancel(event)
             if job is not None and job.deletion_id is not None:
                 await deletions.rendering_ended(tx, job.deletion_id)
 

@@ -28,7 +28,7 @@ async def newest_jobs(
 ) -> list[Job]:
     """Newest first."""
     jobs = await JobRepository(connection).newest(status, after, limit)
-    if status in ("active", "completed"):
+    if status in ("active", "completed", "cancelled"):
         return jobs
     announced = await DirectUploadRepository(connection).newest(status, after, limit)
     # One whose file arrived between the two looks is only a job.

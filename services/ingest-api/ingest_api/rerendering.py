@@ -84,7 +84,7 @@ class Rerendering:
             if parent is None or await rerenders.pending(MOST_PENDING) >= MOST_PENDING:
                 return False
             page = await rerenders.page(parent, PAGE_MEDIA)
-            planned = [self._rerender(selected) for selected in page.media]
+            planned = [self._rerender(selected, parent.id) for selected in page.media]
             await rerenders.add_page(parent, planned, page.cursor)
             commands = commands_of(planned)
             tx.publish(*commands)
@@ -111,11 +111,13 @@ class Rerendering:
                 settings_version=await rerenders.settings_version(media.entity_type),
                 copies_by_itself=self._copies_by_itself(),
                 now=datetime.now(UTC),
+                # Who tries again what was cancelled as a whole wants this one.
+                parent_job_id=await rerenders.running_parent(job.id),
             )
             tx.publish(command)
         return resumed
 
-    def _rerender(self, selected: Selected) -> Rerender:
+    def _rerender(self, selected: Selected, parent_id: UUID) -> Rerender:
         media = selected.media
         if (refusal := refusal_of(media)) is not None:
             return Rerender(media, None, refusal)
@@ -126,6 +128,7 @@ class Rerendering:
             settings_version=selected.settings_version,
             copies_by_itself=self._copies_by_itself(),
             now=datetime.now(UTC),
+            parent_job_id=parent_id,
         )
         return Rerender(media, command, None)
 

@@ -89,9 +89,16 @@ def places(media: Media, *, copies_by_itself: bool) -> StorageStrategy:
 
 
 def command_of(
-    media: Media, *, job_id: UUID, revision: int, settings_version: int, copies_by_itself: bool, now: datetime
+    media: Media,
+    *,
+    job_id: UUID,
+    revision: int,
+    settings_version: int,
+    copies_by_itself: bool,
+    now: datetime,
+    parent_job_id: UUID | None,
 ) -> RerenderImageV1:
-    """For a medium that nothing is refused of."""
+    """For a medium that nothing is refused of; with its parent it is cancelled, without one it is wanted by itself."""
     assert media.original is not None
     return RerenderImageV1(
         job_id=job_id,
@@ -102,6 +109,7 @@ def command_of(
         settings_version=settings_version,
         storage_strategy=places(media, copies_by_itself=copies_by_itself),
         requested_at=now,
+        parent_job_id=parent_job_id,
     )
 
 

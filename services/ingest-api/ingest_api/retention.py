@@ -44,6 +44,12 @@ class Retention:
                     settings.completed_jobs_kept_seconds, settings.completed_jobs_kept, BATCH_ROWS
                 ),
             ),
+            "cancelled_jobs": await self._all(
+                BATCH_ROWS,
+                lambda connection: JobRepository(connection).remove_cancelled(
+                    settings.completed_jobs_kept_seconds, BATCH_ROWS
+                ),
+            ),
             "failed_jobs": await self._remove_failed(),
             "bulk_jobs": await self._remove_parents(),
             "sync_jobs": await self._all(

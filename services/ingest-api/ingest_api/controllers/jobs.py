@@ -22,7 +22,7 @@ from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from shared.db.pool import Database
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
-StatusFilter = Literal["waiting", "active", "completed", "failed"]
+StatusFilter = Literal["waiting", "active", "completed", "failed", "cancelled"]
 
 
 class JobList(msgspec.Struct, rename="camel"):
@@ -66,10 +66,10 @@ class JobController(Controller):
     ) -> dict[str, Any]:
         """Progress is 0, 10 (decoding), 50 (rendered), 80 (stored) or 100.
 
-        The parent of a bulk upload, and of a call about many media, has besides `total`, `completed` and `failed`
-        counts and its `children`; its progress is the percentage of children with an outcome, and it failed only if
-        all of them did. One that was cancelled is `cancelled` once what had begun has ended: the others of the `total`
-        are as they were.
+        The parent of a bulk upload, and of a call about many media, has besides `total`, `completed`, `failed` and
+        `cancelled` counts and its `children`; its progress is the percentage of children with an outcome, and it failed
+        only if all of them did. One that was cancelled is `cancelled` once what had begun has ended: the others of the
+        `total` are as they were, and those that were queued already are `cancelled` each.
         """
         async with database.connection() as connection:
             if job := await find_job(connection, job_id):
@@ -94,8 +94,8 @@ class JobController(Controller):
     ) -> CancelAnswer:
         """Of a selection that is deleted, restored or rendered anew nothing more is begun, and what is done stays done.
 
-        Media that go for good already go, and pictures that are queued, about 1000 at most, are rendered: until then
-        the job is `waiting` or `active`, then `cancelled`. Cancelling twice is cancelling once. 409
+        Media that go for good already go, and pictures that are being rendered are: until then the job is `waiting` or
+        `active`, then `cancelled`. Pictures that are queued are not rendered. Cancelling twice is cancelling once. 409
         `job_not_cancellable` where nothing is left to begin, and for jobs about one picture.
         """
         job = await bulk_cancellation.cancel(job_id, request.user.user_id)

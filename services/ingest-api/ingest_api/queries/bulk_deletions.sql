@@ -12,8 +12,9 @@ WHERE id < $1 AND (deleted_at IS NOT NULL) = $2 AND deletion_id IS NULL
   AND ($5::text IS NULL OR storage_status = $5);
 
 -- name: add_parent
-INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, is_of_deleted, selected, matching, created_at, is_planned)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), false);
+INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, is_of_deleted, selected, matching, created_at, is_planned,
+                       end_to_tell)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, clock_timestamp()), false, true);
 
 -- name: lock_unplanned
 -- Of several replicas one works on a parent at a time. The one that has got least goes first, so that a few media never

@@ -15,13 +15,14 @@ counts AS (
     SELECT count(*) AS items,
            count(*) FILTER (WHERE status = 'completed') AS completed,
            count(*) FILTER (WHERE status = 'failed') AS failed,
+           count(*) FILTER (WHERE status = 'cancelled') AS not_begun,
            count(*) FILTER (WHERE status = 'active' OR (status IN ('completed', 'failed') AND job_id IS NOT NULL))
                AS begun,
            coalesce(max(attempts), 0) AS attempts
     FROM children
 )
 SELECT parent.kind, parent.is_planned, parent.selected, parent.cancelled_at, counts.items, counts.completed,
-       counts.failed, counts.begun, counts.attempts AS most_attempts, child.*
+       counts.failed, counts.not_begun, 0 AS queued, counts.begun, counts.attempts AS most_attempts, child.*
 FROM bulk_jobs AS parent CROSS JOIN counts LEFT JOIN LATERAL (
     SELECT * FROM children
     ORDER BY (counts.items > $2 AND status = 'failed') DESC, position
@@ -49,7 +50,8 @@ candidates AS (
 )
 SELECT parent.kind, parent.is_planned, parent.selected, parent.cancelled_at, parent.items, parent.items AS begun,
        0 AS most_attempts,
-       parent.items - parent.refused - open.deletions AS completed, parent.refused AS failed, child.*
+       parent.items - parent.refused - open.deletions AS completed, parent.refused AS failed, 0 AS not_begun, 0 AS queued,
+       child.*
 FROM parent CROSS JOIN open LEFT JOIN LATERAL (
     SELECT item.position, item.filename, item.job_id, item.media_id,
            CASE WHEN item.error_code IS NOT NULL THEN 'failed'
@@ -64,12 +66,13 @@ FROM parent CROSS JOIN open LEFT JOIN LATERAL (
 
 -- name: rerender_job
 -- The same of a parent whose pictures are rendered anew. Of a million nothing is counted one by one: of all parents
--- together about a thousand pictures wait or are worked on, failures are counted as they happen, and what is neither is
--- done. The items of failures say why, so those come first that the index of these names.
+-- together about a thousand pictures wait or are worked on, failures and what was cancelled are counted as they happen,
+-- and what is none of these is done. The items of failures say why, so those come first that the index of these names.
 WITH parent AS (
-    SELECT kind, is_planned, selected, cancelled_at, items, refused,
-           refused + coalesce((SELECT failed FROM bulk_failures WHERE bulk_id = $1), 0) AS failed
-    FROM bulk_jobs WHERE id = $1
+    SELECT kind, is_planned, selected, cancelled_at, items, refused, refused + coalesce(counted.failed, 0) AS failed,
+           coalesce(counted.cancelled, 0) AS not_begun
+    FROM bulk_jobs LEFT JOIN bulk_failures AS counted ON counted.bulk_id = bulk_jobs.id
+    WHERE id = $1
 ),
 pending AS (
     SELECT count(*) AS jobs, count(*) FILTER (WHERE jobs.status = 'waiting') AS waiting, max(jobs.attempts) AS attempts
@@ -82,13 +85,16 @@ candidates AS (
     (SELECT * FROM bulk_items WHERE bulk_id = $1 ORDER BY position LIMIT $2)
 )
 SELECT parent.kind, parent.is_planned, parent.selected, parent.cancelled_at, parent.items, parent.failed,
-       parent.items - parent.failed - pending.jobs AS completed, parent.items - parent.refused - pending.waiting AS begun,
+       parent.not_begun, pending.waiting AS queued,
+       parent.items - parent.failed - parent.not_begun - pending.jobs AS completed,
+       parent.items - parent.refused - parent.not_begun - pending.waiting AS begun,
        greatest(pending.attempts, max(child.attempts) OVER (), 0) AS most_attempts, child.*
 FROM parent CROSS JOIN pending LEFT JOIN LATERAL (
     SELECT item.position, item.filename, item.job_id, item.media_id,
            coalesce(job.status, item.ended_as, CASE WHEN item.error_code IS NULL THEN 'completed' ELSE 'failed' END)
                AS status,
-           coalesce(job.progress, 100) AS progress, coalesce(job.attempts, 0) AS attempts,
+           coalesce(job.progress, CASE WHEN item.ended_as = 'cancelled' THEN 0 ELSE 100 END) AS progress,
+           coalesce(job.attempts, 0) AS attempts,
            coalesce(job.error_code, item.error_code) AS error_code,
            coalesce(job.error_detail, item.error_detail) AS error_detail
     FROM (SELECT DISTINCT ON (position) * FROM candidates) AS item LEFT JOIN LATERAL (
@@ -98,13 +104,33 @@ FROM parent CROSS JOIN pending LEFT JOIN LATERAL (
     LIMIT $2
 ) AS child ON true;
 
--- name: cancel
+-- name: lock
 -- **Who works on a page holds this row until the page is done**, and finds no parent that is planned: this waits for the
--- pages that are before it, and then there is no next one, in whatever process. It locks no other row, so nobody waits
--- in a circle.
-UPDATE bulk_jobs SET is_planned = true, cancelled_at = clock_timestamp(), cancelled_by = $2, media_ids = NULL
-WHERE id = $1 AND NOT is_planned
-RETURNING uploader;
+-- pages that are before it, and then there is no next one, in whatever process. A statement of its own, so that the next
+-- one finds what those pages queued. Nothing else is locked, so nobody waits in a circle.
+SELECT FROM bulk_jobs WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: cancel
+-- What is queued is answered by who would render it. Of a parent that was planned to its end, what had left the
+-- selection before is no part of it.
+UPDATE bulk_jobs
+SET is_planned = true, cancelled_at = clock_timestamp(), cancelled_by = $2, media_ids = NULL,
+    selected = CASE WHEN is_planned THEN items ELSE selected END
+WHERE id = $1 AND cancelled_at IS NULL AND (
+    NOT is_planned
+    OR (kind = 'rerender' AND EXISTS (
+        SELECT FROM jobs CROSS JOIN LATERAL (SELECT bulk_id FROM bulk_items WHERE job_id = jobs.id LIMIT 1) AS item
+        WHERE jobs.status = 'waiting' AND jobs.kind = 'rerender' AND item.bulk_id = $1
+    ))
+)
+RETURNING uploader, kind, cancelled_at;
+
+-- name: lock_ends_to_tell
+-- Of several replicas one looks whether a parent has ended, so its end is told once.
+SELECT id, uploader FROM bulk_jobs WHERE end_to_tell AND is_planned ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: note_end_told
+UPDATE bulk_jobs SET end_to_tell = false WHERE id = $1 AND end_to_tell;
 
 -- name: remove_bulk_jobs
 -- A parent goes after the last of its jobs, and is kept for as long as a job would be: it may never have had any. One of

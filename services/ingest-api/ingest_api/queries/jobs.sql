@@ -49,25 +49,28 @@ SET status = 'waiting', attempts = greatest(attempts, $2), error_code = $3, erro
 WHERE id = $1 AND status IN ('waiting', 'active') AND attempts <= $2;
 
 -- name: complete
--- A job that had failed counts as failed with its parent no more. The job is locked first, for only then is it sure what
--- it was.
-WITH open_or_failed AS (
+-- A job that had failed, or was cancelled, counts so with its parent no more. The job is locked first, for only then is
+-- it sure what it was.
+WITH not_completed AS (
     SELECT id, status FROM jobs WHERE id = $1 AND status <> 'completed' FOR UPDATE
 ),
 recovered AS (
     UPDATE bulk_items SET error_code = NULL, error_detail = NULL
-    FROM open_or_failed AS job WHERE bulk_items.job_id = job.id AND job.status = 'failed'
-    RETURNING bulk_id
+    FROM not_completed AS job WHERE bulk_items.job_id = job.id AND job.status IN ('failed', 'cancelled')
+    RETURNING bulk_id, job.status
 ),
 counted AS (
-    UPDATE bulk_failures SET failed = failed - 1 FROM recovered WHERE bulk_failures.bulk_id = recovered.bulk_id
+    UPDATE bulk_failures
+    SET failed = failed - (recovered.status = 'failed')::integer,
+        cancelled = cancelled - (recovered.status = 'cancelled')::integer
+    FROM recovered WHERE bulk_failures.bulk_id = recovered.bulk_id
 )
 UPDATE jobs
 SET status = 'completed', progress = 100, outcome = $2, attempts = greatest(attempts, 1), error_code = NULL,
     error_detail = NULL, staging_key = NULL, next_attempt_at = NULL,
     started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
-FROM open_or_failed
-WHERE jobs.id = open_or_failed.id
+FROM not_completed
+WHERE jobs.id = not_completed.id
 RETURNING media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = jobs.media_id);
 
 -- name: fail
@@ -88,6 +91,21 @@ counted AS (
     UPDATE bulk_failures SET failed = bulk_failures.failed + 1 FROM item WHERE bulk_failures.bulk_id = item.bulk_id
 )
 SELECT media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = failed.media_id) FROM failed;
+
+-- name: cancel
+-- As above: what has an outcome keeps it, and the parent's count changes with the job.
+WITH cancelled AS (
+    UPDATE jobs
+    SET status = 'cancelled', error_code = NULL, error_detail = NULL, next_attempt_at = NULL,
+        finished_at = clock_timestamp()
+    WHERE id = $1 AND status IN ('waiting', 'active')
+    RETURNING id, media_id, uploader
+),
+counted AS (
+    UPDATE bulk_failures SET cancelled = bulk_failures.cancelled + 1
+    FROM cancelled JOIN bulk_items AS item ON item.job_id = cancelled.id WHERE bulk_failures.bulk_id = item.bulk_id
+)
+SELECT media_id, uploader, (SELECT deletion_id FROM media WHERE media.id = cancelled.media_id) FROM cancelled;
 
 -- name: resume
 -- The condition makes two retries at once one: the second finds the job waiting.
@@ -119,6 +137,21 @@ WITH gone AS (
 ),
 remembered AS (
     UPDATE bulk_items SET ended_as = 'completed' FROM gone WHERE bulk_items.job_id = gone.id
+)
+SELECT id FROM gone;
+
+-- name: remove_cancelled
+WITH gone AS (
+    DELETE FROM jobs WHERE status = 'cancelled' AND id IN (
+        SELECT id FROM jobs
+        WHERE status = 'cancelled' AND finished_at < statement_timestamp() - make_interval(secs => $1)
+        ORDER BY finished_at
+        LIMIT $2
+    )
+    RETURNING id
+),
+remembered AS (
+    UPDATE bulk_items SET ended_as = 'cancelled' FROM gone WHERE bulk_items.job_id = gone.id
 )
 SELECT id FROM gone;
 

@@ -35,7 +35,7 @@ WITH entries AS (
     FROM media WHERE id = $1
     UNION ALL
     SELECT CASE WHEN status = 'failed' THEN 'rendering_failed' ELSE 'rendered' END, finished_at, NULL, id, error_code
-    FROM jobs WHERE media_id = $1 AND finished_at IS NOT NULL
+    FROM jobs WHERE media_id = $1 AND finished_at IS NOT NULL AND status <> 'cancelled'
     UNION ALL
     SELECT what, happened_at, done_by, NULL, NULL FROM media_changes WHERE media_id = $1
 )
@@ -104,7 +104,7 @@ WITH going AS (
 ),
 ended AS (
     UPDATE bulk_items
-    SET ended_as = CASE WHEN jobs.status = 'completed' THEN 'completed' ELSE 'failed' END,
+    SET ended_as = CASE WHEN jobs.status IN ('completed', 'cancelled') THEN jobs.status ELSE 'failed' END,
         error_code = coalesce(jobs.error_code, bulk_items.error_code), error_detail = NULL
     FROM jobs
     WHERE bulk_items.media_id = jobs.media_id AND jobs.media_id = ANY($2::uuid[]) AND jobs.id = bulk_items.job_id

@@ -13,8 +13,8 @@ WHERE id < $1 AND deleted_at IS NULL AND status <> 'failed'
 
 -- name: add_parent
 WITH parent AS (
-    INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, selected, matching, created_at, is_planned)
-    VALUES ($1, $2, 'rerender', $3, $4, $5, $6, coalesce($7, clock_timestamp()), false)
+    INSERT INTO bulk_jobs (id, uploader, kind, media_ids, filter, selected, matching, created_at, is_planned, end_to_tell)
+    VALUES ($1, $2, 'rerender', $3, $4, $5, $6, coalesce($7, clock_timestamp()), false, true)
 )
 INSERT INTO bulk_failures (bulk_id, failed) VALUES ($1, 0);
 
@@ -95,6 +95,10 @@ counted AS (
     UPDATE bulk_failures SET failed = failed - 1 FROM item WHERE bulk_failures.bulk_id = item.bulk_id
 )
 SELECT * FROM resumed;
+
+-- name: running_parent
+SELECT parent.id FROM bulk_items AS item JOIN bulk_jobs AS parent ON parent.id = item.bulk_id
+WHERE item.job_id = $1 AND parent.cancelled_at IS NULL;
 
 -- name: settings_version
 SELECT version FROM settings WHERE name = 'entity-type:' || $1::text;

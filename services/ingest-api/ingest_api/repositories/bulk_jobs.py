@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -30,17 +31,29 @@ CHILDREN_SHOWN = 1000
 ITEMS_REMOVED_AT_ONCE = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class CancelledParent:
+    """A selection that was cancelled in this moment."""
+
+    uploader: UUID
+    kind: BulkKind
+    cancelled_at: datetime
+
+
 class BulkJobRepository:
     """Works on the connection it is given; whoever gives it decides about the transaction."""
 
     def __init__(self, connection: PooledConnection[Any]) -> None:
         self._connection = connection
 
-    async def get(self, bulk_id: UUID) -> BulkJob | None:
+    async def get(self, bulk_id: UUID, *, children: int | None = None) -> BulkJob | None:
+        """With at most so many `children`; unless they are given, with as many as are shown."""
         kind = await self._connection.fetchval(QUERIES["kind"], bulk_id)
         if kind is None:
             return None
-        rows = await self._connection.fetch(QUERIES[STATEMENTS[kind]], bulk_id, CHILDREN_SHOWN)
+        rows = await self._connection.fetch(
+            QUERIES[STATEMENTS[kind]], bulk_id, CHILDREN_SHOWN if children is None else children
+        )
         if not rows:
             return None
         first = rows[0]
@@ -55,18 +68,32 @@ class BulkJobRepository:
             begun=first["begun"],
             attempts=first["most_attempts"],
             cancelled_at=first["cancelled_at"],
+            queued=first["queued"],
+            not_begun=first["not_begun"],
             # A parent without children yet is one row without a child.
             children=[_child(row) for row in rows if row["position"] is not None],
         )
 
-    async def cancel(self, bulk_id: UUID, cancelled_by: UUID) -> UUID | None:
-        """Have nothing more of a selection begun; who asked for it, or None if nothing of it is left to begin.
+    async def cancel(self, bulk_id: UUID, cancelled_by: UUID) -> CancelledParent | None:
+        """Have nothing more of a selection queued; None if it was cancelled before or nothing of it is left to begin.
 
         Waits for the page that somebody works on now: what is done by the end of this transaction stays, and no further
         page is done after it.
         """
-        requester: UUID | None = await self._connection.fetchval(QUERIES["cancel"], bulk_id, cancelled_by)
-        return requester
+        await self._connection.execute(QUERIES["lock"], bulk_id)
+        row = await self._connection.fetchrow(QUERIES["cancel"], bulk_id, cancelled_by)
+        return None if row is None else CancelledParent(**row)
+
+    async def lock_ends_to_tell(self, limit: int) -> Mapping[UUID, UUID]:
+        """Who asked for the selections of whose end nobody was told, by their ids; those that have not ended too.
+
+        They are locked until the transaction ends; what another replica looks at is left out.
+        """
+        rows = await self._connection.fetch(QUERIES["lock_ends_to_tell"], limit)
+        return {row["id"]: row["uploader"] for row in rows}
+
+    async def note_end_told(self, bulk_id: UUID) -> None:
+        await self._connection.execute(QUERIES["note_end_told"], bulk_id)
 
     async def remove_without_jobs(self, kept_seconds: float, limit: int) -> int:
         """Remove at most `limit` parents that are so old, fewer where they had very many children; how many."""

@@ -13,7 +13,7 @@ import asyncpg
 from ingest_api.catalogue import ChangedJob, Job, JobStatus, Outcome
 from shared.db.pool import PooledConnection
 from shared.db.queries import affected_rows, load_queries
-from shared.events import ImageDiscardedV1, ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
+from shared.events import ImageCancelledV1, ImageDiscardedV1, ImageFailedV1, ImageProgressV1, ImageRetryScheduledV1
 from shared.telemetry.tracing import current_traceparent
 
 QUERIES = load_queries(Path(__file__).parents[1] / "queries" / "jobs.sql")
@@ -69,6 +69,10 @@ class JobRepository:
         detail = "The medium was deleted before it was rendered."
         return await self._change("fail", event.job_id, 0, "medium_deleted", detail)
 
+    async def cancel(self, event: ImageCancelledV1) -> ChangedJob | None:
+        """None if it has an outcome already or is gone."""
+        return await self._change("cancel", event.job_id)
+
     async def resume(self, job_id: UUID) -> Job | None:
         """Have a failed job wait again; None if it is not failed or its file is gone."""
         row = await self._connection.fetchrow(QUERIES["resume"], job_id)
@@ -78,6 +82,10 @@ class JobRepository:
         """Remove at most `limit` jobs and say how many."""
         rows = await self._connection.fetch(QUERIES["remove_completed"], older_than_seconds, newest_kept, limit)
         return len(rows)
+
+    async def remove_cancelled(self, older_than_seconds: float, limit: int) -> int:
+        """Remove at most `limit` jobs and say how many."""
+        return len(await self._connection.fetch(QUERIES["remove_cancelled"], older_than_seconds, limit))
 
     async def remove_failed(self, older_than_seconds: float, limit: int) -> list[str | None]:
         """Remove at most `limit` jobs and give each one's staging key."""

@@ -134,6 +134,11 @@ class RerenderRepository:
         row = await self._connection.fetchrow(QUERIES["resume"], job_id)
         return None if row is None else job_of(row)
 
+    async def running_parent(self, job_id: UUID) -> UUID | None:
+        """The parent of a job, unless it was cancelled."""
+        parent_id: UUID | None = await self._connection.fetchval(QUERIES["running_parent"], job_id)
+        return parent_id
+
     async def settings_version(self, entity_type: str) -> int:
         return await self._connection.fetchval(QUERIES["settings_version"], entity_type) or 0
 

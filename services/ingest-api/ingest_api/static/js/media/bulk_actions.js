@@ -3,6 +3,7 @@
 import { ApiProblem, NotReached, call } from "../core/api.js";
 import { confirmed } from "../core/dialogs.js";
 import { element } from "../core/dom.js";
+import { onMessage } from "../core/live.js";
 import { failureText } from "../core/problems.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
@@ -167,10 +168,16 @@ async function lookedAt(jobId) {
   }
 }
 
-/** Look until the job has ended; of everything that matched the top of the list is shown as it becomes. */
+/** Look until the job has ended, and at once when it is told of; of everything that matched the top of the list is shown as it becomes. */
 async function follow(jobId, text, ids, list) {
   let wait = FIRST_LOOK_MILLISECONDS;
+  let hasNews = false;
   let lookNow = () => {};
+  const listenNoMore = onMessage("jobs:progress", (told) => {
+    if (told.jobId !== jobId) return;
+    hasNews = true;
+    lookNow();
+  });
   const shown = progressOf(text, async () => {
     await cancel(jobId);
     wait = FIRST_LOOK_MILLISECONDS;
@@ -180,8 +187,9 @@ async function follow(jobId, text, ids, list) {
     for (; ; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
       await new Promise((resolve) => {
         lookNow = resolve;
-        setTimeout(resolve, wait);
+        setTimeout(resolve, hasNews ? 0 : wait);
       });
+      hasNews = false;
       const job = await lookedAt(jobId);
       if (!job) continue;
       if (ENDED.has(job.status)) {
@@ -193,6 +201,7 @@ async function follow(jobId, text, ids, list) {
       if (!ids.length) await list.refreshTop();
     }
   } finally {
+    listenNoMore();
     shown.line.remove();
   }
 }
