@@ -17,9 +17,11 @@ from pydantic import SecretStr
 from ingest_api import rerendering, storage_sync
 from ingest_api.accounts import Role
 from ingest_api.bulk_deletions import BulkDeletions
+from ingest_api.bulk_retention import BulkRetention
 from ingest_api.media_filters import read_filter
 from ingest_api.repositories import matching
 from ingest_api.repositories.bulk_deletions import BulkDeletionRepository
+from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from ingest_api.repositories.matching import Matched, MatchedPage, MatchingRepository
 from ingest_api.repositories.sync_jobs import SyncJobRepository
 from shared.db.unit_of_work import UnitOfWork
@@ -524,6 +526,52 @@ async def test_what_can_not_be_cancelled_says_so(site: IngestSite) -> None:
     headers = {"Authorization": f"Bearer {await site.key_of(Role.PHOTOGRAPHER)}"}
     assert (await site.api.post(f"{JOBS}/{ended['jobId']}/cancel", headers=headers)).status_code == 403
     await site.rows.execute("UPDATE media_deletions SET completed_at = now(), stage = 'completed'")
+
+
+# --- going after their time -----------------------------------------------------------------------------------------
+
+
+async def deleted_at_once(site: IngestSite, rows: int) -> str:
+    """The parent of so many that were deleted, old enough to go."""
+    started = await post(site, f"{UPLOADS}/delete", matching={"entityType": await filled(site, rows)}, hard=False)
+    await worked_off(site)
+    old = "UPDATE bulk_jobs SET created_at = created_at - interval '25 hours' WHERE id = $1"
+    await site.rows.execute(old, UUID(started["jobId"]))
+    return str(started["jobId"])
+
+
+async def test_parents_of_many_go_a_part_at_a_time(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.bulk_retention.PARENTS_AT_ONCE", 2)
+    monkeypatch.setattr("ingest_api.bulk_retention.ITEMS_OF_ONE", 3)
+    monkeypatch.setattr("ingest_api.bulk_retention.ITEMS_AT_ONCE", 3)
+    needed, small, large = [await deleted_at_once(site, rows) for rows in (8, 2, 8)]
+    running = UUID((await site.uploaded())["jobId"])
+    first_item = "UPDATE bulk_items SET job_id = $1 WHERE bulk_id = $2 AND position = 0"
+    await site.rows.execute(first_item, running, UUID(needed))
+    items_left = "SELECT count(*) FROM bulk_items WHERE bulk_id = $1"
+    remove_items = BulkJobRepository.remove_items
+    removed: list[int] = []
+
+    async def killed(self: BulkJobRepository, bulk_id: UUID, limit: int) -> int:
+        if removed:
+            raise Killed
+        removed.append(await remove_items(self, bulk_id, limit))
+        return removed[-1]
+
+    retention = BulkRetention(site.database, 24 * 3600)
+    with monkeypatch.context() as dying:
+        dying.setattr(BulkJobRepository, "remove_items", killed)
+        with pytest.raises(Killed):
+            await retention.sweep()
+    assert (removed, await site.rows.fetchval(items_left, UUID(large))) == ([3], 5)
+    assert (await site.api.get(f"{JOBS}/{large}")).status_code == 404, "nobody is shown a part"
+    assert await retention.sweep() == 1
+    assert await site.rows.fetchval("SELECT count(*) FROM bulk_jobs WHERE id = $1", UUID(large)) == 0
+    assert (await site.api.get(f"{JOBS}/{small}")).status_code == 404
+    assert len((await job(site, needed))["children"]) == 8
+    await site.rows.execute(first_item, None, UUID(needed))
+    assert await retention.sweep() == 1
+    assert (await site.api.get(f"{JOBS}/{needed}")).status_code == 404
 
 
 # --- rendering anew ---------------------------------------------------------------------------------------------------

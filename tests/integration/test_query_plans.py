@@ -165,6 +165,13 @@ HOT = [
         frozenset({"jobs_finished", "jobs_by_status"}),
     ),
     Hot(
+        "ingest-api",
+        f"{INGEST}/jobs.sql",
+        "remove_cancelled",
+        "86400, 20",
+        frozenset({"jobs_finished", "jobs_by_status"}),
+    ),
+    Hot(
         "ingest-api", f"{INGEST}/uploads.sql", "pending_uploads", "500", frozenset({"jobs_pending_uploads"}), walks=True
     ),
     Hot("ingest-api", f"{INGEST}/notices.sql", "after", "'{uploader}', 10, 100", frozenset({"notices_pkey"})),
@@ -179,8 +186,8 @@ HOT = [
     Hot(
         "ingest-api",
         f"{INGEST}/bulk_jobs.sql",
-        "remove_bulk_jobs",
-        "86400, 20, 20000",
+        "old_parents",
+        "86400, now() - interval '2 days', '{stranger}', 20, 200",
         frozenset({"bulk_jobs_by_time"}),
     ),
     Hot(
@@ -346,6 +353,13 @@ async def test_hot_statements_are_run_by_index(hot: Hot, filled: TestDatabase, k
         assert used & hot.indexes, f"{sorted(used)} instead of {sorted(hot.indexes)}:\n{told}"
 
 
+async def few_rows_are_looked_at(connection: asyncpg.Connection[Any], statement: str) -> None:
+    for _ in range(PLANNED_TIMES):
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {statement}"))[0]["Plan"]
+        rows = max(node["Actual Rows"] * node["Actual Loops"] for node in _nodes(plan))
+        assert rows <= 2 * 20, f"{rows} of {FEW_ROWS} items are looked at:\n{json.dumps(plan, indent=1)}"
+
+
 async def test_a_parent_of_many_is_read_without_looking_at_its_items(database: TestDatabase) -> None:
     statements = load_queries(ROOT / f"{INGEST}/bulk_jobs.sql")
     connection = await asyncpg.connect(database.dsn("ingest-api"))
@@ -354,11 +368,16 @@ async def test_a_parent_of_many_is_read_without_looking_at_its_items(database: T
         parent_id = await connection.fetchval("SELECT bulk_id FROM bulk_items LIMIT 1")
         for name in ("rerender_job", "settled_job"):
             await connection.execute(f"PREPARE {name} AS {statements[name]}")
-            for _ in range(PLANNED_TIMES):
-                explain = f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ('{parent_id}', 20)"
-                plan = json.loads(await connection.fetchval(explain))[0]["Plan"]
-                rows = max(node["Actual Rows"] * node["Actual Loops"] for node in _nodes(plan))
-                assert rows <= 2 * 20, f"{rows} of {FEW_ROWS} items are looked at:\n{json.dumps(plan, indent=1)}"
+            await few_rows_are_looked_at(connection, f"{name} ('{parent_id}', 20)")
+        # So are those that are looked through to be removed, a part at a time.
+        await connection.execute("UPDATE bulk_jobs SET created_at = '2020-01-01' WHERE id = $1", parent_id)
+        for name, parameters in (
+            ("old_parents", "86400, NULL, NULL, 5, 20"),
+            ("older_items", f"'{parent_id}', 1000, 20"),
+            ("remove_items", f"'{parent_id}', 20"),
+        ):
+            await connection.execute(f"PREPARE {name} AS {statements[name]}")
+            await few_rows_are_looked_at(connection, f"{name} ({parameters})")
     finally:
         await connection.close()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ingest_api.bulk_retention import BulkRetention
 from ingest_api.dead_letter_retention import DeadLetterRetention, LettersKept
 from ingest_api.repositories.accounts import AccountRepository
-from ingest_api.repositories.bulk_jobs import BulkJobRepository
 from ingest_api.repositories.event_photos import EventPhotoRepository
 from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import FaceSearchRepository
@@ -51,7 +51,7 @@ class Retention:
                 ),
             ),
             "failed_jobs": await self._remove_failed(),
-            "bulk_jobs": await self._remove_parents(),
+            "bulk_jobs": await BulkRetention(self._database, settings.completed_jobs_kept_seconds).sweep(),
             "sync_jobs": await self._all(
                 BATCH_SYNC_JOBS,
                 lambda connection: SyncJobRepository(connection).remove_finished(
@@ -133,16 +133,6 @@ class Retention:
 
     async def _all(self, rows_at_once: int, remove: RemoveSome) -> int:
         return await remove_in_batches(self._database, rows_at_once, remove)
-
-    async def _remove_parents(self) -> int:
-        """A batch that is not full may have had a parent of very many: they end with one that is empty."""
-        removed, batch = 0, BATCH_ROWS
-        while batch:
-            async with self._database.connection() as connection, connection.transaction():
-                parents = BulkJobRepository(connection)
-                batch = await parents.remove_without_jobs(self._settings.completed_jobs_kept_seconds, BATCH_ROWS)
-            removed += batch
-        return removed
 
     async def _remove_failed(self) -> int:
         """The jobs first: a file without a job is found by the staging sweep, a job without its file fails a retry."""

@@ -31,7 +31,7 @@ FROM bulk_jobs AS parent CROSS JOIN counts LEFT JOIN LATERAL (
 WHERE parent.id = $1;
 
 -- name: kind
-SELECT kind FROM bulk_jobs WHERE id = $1;
+SELECT kind FROM bulk_jobs WHERE id = $1 AND NOT is_going;
 
 -- name: settled_job
 -- The same of a parent whose media were deleted or restored. Of a million nothing is counted one by one: what is not
@@ -132,21 +132,52 @@ SELECT id, uploader FROM bulk_jobs WHERE end_to_tell AND is_planned ORDER BY id 
 -- name: note_end_told
 UPDATE bulk_jobs SET end_to_tell = false WHERE id = $1 AND end_to_tell;
 
--- name: remove_bulk_jobs
--- A parent goes after the last of its jobs, and is kept for as long as a job would be: it may never have had any. One of
--- very many media goes alone.
-DELETE FROM bulk_jobs WHERE id IN (
-    SELECT id FROM (
-        SELECT parent.id, parent.items, sum(parent.items) OVER (ORDER BY created_at, id) AS items_so_far
-        FROM bulk_jobs AS parent
-        WHERE is_planned AND created_at < statement_timestamp() - make_interval(secs => $1)
-          AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN jobs ON jobs.id = item.job_id
-                          WHERE item.bulk_id = parent.id)
-          AND NOT EXISTS (SELECT FROM bulk_items AS item JOIN media_deletions AS deletion ON deletion.id = item.job_id
-                          WHERE item.bulk_id = parent.id AND deletion.completed_at IS NULL)
-        ORDER BY created_at, id
-        LIMIT $2
-    ) AS old
-    WHERE items_so_far = items OR items_so_far <= $3
+-- name: old_parents
+-- The oldest first, behind a place. Of each, as many items as are looked at, from the last on: jobs go roughly in the
+-- order in which they came, so that one which is left is found soon. A parent is kept for as long as a job would be: it
+-- may never have had any. Each item's job is looked up by its id: EXISTS would read all jobs to compare with.
+WITH old AS (
+    SELECT id, created_at FROM bulk_jobs
+    WHERE is_planned AND created_at < statement_timestamp() - make_interval(secs => $1)
+      AND created_at >= coalesce($2::timestamptz, '-infinity')
+      AND ($2 IS NULL OR (created_at, id) > ($2, $3::uuid))
+    ORDER BY created_at, id
+    LIMIT $4
 )
-RETURNING id;
+SELECT old.id, old.created_at, item.looked_at, item.is_needed, item.last_position
+FROM old CROSS JOIN LATERAL (
+    SELECT count(*) AS looked_at, coalesce(bool_or(is_needed), false) AS is_needed, min(position) AS last_position
+    FROM (
+        SELECT position, coalesce(
+            (SELECT true FROM jobs WHERE jobs.id = item.job_id LIMIT 1),
+            (SELECT completed_at IS NULL FROM media_deletions AS deletion WHERE deletion.id = item.job_id LIMIT 1),
+            false
+        ) AS is_needed
+        FROM bulk_items AS item WHERE bulk_id = old.id ORDER BY position DESC LIMIT $5
+    ) AS looked_at
+) AS item
+ORDER BY old.created_at, old.id;
+
+-- name: older_items
+-- The same of one parent, of its items before a position.
+SELECT count(*) AS looked_at, coalesce(bool_or(is_needed), false) AS is_needed, min(position) AS last_position
+FROM (
+    SELECT position, coalesce(
+        (SELECT true FROM jobs WHERE jobs.id = item.job_id LIMIT 1),
+        (SELECT completed_at IS NULL FROM media_deletions AS deletion WHERE deletion.id = item.job_id LIMIT 1),
+        false
+    ) AS is_needed
+    FROM bulk_items AS item WHERE bulk_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3
+) AS looked_at;
+
+-- name: remove_parents
+DELETE FROM bulk_jobs WHERE id = ANY($1::uuid[]) RETURNING id;
+
+-- name: begin_removing
+UPDATE bulk_jobs SET is_going = true WHERE id = $1;
+
+-- name: remove_items
+-- By where the rows lie: a join would look at all items of the parent for each part.
+DELETE FROM bulk_items
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM bulk_items WHERE bulk_id = $1 ORDER BY position LIMIT $2)) AND bulk_id = $1
+RETURNING position;

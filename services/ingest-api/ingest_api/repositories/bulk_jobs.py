@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,6 @@ STATEMENTS: Final[Mapping[BulkKind, str]] = MappingProxyType(
     }
 )
 CHILDREN_SHOWN = 1000
-ITEMS_REMOVED_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,24 @@ class CancelledParent:
     uploader: UUID
     kind: BulkKind
     cancelled_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """So many of a parent's items, from the last on, and the first of them; whether one of these is still needed."""
+
+    looked_at: int
+    is_needed: bool
+    last_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OldParent:
+    """A parent whose time is over, as far as its items were looked at."""
+
+    id: UUID
+    created_at: datetime
+    items: LookedAt
 
 
 class BulkJobRepository:
@@ -95,11 +112,34 @@ class BulkJobRepository:
     async def note_end_told(self, bulk_id: UUID) -> None:
         await self._connection.execute(QUERIES["note_end_told"], bulk_id)
 
-    async def remove_without_jobs(self, kept_seconds: float, limit: int) -> int:
-        """Remove at most `limit` parents that are so old, fewer where they had very many children; how many."""
-        return len(
-            await self._connection.fetch(QUERIES["remove_bulk_jobs"], kept_seconds, limit, ITEMS_REMOVED_AT_ONCE)
-        )
+    async def old_parents(
+        self, kept_seconds: float, behind: OldParent | None, limit: int, items_looked_at: int
+    ) -> list[OldParent]:
+        """At most `limit` parents that are so old, the oldest first."""
+        place = (None, None) if behind is None else (behind.created_at, behind.id)
+        rows = await self._connection.fetch(QUERIES["old_parents"], kept_seconds, *place, limit, items_looked_at)
+        return [OldParent(row["id"], row["created_at"], _looked_at(row)) for row in rows]
+
+    async def older_items(self, bulk_id: UUID, before: int, limit: int) -> LookedAt:
+        """The next items of a parent whose last ones were looked at."""
+        return _looked_at(await self._connection.fetchrow(QUERIES["older_items"], bulk_id, before, limit))
+
+    async def remove(self, bulk_ids: Sequence[UUID]) -> int:
+        """Remove parents with all of their items; how many parents."""
+        return len(await self._connection.fetch(QUERIES["remove_parents"], list(bulk_ids)))
+
+    async def begin_removing(self, bulk_id: UUID) -> None:
+        """Show a parent to nobody any more."""
+        await self._connection.execute(QUERIES["begin_removing"], bulk_id)
+
+    async def remove_items(self, bulk_id: UUID, limit: int) -> int:
+        """Remove at most `limit` of a parent's items; how many."""
+        return len(await self._connection.fetch(QUERIES["remove_items"], bulk_id, limit))
+
+
+def _looked_at(row: asyncpg.Record | None) -> LookedAt:
+    assert row is not None, "a count is one row"
+    return LookedAt(row["looked_at"], row["is_needed"], row["last_position"])
 
 
 def _child(row: asyncpg.Record) -> BulkChild:
