@@ -131,9 +131,11 @@ async def test_who_leaves_proven_findings_ends_the_listings(looking: Looking, li
 
 async def test_a_removal_that_breaks_off_ends_the_listing(listing: Listing) -> None:
     removals = EventRemovals(cast(Any, None), cast(Any, listing))
+    removal: Any = SimpleNamespace(asked_seconds_ago=0.0)
+    event: Any = SimpleNamespace(id=UUID(int=1), folder="events/1/", previews_prefix="events/1/previews/")
     # What was raised is kept, and with it all that it passed through.
     with pytest.raises(StoreUnavailable) as raised:
-        await removals._remove_files(UUID(int=1), "event/1/")
+        await removals._remove_files(removal, event)
     assert listing.is_left, raised
 
 
