@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import FilePayload, Locator, Page, Request, Route, expect
+from playwright.async_api import FilePayload, Locator, Page, Request, Route, WebSocketRoute, expect
 
 from ingest_api.accounts import Role
 from shared.identifiers import new_id
@@ -461,6 +461,32 @@ async def test_everything_goes_for_good_only_for_who_types_how_much(visitors: Vi
     await expect(page.get_by_text("Отменено: сделано 100 из 300")).to_be_visible()
     await expect(page.get_by_text("начатое заканчивается")).to_be_hidden()
     assert await page.evaluate("sessionStorage.getItem('mediabus-followed')") == "{}"
+
+
+async def test_the_end_of_what_is_done_with_many_is_shown_when_it_is_told_of(visitors: Visitors, stack: str) -> None:
+    """After its first look the page does not look again by itself: longer waits never end here."""
+    page = await visitors.page(Role.ADMIN)
+    job_id, counts = str(new_id()), {"total": 30, "completed": 10, "failed": 0}
+    standing: dict[str, Any] = {"status": "active", "progress": 33, "isCancellable": True, "cancelledAt": None}
+    sockets: list[WebSocketRoute] = []
+    await page.route_web_socket("**/api/ws*", lambda socket: sockets.append(socket))
+
+    async def look(route: Route) -> None:
+        await route.fulfill(json=standing | counts)
+
+    await page.route("**/api/admin/media/jobs/*", look)
+    await page.add_init_script(
+        "const wait = setTimeout; window.setTimeout = (then, ms, ...more) => ms > 600 ? 0 : wait(then, ms, ...more);"
+    )
+    await page.goto(f"{LIBRARY}?entityType={stack}")
+    await page.evaluate(
+        "followed => sessionStorage.setItem('mediabus-followed', followed)", json.dumps({job_id: "Job"})
+    )
+    await page.reload()
+    await expect(page.get_by_text("10 of 30")).to_be_visible()
+    standing["status"] = "cancelled"
+    sockets[-1].send(json.dumps({"id": 1, "type": "jobs:progress", "jobId": job_id, "status": "cancelled"}))
+    await expect(page.get_by_text("Cancelled: 10 of 30 done")).to_be_visible()
 
 
 async def test_a_storage_job_takes_everything_that_matches(visitors: Visitors, stack: str) -> None:

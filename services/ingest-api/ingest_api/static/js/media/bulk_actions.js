@@ -187,7 +187,8 @@ async function follow(jobId, text, ids, list) {
     for (; ; wait = Math.min(1.5 * wait, LONGEST_LOOK_MILLISECONDS)) {
       await new Promise((resolve) => {
         lookNow = resolve;
-        setTimeout(resolve, hasNews ? 0 : wait);
+        if (hasNews) resolve();
+        else setTimeout(resolve, wait);
       });
       hasNews = false;
       const job = await lookedAt(jobId);
