@@ -17,7 +17,7 @@ from shared.db.unit_of_work import UnitOfWork
 from shared.events import ScheduleDueV1, ScheduledWorkDoneV1
 from shared.messaging.consumer import Consumer
 from shared.messaging.delivery import Delivery
-from shared.messaging.errors import InfrastructureUnavailable
+from shared.messaging.errors import InfrastructureUnavailable, in_one_piece
 
 log = logging.getLogger(__name__)
 
@@ -94,13 +94,12 @@ class ScheduledWork:
             except InfrastructureUnavailable as error:
                 if error.dependency == "postgresql":
                     raise
-                errors.append(str(error))
+                errors.append(in_one_piece(error))
             except Exception as error:
                 log.exception("scheduled work failed", extra={"schedule": event.name})
                 is_late = deadline.expired()
-                errors.append(
-                    f"stopped after {LONGEST_WORK_SECONDS:g} s" if is_late else f"{type(error).__name__}: {error}"
-                )
+                late = f"work_deadline: stopped after {LONGEST_WORK_SECONDS:g} s"
+                errors.append(late if is_late else in_one_piece(error))
         return counts, "; ".join(errors) or None
 
 

@@ -49,6 +49,18 @@ class InfrastructureUnavailable(Exception):
         return f"{self.dependency} is unavailable: {self.detail}"
 
 
+def in_one_piece(error: Exception) -> str:
+    """The error as `code: sentence`, for whoever reads one text alone; what is away is told as `kafka_away` and so.
+
+    Pages have words for these codes.
+    """
+    if isinstance(error, MessageError):
+        return str(error)
+    if isinstance(error, InfrastructureUnavailable):
+        return f"{error.dependency}_away: {error.detail}"
+    return f"unexpected_error: {type(error).__name__}: {error}"
+
+
 def decisive(error: Exception) -> Exception:
     """The error that decides what becomes of the message.
 

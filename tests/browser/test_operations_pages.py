@@ -165,6 +165,42 @@ async def test_only_superadmins_see_operations(visitors: Visitors, role: Role) -
 
 
 @pytest.fixture
+async def lost_replica(visitors: Visitors) -> AsyncIterator[str]:
+    """What a process says of the database that it does not reach."""
+    rows, problem = visitors.site.system.rows, "ConnectionRefusedError: nobody listens there"
+    await rows(
+        "ingest-api",
+        "INSERT INTO replicas (service, instance, version, started_at, told_at, every_seconds, is_ready, problems,"
+        " lag_messages) VALUES ('image-processor', 'lost', '1', now(), now(), 60, false, $1, '{}')",
+        json.dumps({"postgresql": problem}),
+    )
+    yield problem
+    await rows("ingest-api", "DELETE FROM replicas WHERE instance = 'lost'")
+
+
+async def test_what_failed_is_told_in_the_language_of_the_page(visitors: Visitors, lost_replica: str) -> None:
+    letter = await given_up(visitors.site)
+    page = await visitors.page(Role.SUPERADMIN, language="ru")
+    await page.goto(PAGE)
+    service = page.locator("#service-image-processor")
+    await expect(service.get_by_text("База данных не отвечает")).to_be_visible()
+    await expect(service.locator("[lang=en]").get_by_text(lost_replica)).to_be_visible()
+    await page.goto(f"{PAGE}/dead-letters?service=s3-syncer")
+    row = page.locator(f"#letter-{letter['id']}")
+    await expect(row.get_by_text("Служба не знает сообщений такого типа")).to_be_visible()
+    await expect(row.locator("[lang=en]").get_by_text(letter["detail"])).to_be_visible()
+    # Nothing renders the letter's own page anew while somebody else settles it.
+    await page.goto(f"{PAGE}/dead-letters/{letter['id']}")
+    async with visitors.site.api() as api:
+        await api.http.post(f"/api/admin/ops/dead-letters/{letter['id']}/drop")
+    visitors.expect_trouble(r"status of 409")
+    await page.get_by_role("button", name="Повторить").click()
+    told = page.locator(".toast.bad").get_by_text("Это сообщение уже повторили или отбросили")
+    await expect(told).to_have_attribute("title", "The letter was dropped already.")
+    await visitors.assert_accessible(page)
+
+
+@pytest.fixture
 async def lagging_replica(visitors: Visitors) -> AsyncIterator[None]:
     """One more of a service, far behind on a topic with a long name."""
     rows = visitors.site.system.rows

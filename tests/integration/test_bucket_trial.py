@@ -59,7 +59,7 @@ async def tried(site: IngestSite, **body: str) -> dict[str, Any]:
     assert time.monotonic() - started_at < TRIAL_SECONDS + BUSY_SECONDS
     assert answer.status_code == 200, answer.text
     outcome: dict[str, Any] = answer.json()
-    assert set(outcome) == {"success", "message", "bucket", "objectCount"}
+    assert set(outcome) == {"success", "code", "message", "bucket", "objectCount"}
     assert site.settings.s3_secret_key is None or site.settings.s3_secret_key.get_secret_value() not in answer.text
     return outcome
 
@@ -84,7 +84,7 @@ async def test_a_good_bucket_is_counted_and_left_as_it_was(
         async with site_with(object_store_server, database, tmp_path, s3_bucket=bucket) as site:
             for _ in range(2):
                 outcome = await tried(site)
-                assert (outcome["success"], outcome["bucket"], outcome["objectCount"]) == (True, bucket, 3), outcome
+                assert (outcome["code"], outcome["bucket"], outcome["objectCount"]) == ("usable", bucket, 3), outcome
             assert await status_of(site) == "connected"
             assert (await site.api.get(SETTINGS)).json()["s3Enabled"] is True
 
@@ -96,7 +96,7 @@ async def test_a_closed_port_is_an_unreachable_endpoint(
         object_store_server, database, tmp_path, s3_endpoint=f"http://127.0.0.1:{free_port()}"
     ) as site:
         outcome = await tried(site)
-        assert outcome["success"] is False
+        assert (outcome["success"], outcome["code"]) == (False, "unreachable")
         assert "can't be reached" in outcome["message"]
         assert outcome["objectCount"] is None
         assert await status_of(site) == "disconnected"
@@ -113,7 +113,7 @@ async def test_a_store_that_never_answers_is_unreachable_in_time(
     port = server.sockets[0].getsockname()[1]
     async with server, site_with(object_store_server, database, tmp_path) as site:
         outcome = await tried(site, s3Endpoint=f"http://127.0.0.1:{port}")
-        assert outcome["success"] is False
+        assert (outcome["success"], outcome["code"]) == (False, "unreachable")
         assert "can't be reached" in outcome["message"]
 
 
@@ -124,7 +124,7 @@ async def test_wrong_credentials_are_called_that(
     keys = {name: SecretStr(key) for name, key in wrong.items()}
     async with site_with(object_store_server, database, tmp_path, **keys) as site:
         outcome = await tried(site)
-        assert outcome["success"] is False
+        assert (outcome["success"], outcome["code"]) == (False, "wrong_credentials")
         assert "credentials" in outcome["message"].lower()
         assert await status_of(site) == "error"
 
@@ -134,7 +134,7 @@ async def test_a_missing_bucket_is_called_that(
 ) -> None:
     async with site_with(object_store_server, database, tmp_path, s3_bucket="not-there") as site:
         outcome = await tried(site)
-        assert (outcome["success"], outcome["bucket"]) == (False, "not-there")
+        assert (outcome["success"], outcome["code"], outcome["bucket"]) == (False, "no_such_bucket", "not-there")
         assert "no such bucket" in outcome["message"].lower()
         assert await status_of(site) == "error"
         # another one can be tried before it is set
@@ -155,7 +155,7 @@ async def test_a_bucket_that_takes_no_writes_is_not_writable(database: TestDatab
     try:
         async with site_with(store, database, tmp_path) as site:
             outcome = await tried(site)
-            assert outcome["success"] is False
+            assert (outcome["success"], outcome["code"]) == (False, "not_writable")
             assert "not writable" in outcome["message"]
             assert outcome["objectCount"] == 1
     finally:
@@ -165,7 +165,7 @@ async def test_a_bucket_that_takes_no_writes_is_not_writable(database: TestDatab
 async def test_without_a_bucket_the_answer_says_what_to_set(database: TestDatabase, tmp_path: Path) -> None:
     async with running_site(database, tmp_path / "media") as site:
         outcome = await tried(site)
-        assert outcome["success"] is False
+        assert (outcome["success"], outcome["code"]) == (False, "not_configured")
         assert "MEDIABUS_S3_ENDPOINT" in outcome["message"]
         refused = await site.api.patch(SETTINGS, json={"s3Enabled": True})
         assert [error["field"] for error in refused.json()["errors"]] == ["s3Enabled"]

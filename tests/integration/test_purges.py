@@ -385,7 +385,7 @@ async def test_what_was_refused_stays_and_comes_up_again_the_next_night(purges: 
     told = [run for run in await purges.world.told(ScheduleRunChangedV1) if run["run_id"] == second["run_id"]][-1]
     assert (told["status"], told["detail"]) == (
         "refused",
-        "nobody approved it before the next run, which takes the same and more",
+        "not_approved: nobody approved it before the next run, which takes the same and more",
     )
     assert await purges.commands() == []
 
@@ -394,7 +394,7 @@ async def test_nothing_is_purged_where_that_is_switched_off_unless_a_person_asks
     medium = await purges.deleted("03-01T10:00")
     purges.set(auto_cleanup_enabled=False)
     night = await purges.night()
-    assert (night["status"], night["detail"]) == ("skipped", "autoCleanupEnabled is false")
+    assert (night["status"], night["detail"]) == ("skipped", "cleanup_off: autoCleanupEnabled is false")
     await run_now(purges)
     assert await purges.commanded() == [medium]
 

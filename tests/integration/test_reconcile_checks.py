@@ -96,8 +96,8 @@ async def test_what_differs_and_what_lies_on_the_disk_is_told_among_the_errors(w
     world.put_on_disk(product.key("left.png"))
     body = await world.checked(product)
     assert body["errors"] == [
-        f"{product.key('differs.png')}: what is stored is not what the record says",
-        f"{product.key('left.png')}: lies on the disk without a record",
+        f"{product.key('differs.png')}: content_differs: what is stored is not what the record says",
+        f"{product.key('left.png')}: orphaned_on_disk: lies on the disk without a record",
     ]
     assert (body["orphanedFiles"], body["missingFiles"], body["syncedFiles"]) == ([], [], [])
 
@@ -192,7 +192,7 @@ async def test_a_report_too_long_for_one_message_is_answered_whole_and_kept_with
     names = [f"{number:04}-{'n' * 200}" for number in range(2500)]
     for name in names:
         world.put_on_disk(product.key(name))
-    expected = [f"{product.key(name)}: lies on the disk without a record" for name in names]
+    expected = [f"{product.key(name)}: orphaned_on_disk: lies on the disk without a record" for name in names]
     assert sum(map(len, expected)) > 700_000
     assert (await world.checked(product))["errors"] == expected
     everything = (await world.http.get("/admin/products/sync/check-all")).json()

@@ -202,7 +202,7 @@ async def test_a_record_that_is_refused_is_told_and_its_object_stays(world: Reco
     product = await world.product()
     key = product.key("a.png", weight="refused")
     await world.put(key)
-    expected = lists(product, orphanedFiles=[key], errors=[f"{key}: no such weight"])
+    expected = lists(product, orphanedFiles=[key], errors=[f"{key}: refused: no such weight"])
     assert await world.fixed(product, "recreate_missing") == expected
 
 
@@ -213,7 +213,7 @@ async def test_keys_outside_every_product_are_told_and_left_alone(world: Reconci
     (outside,) = [one for one in result["results"] if one["productId"] is None]
     assert outside["orphanedFiles"] == ["products/not-a-product/250g/hero-card/a.png", "products/readme.txt"]
     assert outside["errors"] == [
-        f"{key}: lies in no product's folder, and is left alone" for key in outside["orphanedFiles"]
+        f"{key}: outside_folders: lies in no product's folder, and is left alone" for key in outside["orphanedFiles"]
     ]
     assert set(await world.stored("products/")) == set(outside["orphanedFiles"])
 
@@ -274,7 +274,7 @@ async def test_a_copy_that_no_record_wants_by_the_time_of_approval_is_not_made(w
     for _ in range(2):
         await world.decide(run_id, product, "approve")
     run = await world.reached(run_id, "completed")
-    assert run["error"] == "1 of the plan's items could not be carried out (changed 1)"
+    assert run["error"] == "items_not_done: 1 of the plan's items could not be carried out (changed 1)"
     assert world.on_disk(f"products/{product.product_id}") == {}
 
 
@@ -337,7 +337,7 @@ async def test_undo_overwrites_nothing_that_came_since(world: ReconcileWorld) ->
     await world.put(orphan, b"since")
     await world.decide(run_id, product, "undo")
     undone = await world.reached(run_id, "partly_undone")
-    assert undone["error"] == f"1 of the plan's items could not be brought back (conflict 1); {AGAIN}"
+    assert undone["error"] == f"items_not_undone: 1 of the plan's items could not be brought back (conflict 1); {AGAIN}"
     assert await world.stored(orphan) == {orphan: b"since"}
     assert await world.stored(f"quarantine/{run_id}/") == {f"quarantine/{run_id}/{orphan}": b"before"}
 
@@ -395,7 +395,7 @@ async def test_undo_takes_back_no_copy_that_was_overwritten_since(world: Reconci
     world.put_on_disk(image.key, b"since")
     await world.decide(run_id, product, "undo")
     undone = await world.reached(run_id, "partly_undone")
-    assert undone["error"] == f"1 of the plan's items could not be brought back (changed 1); {AGAIN}"
+    assert undone["error"] == f"items_not_undone: 1 of the plan's items could not be brought back (changed 1); {AGAIN}"
     assert world.on_disk(image.key.rpartition("/")[0]) == {image.key: b"since"}
 
 
@@ -488,7 +488,7 @@ async def test_a_run_whose_process_was_killed_goes_on(
 
 async def test_a_product_that_is_not_known_can_not_be_fixed(world: ReconcileWorld) -> None:
     run_id = await world.start(Product(new_id(), new_id()), "remove_orphaned")
-    assert (await world.reached(run_id, "failed"))["error"] == "unknown_product"
+    assert (await world.reached(run_id, "failed"))["error"] == "unknown_product: there is no such product"
 
 
 # --- media ------------------------------------------------------------------------------------------------------------

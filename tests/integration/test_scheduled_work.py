@@ -88,7 +88,7 @@ async def test_a_failure_is_answered_and_holds_up_no_other_work(service: Service
     await service.scheduled.take(event, delivery_of(event))
     (answer,) = await service.answers()
     assert answer["counts"] == {"files": 2, "rows": 1}
-    assert answer["error"] == "ValueError: no such thing; bucket is unavailable: connection refused"
+    assert answer["error"] == "unexpected_error: ValueError: no such thing; bucket_away: connection refused"
 
 
 async def test_without_postgresql_it_comes_again(service: Service) -> None:
@@ -112,7 +112,7 @@ async def test_work_that_takes_too_long_is_stopped(service: Service, monkeypatch
     service.scheduled.on("cleaning", hang)
     event = due("cleaning")
     await service.scheduled.take(event, delivery_of(event))
-    assert (await service.answers())[0]["error"] == "stopped after 0.05 s"
+    assert (await service.answers())[0]["error"] == "work_deadline: stopped after 0.05 s"
 
 
 async def test_who_is_told_without_a_run_answers_nobody(service: Service) -> None:

@@ -104,6 +104,24 @@ def test_everything_a_plan_may_do_has_its_words(language: str) -> None:
     assert html.count({"en": "a reason", "ru": "Товар как раз меняют"}[language]) == len(views)
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (RunStatus.FAILED, "comparison_broke_off: the store went away", "Сравнение оборвалось"),
+        (RunStatus.COMPLETED, "items_not_done: 1 of 2 (changed 1)", "Некоторые пункты плана не выполнены"),
+        (RunStatus.PARTLY_UNDONE, "items_not_undone: 2 of 2 (conflict 2)", "2 пункта вернуть не удалось"),
+        (RunStatus.PARTLY_UNDONE, "given_up: after 3 attempts", "После нескольких неудачных попыток"),
+    ],
+)
+def test_why_a_run_failed_is_said_with_the_words_of_reconciler_below(status: RunStatus, error: str, words: str) -> None:
+    run = run_of(status, error=error, counts=RunCounts(undo_failed=2))
+    html = plan_page("ru", run, PlanItems())
+    assert words in html
+    assert f'lang="en">{error}</p>' in html
+    assert html.count(error.partition(": ")[2]) == 1
+    assert error.partition(": ")[2] in plan_page("en", run, PlanItems())
+
+
 @pytest.mark.parametrize("language", LANGUAGE_CODES)
 def test_what_can_not_be_undone_any_more_is_not_offered(language: str) -> None:
     html = plan_page(language, run_of(RunStatus.COMPLETED), PlanItems(is_expired=True))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ingest_api.pages.consistency_view import count_changes, deeds, item_views, product_of, standings
+from ingest_api.pages.consistency_view import FileProblem, count_changes, deeds, item_views, product_of, standings
 from ingest_api.pages.previews import Previews
 from shared.events import RunCounts, RunStatus
 from shared.identifiers import new_id
@@ -127,3 +127,15 @@ def test_only_pictures_in_known_places_are_shown() -> None:
 def test_other_keys_are_of_no_product(key: str) -> None:
     assert product_of(key) is None
     assert product_of(KEY) == PRODUCT
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ("a/b.png: orphaned_on_disk: lies there", FileProblem("a/b.png", "orphaned_on_disk", "lies there")),
+        ("a/b: c.png: changed: now: other", FileProblem("a/b: c.png", "changed", "now: other")),
+        ("a/b.png: Something else", FileProblem("a/b.png: Something else")),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_apart_from_its_key(told: str, problem: FileProblem) -> None:
+    assert FileProblem.of(told) == problem

@@ -129,7 +129,10 @@ class Firing:
     async def _fire(self, transaction: Transaction, schedule: Schedule, decision: Fire, now: datetime) -> None:
         run = new_run(self._definitions[schedule.name], decision.due_at, now, self._absent, missed=decision.missed)
         if decision.is_skipped:
-            run = run.skipped(f"no clock ran from then until {now.isoformat()}, and missed due times are skipped", now)
+            detail = (
+                f"due_time_missed: no clock ran from then until {now.isoformat()}, and missed due times are skipped"
+            )
+            run = run.skipped(detail, now)
         added = await Runs(transaction.connection).add(run)
         if added is not None:
             transaction.publish(*added.beginning())

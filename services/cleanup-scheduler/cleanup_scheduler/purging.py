@@ -75,7 +75,7 @@ class Purging:
             if run is None or run.status is not ScheduleRunStatus.RUNNING:
                 return
             if run.trigger == "clock" and not settings.auto_cleanup_enabled:
-                skipped = run.skipped("autoCleanupEnabled is false", self._clock.now())
+                skipped = run.skipped("cleanup_off: autoCleanupEnabled is false", self._clock.now())
                 transaction.publish((await runs.save(skipped)).told())
                 return
             await self._plan(transaction, run, run.due_at - timedelta(days=settings.soft_delete_retention_days))
@@ -99,7 +99,7 @@ class Purging:
             # Always the run before its plan, as decisions do.
             run = await runs.lock(run_id)
             if run is not None and await ledger.set_stage(run_id, "waiting", "dropped"):
-                detail = "nobody approved it before the next run, which takes the same and more"
+                detail = "not_approved: nobody approved it before the next run, which takes the same and more"
                 dropped = replace(run.refused(now), detail=detail)
                 transaction.publish((await runs.save(dropped)).told())
 

@@ -39,7 +39,7 @@ class Run:
         return self.status in (ScheduleRunStatus.RUNNING, ScheduleRunStatus.OPEN)
 
     def skipped(self, detail: str, now: datetime) -> Run:
-        """Recorded without having begun."""
+        """Recorded without having begun; `detail` is `code: sentence`."""
         return replace(
             self,
             status=ScheduleRunStatus.SKIPPED,
@@ -144,4 +144,4 @@ def new_run(
         decided_by=None,
         changed_at=now,
     )
-    return run if owing else run.skipped("none of the services that do it is part of this system", now)
+    return run if owing else run.skipped("services_absent: none of those that do it is part of this system", now)

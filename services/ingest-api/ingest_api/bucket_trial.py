@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal, cast, get_args
 
 from shared.identifiers import new_id
 from shared.storage.errors import ObjectNotFound, StoreRefused, StoreUnavailable
@@ -25,16 +25,33 @@ STATUS_SECONDS: Final = 1.5
 STATUS_KEPT_SECONDS: Final = 5.0
 
 S3Status = Literal["connected", "disconnected", "error"]
+TrialCode = Literal[
+    "usable",
+    "usable_large",
+    "not_configured",
+    "unreachable",
+    "wrong_credentials",
+    "access_denied",
+    "no_such_bucket",
+    "clock_skewed",
+    "refused",
+    "not_writable",
+]
+"""How a trial came out; `usable_large` where there was no time to count all objects. Pages have words for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
     """`object_count` is None unless the bucket was listed."""
 
-    success: bool
+    code: TrialCode
     message: str
     bucket: str
     object_count: int | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.code in ("usable", "usable_large")
 
 
 @dataclass(slots=True)
@@ -46,26 +63,26 @@ class _Trial:
     object_count: int | None = None
     all_counted: bool = False
 
-    def failed(self, message: str) -> TrialOutcome:
-        return TrialOutcome(False, message, self.settings.bucket, self.object_count)
+    def ended(self, code: TrialCode, message: str) -> TrialOutcome:
+        return TrialOutcome(code, message, self.settings.bucket, self.object_count)
 
     async def run(self) -> TrialOutcome:
         async with S3Store(self.settings) as store:
             try:
                 await store.check()
             except StoreRefused as error:
-                return self.failed(_refusal(error, self.settings))
+                return self.ended(_refusal_code(error), _refusal(error, self.settings))
             except StoreUnavailable as error:
-                return self.failed(f"The endpoint {self.settings.endpoint} can't be reached: {error}.")
+                return self.ended("unreachable", f"The endpoint {self.settings.endpoint} can't be reached: {error}.")
             self.reached = True
             try:
                 await self._count(store)
                 await _write(store)
             except (StoreRefused, StoreUnavailable, ObjectNotFound) as error:
-                return self.failed(f"The bucket {self.settings.bucket!r} is not writable: {error}.")
+                return self.ended("not_writable", f"The bucket {self.settings.bucket!r} is not writable: {error}.")
         counted = f"{self.object_count} objects" if self.all_counted else f"at least {self.object_count} objects"
         message = f"The bucket {self.settings.bucket!r} can be read and written; it holds {counted}."
-        return TrialOutcome(True, message, self.settings.bucket, self.object_count)
+        return self.ended("usable" if self.all_counted else "usable_large", message)
 
     async def _count(self, store: S3Store) -> None:
         """Count for so long: large buckets are listed by thousands."""
@@ -81,8 +98,9 @@ class _Trial:
 
     def out_of_time(self) -> TrialOutcome:
         if not self.reached:
-            return self.failed(f"The endpoint {self.settings.endpoint} can't be reached: no answer in time.")
-        return self.failed(f"The bucket {self.settings.bucket!r} is not writable: no answer in time.")
+            message = f"The endpoint {self.settings.endpoint} can't be reached: no answer in time."
+            return self.ended("unreachable", message)
+        return self.ended("not_writable", f"The bucket {self.settings.bucket!r} is not writable: no answer in time.")
 
 
 class BucketTrials:
@@ -147,6 +165,13 @@ async def _write(store: S3Store) -> None:
     key = f"{PROBE_PREFIX}{new_id()}"
     await store.put_bytes(key, b"mediabus", content_type="text/plain")
     await store.delete(key)
+
+
+def _refusal_code(error: StoreRefused) -> TrialCode:
+    for code in get_args(TrialCode):
+        if code == error.code:
+            return cast(TrialCode, code)
+    return "refused"
 
 
 def _refusal(error: StoreRefused, settings: S3Settings) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ingest_api.dead_letter_retention import TYPES_OF_ITS_END, DeadLetterRetention
-from ingest_api.problem_details import Problem
+from ingest_api.problem_details import Conflict, Problem
 from ingest_api.repositories.dead_letters import DeadLetterRepository, DeadLetterRow
 from shared.db.unit_of_work import UnitOfWork
 from shared.messaging import headers as names
@@ -91,7 +91,7 @@ class DeadLetterDesk:
             if state == how.value:
                 return row
             if state != "open":
-                raise Problem(409, "conflict", f"The letter was {state} already.")
+                raise Conflict("letter_settled", f"The letter was {state} already.")
             await letters.settle(row, how, user_id, datetime.now(UTC))
             messages = [settlement_of(letter.id, row.service, how)]
             if how is Settlement.REPLAYED:

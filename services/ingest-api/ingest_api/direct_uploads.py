@@ -26,7 +26,7 @@ from ingest_api.catalogue import ChangedJob
 from ingest_api.entity_labels import EntityLabels
 from ingest_api.idempotency import KeyClaim, check_key, require_same
 from ingest_api.intake import Intake, events_of
-from ingest_api.problem_details import Problem, retry_after
+from ingest_api.problem_details import Conflict, Problem, retry_after
 from ingest_api.repositories.direct_uploads import DirectUploadRepository
 from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.uploads import UploadRepository
@@ -99,7 +99,7 @@ class DirectUploads:
         bucket = self._bucket
         if bucket is None or not self._intake.feed.current().s3_enabled:
             detail = "Files are sent to the bucket, and S3 is switched off: send this one to POST /api/admin/media."
-            raise Problem(409, "conflict", detail)
+            raise Conflict("s3_off", detail)
         now = datetime.now(UTC)
         seconds = self._settings.direct_upload_seconds
         fields = announcement.fields

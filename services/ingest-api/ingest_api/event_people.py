@@ -14,7 +14,7 @@ from ingest_api.accounts import Principal
 from ingest_api.notifications import NewsHub
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.photo_events import PhotoEvents
-from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.problem_details import Conflict, FieldError, InvalidFields, Problem
 from ingest_api.repositories.people import PeopleChange, PeopleRepository, Person, PersonPhoto, PhotoFaces
 from ingest_api.settings_document import require_match
 from shared.db.unit_of_work import UnitOfWork
@@ -113,7 +113,7 @@ class EventPeople:
         """Raises Problem 404, and 409 where it can't be undone."""
         change = await self.change(event, change_id)
         if change.kind == "undo":
-            raise Problem(409, "conflict", "An undo is not undone: decide anew.")
+            raise Conflict("undo_of_undo", "An undo is not undone: decide anew.")
         return await self._decide(event, UndoChange(undone=change_id), change.people, by)
 
     async def change(self, event: PhotoEvent, change_id: UUID) -> PeopleChange:
@@ -183,8 +183,7 @@ def problem_of(change: PeopleChange) -> Problem:
     code, detail = change.code or "", change.detail or "It was refused."
     if field := _FIELDS.get(code):
         return InvalidFields(FieldError(field, detail))
-    status, name = _STATUSES.get(code, (409, "conflict"))
-    return Problem(status, name, detail)
+    return Problem(*_STATUSES[code], detail) if code in _STATUSES else Conflict(code, detail)
 
 
 def _search_off() -> Problem:

@@ -18,7 +18,7 @@ from ingest_api.photo_events import no_such_event
 from ingest_api.repositories.event_removals import EventRemoval, EventRemovalRepository
 from ingest_api.repositories.photo_events import PhotoEventRepository
 from shared.db.unit_of_work import UnitOfWork
-from shared.messaging.errors import InfrastructureUnavailable
+from shared.messaging.errors import InfrastructureUnavailable, in_one_piece
 from shared.storage.errors import StoreRefused, StoreUnavailable
 from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
@@ -80,7 +80,7 @@ class EventRemovals:
             facts = {"event_id": str(removal.event_id), "detail": str(error)}
             log.warning("the files of a deleted event stay for now", extra=facts)
             async with self._unit_of_work.begin() as transaction:
-                await EventRemovalRepository(transaction.connection).note_problem(removal.event_id, str(error))
+                await EventRemovalRepository(transaction.connection).note_problem(removal.event_id, in_one_piece(error))
         else:
             await self._forget(removal.event_id, kept)
         return True
@@ -100,7 +100,7 @@ class EventRemovals:
     async def _remove_files(self, removal: EventRemoval, event: PhotoEvent) -> int:
         """Empty the folder of what lay there when the event was deleted; how many files came later."""
         if self._bucket is None:
-            raise StoreUnavailable("s3", "no bucket is configured")
+            raise StoreRefused("s3_not_configured", "no bucket is configured")
         begun, kept = time.monotonic(), 0
         async with aclosing(self._bucket.pages(event.folder)) as pages:
             async for page in pages:

@@ -12,7 +12,7 @@ from ingest_api.face_erasure import ErasureStatus, FaceErasure
 from ingest_api.face_search import FaceSearch, SearchPage, ShownMatch, consent_refusal
 from ingest_api.galleries import OpenGallery
 from ingest_api.photo_event import PhotoEvent
-from ingest_api.problem_details import FieldError, InvalidFields, Problem, retry_after
+from ingest_api.problem_details import Conflict, FieldError, InvalidFields, Problem, retry_after
 from ingest_api.repositories.face_erasures import FaceErasureRepository
 from ingest_api.repositories.face_searches import Seeker
 from ingest_api.repositories.photo_events import PhotoEventRepository
@@ -128,7 +128,7 @@ class FaceErasures:
             if erasure.status is ErasureStatus.REFUSED:
                 return erasure
             if erasure.status is not ErasureStatus.PROPOSED:
-                raise Problem(409, "conflict", "It was confirmed before: the faces are being erased.")
+                raise Conflict("erasure_confirmed", "It was confirmed before: the faces are being erased.")
             return await erasures.refuse(erasure.id, by.user_id, self._requests_kept_seconds)
 
     # --- deciding -------------------------------------------------------------------------------------------------
@@ -149,12 +149,14 @@ class FaceErasures:
             if erasure.status is ErasureStatus.COMPLETED:
                 return erasure
             if erasure.status is ErasureStatus.REFUSED:
-                raise Problem(409, "conflict", "It was refused before: the guest has to ask anew.")
+                raise Conflict("erasure_refused", "It was refused before: the guest has to ask anew.")
             faces = erasure.faces_on(photo_ids)
             if erasure.status is ErasureStatus.CONFIRMED:
                 if faces == erasure.faces and len(faces) == len(set(photo_ids)):
                     return erasure
-                raise Problem(409, "conflict", "Other photos were confirmed before: begin a new erasure for these.")
+                raise Conflict(
+                    "other_photos_confirmed", "Other photos were confirmed before: begin a new erasure for these."
+                )
             if len(faces) != len(set(photo_ids)):
                 raise InvalidFields(FieldError("photo_ids", "names photos that are not among the matches"))
             confirmed = await erasures.confirm(erasure.id, faces, by.user_id)

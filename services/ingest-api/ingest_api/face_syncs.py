@@ -12,7 +12,7 @@ from ingest_api.catalogue import ChangedJob
 from ingest_api.face_sync import FaceSync, checked_prefix
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.photo_events import usable
-from ingest_api.problem_details import Problem
+from ingest_api.problem_details import Conflict, Problem
 from ingest_api.repositories.face_syncs import FaceSyncRepository
 from ingest_api.repositories.notices import NoticeRepository
 from ingest_api.repositories.photo_events import PhotoEventRepository
@@ -48,7 +48,7 @@ class FaceSyncs:
             event = usable(await PhotoEventRepository(transaction.connection).locked(event_id), by)
             prefix = checked_prefix(s3_prefix, event.previews_prefix)
             if not self._feed.current().s3_enabled:
-                raise Problem(409, "conflict", "Photos are kept in the bucket, and S3 is switched off in the settings.")
+                raise Conflict("s3_off", "Photos are kept in the bucket, and S3 is switched off in the settings.")
             await self._give_up_silent(transaction, event_id)
             syncs = FaceSyncRepository(transaction.connection)
             if (running := await syncs.join_running(event_id, by.user_id)) is not None:

@@ -37,6 +37,7 @@ PROBLEM: Mapping[str, Any] = {
         "instance": _TEXT,
         "code": {"type": "string", "enum": list(CODES)},
         "traceId": _TEXT,
+        "reason": {"type": "string", "description": "Of a conflict: a stable name of what is in the way."},
         "step": {"type": "string", "description": "Which part of a longer work failed, such as copy_to_bucket."},
         "errors": {
             "type": "array",

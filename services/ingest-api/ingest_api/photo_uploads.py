@@ -18,7 +18,7 @@ from ingest_api.multipart_upload import ENVELOPE_BYTES, ReceivedForm, boundary_o
 from ingest_api.photo_event import PhotoEvent
 from ingest_api.photo_events import usable
 from ingest_api.photo_upload import PhotoName, PhotoUpload, names, stem_of
-from ingest_api.problem_details import RETRY_AFTER_SECONDS, FieldError, InvalidFields, Problem, retry_after
+from ingest_api.problem_details import RETRY_AFTER_SECONDS, Conflict, FieldError, InvalidFields, Problem, retry_after
 from ingest_api.repositories.event_photos import EventPhoto, EventPhotoRepository
 from ingest_api.repositories.photo_events import PhotoEventRepository
 from ingest_api.repositories.photo_uploads import KnownPhotos, PhotoUploadRepository
@@ -178,7 +178,7 @@ class PhotoUploads:
 
     def _open_bucket(self) -> S3Store:
         if self._bucket is None or not self._intake.feed.current().s3_enabled:
-            raise Problem(409, "conflict", "Photos are kept in the bucket, and S3 is switched off in the settings.")
+            raise Conflict("s3_off", "Photos are kept in the bucket, and S3 is switched off in the settings.")
         return self._bucket
 
     async def _take(
@@ -256,7 +256,7 @@ class PhotoUploads:
         if (known := await self._of_content(bucket, event, sent)) is not None:
             return known
         detail = "The event has many files of this name already. Give this one another name, and send it again."
-        raise Problem(409, "conflict", detail)
+        raise Conflict("name_taken", detail)
 
     async def _of_content(self, bucket: S3Store, event: PhotoEvent, sent: _Sent) -> PhotoUpload | None:
         """The upload with this content, unless its photo is gone: then the content is free again, and its name not."""
@@ -369,7 +369,7 @@ def taking(event: PhotoEvent | None, by: Principal) -> PhotoEvent:
     found = usable(event, by)
     if found.is_over(datetime.now(UTC)):
         detail = "The time for which faces of this event may be kept is over: nobody would find its photos. Move it."
-        raise Problem(409, "conflict", detail)
+        raise Conflict("event_over", detail)
     return found
 
 

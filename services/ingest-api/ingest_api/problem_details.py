@@ -89,6 +89,16 @@ class InvalidFields(Problem):
         super().__init__(422, "invalid_request", f"Correct the named fields and send again: {names}.", errors=errors)
 
 
+class Conflict(Problem):
+    """409 `conflict`: the request does not fit what there is now; `reason` is a stable name of what is in its way.
+
+    Pages have words for each reason, in texts/*/failures.toml.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(409, "conflict", detail, members={"reason": reason})
+
+
 def retry_after(seconds: float) -> dict[str, str]:
     """The header that tells a client when to come back; at least one second."""
     return {"Retry-After": str(max(1, round(seconds)))}

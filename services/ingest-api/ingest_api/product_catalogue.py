@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from ingest_api.problem_details import Problem
+from ingest_api.problem_details import Conflict
 from ingest_api.product_changes import no_such_product
 from ingest_api.product_plans import require_free_weight, seen_variant
 from ingest_api.products import Product, ProductImage, Variant
@@ -65,7 +65,7 @@ class ProductCatalogue:
             product = _seen(await products.locked(product_id))
             require_free_weight(product, weight)
             if len(product.variants) >= MOST_VARIANTS:
-                raise Problem(409, "conflict", f"A product has {MOST_VARIANTS} variants at most.")
+                raise Conflict("too_many_variants", f"A product has {MOST_VARIANTS} variants at most.")
             await products.add_variant(variant_id, product_id, weight, is_active=is_active)
             product = await products.touch(product_id)
             transaction.publish(product.changed())

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ingest_api.intake import Intake, UploadCall
 from ingest_api.multipart_upload import ENVELOPE_BYTES, ReceivedForm, boundary_of, read_form
-from ingest_api.problem_details import Problem
+from ingest_api.problem_details import Conflict
 from ingest_api.product_change import ChangeKind, ChangeRequest, StagedImage
 from ingest_api.product_changes import ProductChanges, no_such_product
 from ingest_api.product_form import read_image_fields
@@ -92,7 +92,7 @@ class ProductImages:
         """Refuse what can't be before the body is read."""
         if not self._feed.current().s3_enabled:
             detail = "Images of products are kept in the bucket, and S3 is switched off in the settings."
-            raise Problem(409, "conflict", detail)
+            raise Conflict("s3_off", detail)
         async with self._database.connection() as connection:
             products = ProductRepository(connection)
             product = await products.get(product_id)

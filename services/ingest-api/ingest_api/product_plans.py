@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.problem_details import Conflict, FieldError, InvalidFields, Problem
 from ingest_api.product_change import ChangeError, ChangeKind, ChangeRequest, StagedImage
 from ingest_api.product_keys import ProductKey
 from ingest_api.product_saga import StepFailure, Work, parts_of
@@ -169,7 +169,7 @@ def _variant_of_form(product: Product, variant_id: UUID | None) -> Variant:
 
 def _require_free_key(images: Sequence[ProductImage], object_key: str) -> None:
     if any(image.file.object_key == object_key for image in images):
-        raise Problem(409, "conflict", f"{object_key!r} is the file of another image: send it once more.")
+        raise Conflict("file_of_another_image", f"{object_key!r} is the file of another image: send it once more.")
 
 
 def _seen(images: Sequence[ProductImage]) -> list[ProductImage]:

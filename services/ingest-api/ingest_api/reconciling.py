@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from ingest_api.answers import Answers
 from ingest_api.notifications import NewsHub
-from ingest_api.problem_details import RETRY_AFTER_SECONDS, Problem, retry_after
+from ingest_api.problem_details import RETRY_AFTER_SECONDS, Conflict, Problem, retry_after
 from ingest_api.repositories.reconcile_runs import ReconcileRun, ReconcileRunRepository
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import (
@@ -37,6 +38,7 @@ _EXPECTED = {
     "discard": ((RunStatus.AWAITING_APPROVAL,), RunStatus.DISCARDED),
     "undo": ((RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.PARTLY_UNDONE), RunStatus.UNDOING),
 }
+_CODE = re.compile(r"[a-z0-9_]+")
 MOST_PARTS = 64
 """Of a report, each of less than a megabyte, that are put together into one answer."""
 DecisionName = Literal["approve", "discard", "undo"]
@@ -120,7 +122,9 @@ class Reconciling:
             if run.status not in needed:
                 *others, last = needed
                 wanted = f"{', '.join(others)} or {last}" if others else last
-                raise Problem(409, "conflict", f"The plan is {run.status}; to {decision} it, it has to be {wanted}.")
+                raise Conflict(
+                    "plan_in_other_state", f"The plan is {run.status}; to {decision} it, it has to be {wanted}."
+                )
             await runs.expect(plan_id, expected, now)
             await runs.note_decision(plan_id, decision, user_id, now)
             transaction.publish(
@@ -128,7 +132,8 @@ class Reconciling:
             )
         ended = await self._ended(plan_id)
         if decision == "undo" and ended.status in (RunStatus.COMPLETED, RunStatus.FAILED):
-            raise Problem(409, "conflict", _sentence(ended.error or "the plan could not be undone"))
+            code, why = _told(ended.error or "items_not_undone: the plan could not be undone")
+            raise Conflict(code or "items_not_undone", _sentence(why))
         return ended
 
     async def _ended(self, run_id: UUID) -> ReconcileRun:
@@ -158,14 +163,14 @@ def body_of(answer: AnswerV1 | None) -> dict[str, Any]:
         )
     if answer.body is not None:
         return answer.body
-    code, _, detail = (answer.problem or "").partition(": ")
+    code, detail = _told(answer.problem or "")
     if code == "unknown_product":
         raise no_such_product()
     if code == "unknown_plan":
         raise no_such_plan()
     if code == "unknown_report":
         raise Problem(404, "not_found", "There is no such part of a report, or it is not kept any more: check again.")
-    raise _failed(detail or code)
+    raise _failed(detail)
 
 
 def add_entries(entries: list[dict[str, Any]], more: Sequence[dict[str, Any]]) -> None:
@@ -190,10 +195,10 @@ def outcome_of(run: ReconcileRun) -> dict[str, Any] | None:
             f"{run.needs_approval_because}. Nothing was changed: read the plan and approve or discard it.",
             members={"planId": str(run.plan_id)},
         )
-    if run.error == "unknown_product":
+    if run.error is not None and _told(run.error)[0] == "unknown_product":
         raise no_such_product()
     if run.result is None:
-        raise _failed(run.error or f"the run is {run.status}")
+        raise _failed(_told(run.error or f"the run is {run.status}")[1])
     return run.result
 
 
@@ -207,6 +212,12 @@ def no_such_plan() -> Problem:
 
 def _failed(detail: str) -> Problem:
     return Problem(503, "service_unavailable", _sentence(detail), retry_after(RETRY_AFTER_SECONDS))
+
+
+def _told(error: str) -> tuple[str, str]:
+    """Code and sentence of what is told as `code: sentence`, or as a code alone."""
+    code, _, sentence = error.partition(": ")
+    return (code, sentence or code) if _CODE.fullmatch(code) else ("", error)
 
 
 def _sentence(detail: str) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 from ingest_api.catalogue import Media, Upload
 from ingest_api.intake import Intake, UploadCall, events_of
 from ingest_api.multipart_upload import ENVELOPE_BYTES, boundary_of, missing_fields, read_form
-from ingest_api.problem_details import FieldError, InvalidFields, Problem
+from ingest_api.problem_details import Conflict, FieldError, InvalidFields, Problem
 from ingest_api.repositories.media_deletions import LockedMedium, MediaDeletionRepository
 from ingest_api.repositories.replacements import ReplacementRepository
 from ingest_api.request_body import RequestBody
@@ -111,5 +111,5 @@ def replaceable(locked: LockedMedium | None) -> Media:
     if locked is None or locked.deletion_id is not None or locked.media.deleted_at is not None:
         raise Problem(404, "not_found", "There is no medium with this id.")
     if locked.media.status == "processing":
-        raise Problem(409, "conflict", "The upload is still being processed: replace its file when it is done.")
+        raise Conflict("medium_processing", "The upload is still being processed: replace its file when it is done.")
     return locked.media

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ingest_api.answers import Answers
-from ingest_api.problem_details import RETRY_AFTER_SECONDS, FieldError, InvalidFields, Problem, retry_after
+from ingest_api.problem_details import RETRY_AFTER_SECONDS, Conflict, FieldError, InvalidFields, Problem, retry_after
 from ingest_api.repositories.schedules import Schedule, ScheduleRepository, ScheduleRun
 from shared.cron import InvalidTiming, Timing
 from shared.db.unit_of_work import UnitOfWork
@@ -117,7 +117,9 @@ class Scheduling:
                 raise no_such_run()
             if run.status is not ScheduleRunStatus.WAITING_FOR_APPROVAL:
                 wanted = ScheduleRunStatus.WAITING_FOR_APPROVAL
-                raise Problem(409, "conflict", f"The run is {run.status}; to {decision} it, it has to be {wanted}.")
+                raise Conflict(
+                    "run_in_other_state", f"The run is {run.status}; to {decision} it, it has to be {wanted}."
+                )
             expected = await schedules.expect_run(run_id, _DECIDED[decision], user_id, now)
             await schedules.note_request(run.name, decision, user_id, now, run_id=run_id)
             transaction.publish(

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from ingest_api.all_that_match import count_matching
-from ingest_api.problem_details import Problem
+from ingest_api.problem_details import Conflict, Problem
 from ingest_api.repositories.sync_jobs import NOT_STORED, SyncJobRepository
 from ingest_api.selections import nothing_matches, unknown_ids
 from ingest_api.settings import IngestSettings
@@ -144,7 +144,7 @@ class StorageSync:
 
     def _require_s3(self, operation: SyncOperation) -> None:
         if operation in NEEDS_S3 and not self._feed.current().s3_enabled:
-            raise _refused(f"{operation} needs S3, which is switched off in the settings.")
+            raise Conflict("s3_off", f"{operation} needs S3, which is switched off in the settings.")
 
     def _batching(self, profile: Profile) -> dict[str, int]:
         settings = self._settings
@@ -173,22 +173,22 @@ async def _counted(connection: PooledConnection[Any], job_id: UUID, request: Syn
 def retry_refusal(job: SyncJob) -> Problem | None:
     """Why a job can't be retried; None if it can."""
     if job.parent_job_id is not None:
-        return _refused(f"This is a part of the job {job.parent_job_id}: retry that one.")
+        return Conflict("part_of_job", f"This is a part of the job {job.parent_job_id}: retry that one.")
     if job.status is SyncJobStatus.CANCELLED:
-        return _refused("The job was cancelled: start a new one with the same selection.")
+        return Conflict("job_cancelled", "The job was cancelled: start a new one with the same selection.")
     if not job.is_finished:
-        return _refused(f"The job is {job.status}: wait for its end, or cancel it.")
+        return Conflict("job_not_ended", f"The job is {job.status}: wait for its end, or cancel it.")
     if not job.failed_files:
-        return _refused("No file of this job failed, so there is none to try again.")
+        return Conflict("nothing_failed", "No file of this job failed, so there is none to try again.")
     return None
 
 
 def cancel_refusal(job: SyncJob) -> Problem | None:
     """Why a job can't be cancelled; None if it can."""
     if job.parent_job_id is not None:
-        return _refused(f"This is a part of the job {job.parent_job_id}: cancel that one.")
+        return Conflict("part_of_job", f"This is a part of the job {job.parent_job_id}: cancel that one.")
     if job.is_finished:
-        return _refused(f"The job is {job.status} already: there is nothing left to cancel.")
+        return Conflict("job_ended", f"The job is {job.status} already: there is nothing left to cancel.")
     return None
 
 
@@ -208,7 +208,3 @@ async def _found(tx: Transaction, job_id: UUID) -> SyncJob:
     if job is None:
         raise no_such_job()
     return job
-
-
-def _refused(detail: str) -> Problem:
-    return Problem(409, "conflict", detail)

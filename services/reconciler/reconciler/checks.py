@@ -87,7 +87,7 @@ class Checks:
                 report = await self.report(ReadModels(transaction.connection), question.scope)
                 body = report and await Reports(transaction.connection).keep(question.question_id, report)
         except NotComparable as error:
-            return AnswerV1(question_id=question.question_id, problem=f"{errors.UNAVAILABLE}: {error}")
+            return AnswerV1(question_id=question.question_id, problem=f"{errors.UNAVAILABLE}: {error.detail}")
         if body is None:
             return AnswerV1(question_id=question.question_id, problem=errors.UNKNOWN_PRODUCT)
         return AnswerV1(question_id=question.question_id, body=body)

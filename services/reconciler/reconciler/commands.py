@@ -14,7 +14,9 @@ from shared.messaging.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
-QUARANTINE_IS_OVER = "it can't be undone: the time of its quarantine is over, and what it removed is gone"
+QUARANTINE_IS_OVER = (
+    "quarantine_over: it can't be undone: the time of its quarantine is over, and what it removed is gone"
+)
 
 
 class Commands:

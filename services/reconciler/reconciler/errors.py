@@ -12,14 +12,25 @@ UNAVAILABLE = "unavailable"
 
 
 class NotComparable(Exception):
-    """The comparison broke off, and nothing may be concluded from it. The text tells an operator why."""
+    """The comparison broke off, and nothing may be concluded from it.
+
+    `code` is stable, `detail` the sentence that tells an operator why.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
 
 
 class NoSuchProduct(NotComparable):
     """There is nothing to compare."""
 
     def __init__(self) -> None:
-        super().__init__(UNKNOWN_PRODUCT)
+        super().__init__(UNKNOWN_PRODUCT, "there is no such product")
 
 
 def unknown_run(plan_id: object) -> TransientError:

@@ -165,7 +165,7 @@ class Executing:
             if report is not None:
                 result = await Reports(transaction.connection).keep(run.run_id, report, run_id=run.run_id)
         except NotComparable as problem:
-            error = f"the plan is carried out; how things stand now is not known: {problem}"
+            error = f"outcome_unknown: the plan is carried out; how things stand now is not known: {problem}"
         ended = await runs.move(run.run_id, stage, counts=counts, result=result, error=error)
         await self._alerts.tell(transaction, ended)
         # Whoever waited for this run to end may begin.
@@ -277,8 +277,8 @@ def _complaint(failures: Mapping[str, int], *, is_undo: bool) -> str | None:
     why = ", ".join(f"{code} {count}" for code, count in failures.items())
     total = sum(failures.values())
     if is_undo:
-        return f"{total} of the plan's items could not be brought back ({why}); undo tries them again"
-    return f"{total} of the plan's items could not be carried out ({why})"
+        return f"items_not_undone: {total} of the plan's items could not be brought back ({why}); undo tries them again"
+    return f"items_not_done: {total} of the plan's items could not be carried out ({why})"
 
 
 def _task(task_id: UUID, item: PlanItem, wanted: tuple[FileStep, ...]) -> RunFileTaskV1:

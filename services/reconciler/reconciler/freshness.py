@@ -47,10 +47,12 @@ class Freshness:
                 await self._wait(topics)
         except TimeoutError as error:
             names = ", ".join(topic.name for topic in topics)
-            raise NotComparable(f"what others told on {names} is not handled yet; try again when it is") from error
+            raise NotComparable(
+                "facts_not_handled", f"what others told on {names} is not handled yet; try again when it is"
+            ) from error
         except (KafkaError, OSError) as error:
             await self.close()
-            raise NotComparable(f"Kafka could not say whether everything is known: {error!r}") from error
+            raise NotComparable("kafka_away", f"Kafka could not say whether everything is known: {error!r}") from error
 
     async def _wait(self, topics: Sequence[Topic]) -> None:
         ends, admin = await self._ends(topics)

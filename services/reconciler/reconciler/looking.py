@@ -65,7 +65,9 @@ class Looking:
                 async for finding in proven(findings, proof.of):
                     yield finding
         except (InfrastructureUnavailable, MessageError) as error:
-            raise NotComparable(f"what is stored could not be read, so nothing follows from it: {error}") from error
+            raise NotComparable(
+                "stores_unreadable", f"what is stored could not be read, so nothing follows from it: {error}"
+            ) from error
 
     async def findings(self, records: ReadModels, scope: ReconcileScope) -> AsyncGenerator[Finding, None]:
         """Compare a scope; `records` belong to an open transaction. To be closed: the listings are read ahead.
@@ -100,7 +102,9 @@ class Looking:
                 for stored in left:
                     yield _unfinished(stored)
         except (InfrastructureUnavailable, MessageError, OutOfOrder) as error:
-            raise NotComparable(f"the comparison broke off, so nothing follows from it: {error}") from error
+            raise NotComparable(
+                "comparison_broke_off", f"the comparison broke off, so nothing follows from it: {error}"
+            ) from error
 
     def _on_disk(self, scope: ReconcileScope, prefix: str) -> AsyncIterator[Sequence[Stored]]:
         """What lies on the disk; with the unfinished files that nobody is at, except for one product."""
@@ -111,7 +115,7 @@ class Looking:
 
     def _bucket(self) -> S3Store:
         if self._stores.bucket is None:
-            raise NotComparable("no bucket is configured: set MEDIABUS_S3_ENDPOINT and its keys")
+            raise NotComparable("s3_not_configured", "no bucket is configured: set MEDIABUS_S3_ENDPOINT and its keys")
         return self._stores.bucket
 
 

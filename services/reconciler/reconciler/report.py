@@ -21,7 +21,7 @@ SEPARATOR_BYTES = 2
 ORPHANED = frozenset({FileClass.ORPHANED_IN_BUCKET})
 MISSING = frozenset({FileClass.MISSING_IN_BUCKET, FileClass.MISSING_EVERYWHERE})
 
-_PROBLEMS = {
+PROBLEMS = {
     FileClass.ORPHANED_ON_DISK: "lies on the disk without a record",
     FileClass.MISSING_ON_DISK: "its copy on the disk is gone; the bucket has it",
     FileClass.CONTENT_DIFFERS: "what is stored is not what the record says",
@@ -54,7 +54,7 @@ class FileLists:
         elif finding.kind is FileClass.SYNCED:
             self.synced.append(finding.key)
         else:
-            self.errors.append(f"{finding.key}: {_PROBLEMS[finding.kind]}")
+            self.errors.append(f"{finding.key}: {finding.kind}: {PROBLEMS[finding.kind]}")
 
     @property
     def is_clean(self) -> bool:
@@ -87,7 +87,7 @@ class ProductsReport:
         owner = record.owner_id if record is not None else product_of(finding.key)
         self._of(owner).add(finding)
         if owner is None:
-            self.complain(None, f"{finding.key}: lies in no product's folder, and is left alone")
+            self.complain(None, f"{finding.key}: outside_folders: lies in no product's folder, and is left alone")
 
     def complain(self, product_id: UUID | None, problem: str) -> None:
         self._of(product_id).errors.append(problem)

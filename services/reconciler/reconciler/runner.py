@@ -143,7 +143,7 @@ class Runner:
             return None
         # What is under way still ends, and can be undone like what was carried out.
         counts = run.counts.model_copy(update=await runs.outcome_counts(run_id))
-        error = f"given up after {failure.attempt} attempts: {failure.code}: {failure.detail}"
+        error = f"given_up: it was given up after {failure.attempt} attempts: {failure.code}: {failure.detail}"
         ended = await runs.move(run_id, stage, counts=counts, error=error)
         await self._alerts.tell_of_giving_up(transaction, ended)
         return ended

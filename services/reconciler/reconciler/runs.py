@@ -61,6 +61,7 @@ class Run:
     result: dict[str, Any] | None
     needs_approval_because: str | None
     error: str | None
+    """`code: sentence`, as all that is told of failures in one piece."""
     requested_by: UUID | None
     decided_by: UUID | None
     requested_at: datetime

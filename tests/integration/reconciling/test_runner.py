@@ -104,7 +104,7 @@ async def test_a_run_that_always_fails_is_given_up_and_lets_others_begin(reconci
         failed = await reached(reconciler, failing, Stage.FAILED)
         await reached(reconciler, next_run, Stage.COMPLETED)
     assert comparing.worked_on == [failing] * 3 + [next_run]
-    assert failed["error"] == "given up after 3 attempts: unexpected_error: RuntimeError: a defect"
+    assert failed["error"] == "given_up: it was given up after 3 attempts: unexpected_error: RuntimeError: a defect"
     (told,) = await reconciler.told(ReconcileRunChangedV1)
     assert (told["run_id"], told["status"], told["error"]) == (str(failing), "failed", failed["error"])
     # Somebody asked for it, and people hear of the defect all the same.

@@ -15,7 +15,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from ingest_api.accounts import Role
 from ingest_api.authentication import SignedInRequest, require
-from ingest_api.bucket_trial import BucketStatus, BucketTrials, TrialOutcome
+from ingest_api.bucket_trial import BucketStatus, BucketTrials, TrialCode, TrialOutcome
 from ingest_api.cursors import DEFAULT_LIMIT, MAX_LIMIT, cursor_behind, id_of
 from ingest_api.problem_details import FieldError, InvalidFields, Problem
 from ingest_api.settings_document import (
@@ -50,6 +50,7 @@ class SettingsDesk:
 
 class BucketTrialAnswer(msgspec.Struct, rename="camel"):
     success: bool
+    code: TrialCode
     message: str
     bucket: str
     object_count: int | None
@@ -140,7 +141,7 @@ class SettingsController(Controller):
         superadmin may name `s3Endpoint`, `s3Bucket` or `s3Region` in a JSON body, to try them before they are set.
         """
         outcome = await _tried(settings_desk, await _trial_body(request))
-        return BucketTrialAnswer(outcome.success, outcome.message, outcome.bucket, outcome.object_count)
+        return BucketTrialAnswer(outcome.success, outcome.code, outcome.message, outcome.bucket, outcome.object_count)
 
     @get("/entity-types/{entity_type:str}", summary="Read the settings of an entity type")
     async def read_entity_type(
@@ -226,6 +227,6 @@ async def _trial_body(request: SignedInRequest) -> Document:
 async def _tried(desk: SettingsDesk, body: Document) -> TrialOutcome:
     media = (await desk.store.media()).settings
     if desk.s3 is None:
-        return TrialOutcome(False, NO_BUCKET, media.s3_bucket)
+        return TrialOutcome("not_configured", NO_BUCKET, media.s3_bucket)
     wanted = patched_media(media, body, s3_reachable=True)
     return await desk.trials.run(desk.s3.at(wanted.s3_endpoint, wanted.s3_bucket, wanted.s3_region))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -48,6 +49,24 @@ COUNTS: Final = ("synced", "orphaned", "missing", "differing", "errors")
 # --- comparisons ------------------------------------------------------------------------------------------------------
 
 
+_PROBLEM: Final = re.compile(r"(?P<key>.+?): (?P<code>[a-z0-9]+(?:_[a-z0-9]+)*): (?P<detail>.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """What is wrong with one file of a comparison; of what is told otherwise, `key` is all that is known."""
+
+    key: str
+    code: str | None = None
+    detail: str | None = None
+
+    @classmethod
+    def of(cls, told: str) -> FileProblem:
+        """From `key: code: sentence`, as reports have it."""
+        found = _PROBLEM.fullmatch(told)
+        return cls(told) if found is None else cls(**found.groupdict())
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How one product stands; `product_id` None is for keys of no product, `name` None for a product that is gone."""
@@ -57,7 +76,7 @@ class Standing:
     synced: int
     orphaned: tuple[str, ...]
     missing: tuple[str, ...]
-    problems: tuple[str, ...]
+    problems: tuple[FileProblem, ...]
 
     @property
     def images(self) -> int:
@@ -80,7 +99,7 @@ def standings(entries: Sequence[Mapping[str, Any]], names: Mapping[UUID, str]) -
                 len(entry["syncedFiles"]),
                 tuple(entry["orphanedFiles"]),
                 tuple(entry["missingFiles"]),
-                tuple(entry["errors"]),
+                tuple(map(FileProblem.of, entry["errors"])),
             )
         )
     return sorted(found, key=lambda one: (-one.differences, (one.name or "").casefold()))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ingest_api.pages.assets import Assets, files_below
-from ingest_api.pages.failures import failure_text, told_failure_text
+from ingest_api.pages.failures import failure_text, told, told_whole
 from ingest_api.pages.formats import duration_in_words, number_in_words, size_in_words, time_in_words
 from ingest_api.pages.texts import LANGUAGES, Texts, load_texts
 
@@ -42,7 +42,8 @@ def _environment(texts: Texts) -> Environment:
     environment.globals |= {
         "t": texts,
         "failure": partial(failure_text, texts),
-        "told_failure": partial(told_failure_text, texts),
+        "told": partial(told, texts),
+        "told_whole": partial(told_whole, texts),
         "asset": ASSETS.address,
         "assets_below": ASSETS.below,
         "language": texts.language,

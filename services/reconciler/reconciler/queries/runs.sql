@@ -144,7 +144,7 @@ WHERE plan_id = $1 AND status = ANY($2)
 GROUP BY 1 ORDER BY 2 DESC, 1;
 
 -- name: problems
-SELECT object_key, owner_id, detail FROM plan_items
+SELECT object_key, owner_id, code, detail FROM plan_items
 WHERE plan_id = $1 AND status = ANY($2)
 ORDER BY position;
 

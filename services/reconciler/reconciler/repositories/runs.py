@@ -196,8 +196,11 @@ class Runs:
         await self._connection.execute(QUERIES["try_undo_again"], plan_id)
 
     async def problems(self, plan_id: UUID, failed: Sequence[str]) -> list[tuple[UUID | None, str]]:
+        """Whose items failed, and how: `key: code: sentence`."""
         rows = await self._connection.fetch(QUERIES["problems"], plan_id, failed)
-        return [(row["owner_id"], f"{row['object_key']}: {row['detail']}") for row in rows]
+        return [
+            (row["owner_id"], ": ".join(filter(None, (row["object_key"], row["code"], row["detail"])))) for row in rows
+        ]
 
     async def items_page(self, plan_id: UUID, after: int, limit: int) -> list[KeptItem]:
         return [kept_item(row) for row in await self._connection.fetch(QUERIES["items_page"], plan_id, after, limit)]

@@ -2,15 +2,16 @@
 
 import { call } from "./core/api.js";
 import { element } from "./core/dom.js";
+import { errorWords, withOwnWords } from "./core/problems.js";
 import { t } from "./core/texts.js";
 
 document.addEventListener("click", async (event) => {
   const button = event.target instanceof Element ? event.target.closest("#test-s3") : null;
   if (!button || button.getAttribute("aria-busy") === "true") return;
   const place = document.getElementById("test-s3-outcome");
-  const say = (text, kind) => place.replaceChildren(element("p", { class: `notice ${kind}` }, text));
+  const say = (words, kind) => place.replaceChildren(element("p", { class: `notice ${kind}` }, ...words));
   button.setAttribute("aria-busy", "true");
-  say(t("settings.testing"), "");
+  say([t("settings.testing")], "");
   try {
     // What stands in the fields is tried before it is saved.
     const wanted = {};
@@ -19,10 +20,11 @@ document.addEventListener("click", async (event) => {
       wanted[name] = value || null;
     }
     const outcome = await call("POST", "/api/admin/media/settings/test-s3", button.dataset.fields ? wanted : undefined, { seconds: 10 });
-    const counted = outcome.success && outcome.objectCount !== null ? ` ${t("settings.objects", { count: outcome.objectCount })}` : "";
-    say(outcome.message + counted, outcome.success ? "good" : "bad");
+    const words = t(`settings.trial_${outcome.code}`, { bucket: outcome.bucket, count: outcome.objectCount ?? 0 });
+    // A failure is told in more words by the API, and logs are searched by them.
+    say(outcome.success ? [words] : withOwnWords(words, outcome.message), outcome.success ? "good" : "bad");
   } catch (error) {
-    say(error.message, "bad");
+    say(errorWords(error), "bad");
   } finally {
     button.removeAttribute("aria-busy");
   }

@@ -17,7 +17,7 @@ import { ApiProblem, call } from "./api.js";
 import { confirmed, refreshDrawer } from "./dialogs.js";
 import { element } from "./dom.js";
 import { refresh } from "./fragments.js";
-import { t } from "./texts.js";
+import { errorWords } from "./problems.js";
 import { toast } from "./toasts.js";
 
 let faults = 0;
@@ -89,11 +89,10 @@ export function refuse(form, error) {
     for (const { field, message } of error.errors) isTold = tellField(form, field, message) || isTold;
   }
   const place = form.querySelector(".problem");
-  const text = error.message || t("common.failed");
   if (place) {
-    place.replaceChildren(element("p", { class: "notice bad", role: "alert" }, text));
+    place.replaceChildren(element("p", { class: "notice bad", role: "alert" }, ...errorWords(error)));
   } else if (!isTold) {
-    toast(text, { bad: true });
+    toast(error, { bad: true });
   }
   form.querySelector('[aria-invalid="true"]')?.focus();
 }

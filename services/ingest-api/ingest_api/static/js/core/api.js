@@ -1,12 +1,14 @@
 // Calls of the API: JSON in, JSON out, problem details as errors, a deadline on each.
 
-import { faultText, problemText } from "./problems.js";
+import { faultText, problemText, problemWords } from "./problems.js";
 import { t } from "./texts.js";
 
 export class ApiProblem extends Error {
   /** `text` is said in place of what the problem says. */
-  constructor(status, problem, text = problemText(problem)) {
-    super(text || String(status));
+  constructor(status, problem, text = "") {
+    super(text || problemText(problem) || String(status));
+    /** Apart: what is said of it here, and what the API itself says. */
+    this.words = text ? null : problemWords(problem);
     this.status = status;
     this.code = problem.code;
     this.problem = problem;

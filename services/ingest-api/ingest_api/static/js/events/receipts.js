@@ -11,7 +11,7 @@ export function startReceipts() {
     try {
       saveReceipt(await call("GET", button.dataset.receipt));
     } catch (error) {
-      toast(error.message, { bad: true });
+      toast(error, { bad: true });
     }
   });
 }

@@ -48,7 +48,7 @@ export function startSeeking() {
       // Meanwhile somebody else may have been looked for.
       if (asked === searchId) append(answer);
     } catch (error) {
-      toast(error.message, { bad: true });
+      toast(error, { bad: true });
     } finally {
       more.disabled = false;
       more.removeAttribute("aria-busy");
@@ -104,7 +104,7 @@ function lookForOthers(form, notice, about, leave = async () => {}) {
       form.requestSubmit();
     } catch (error) {
       settle();
-      toast(error.message, { bad: true });
+      toast(error, { bad: true });
     }
   };
   form.addEventListener("refused", settle);

@@ -70,7 +70,7 @@ async function act(what, list, choice) {
     toast(text);
     await followToTheEnd(begun.jobId, text, ids, list);
   } catch (error) {
-    toast(error.message, { bad: true });
+    toast(error, { bad: true });
   }
 }
 
@@ -151,7 +151,7 @@ async function followToTheEnd(jobId, text, ids, list) {
   try {
     await follow(jobId, text, ids, list);
   } catch (error) {
-    toast(error.message, { bad: true });
+    toast(error, { bad: true });
   } finally {
     const { [jobId]: _, ...others } = followed();
     sessionStorage.setItem(FOLLOWED, JSON.stringify(others));
@@ -212,7 +212,7 @@ async function cancel(jobId) {
   try {
     await call("POST", `/api/admin/media/jobs/${jobId}/cancel`);
   } catch (error) {
-    toast(error.message, { bad: true });
+    toast(error, { bad: true });
   }
 }
 

@@ -55,7 +55,7 @@ export class Everything {
       // What is hidden can't keep the focus: it goes to what takes the choice back.
       if (isFocused && this.#button.hidden) this.#button.parentElement.querySelector('[data-do="clear"]').focus();
     } catch (error) {
-      toast(error.message, { bad: true });
+      toast(error, { bad: true });
     } finally {
       this.#button.removeAttribute("aria-busy");
     }
