@@ -36,7 +36,7 @@ class Attentive(Impatient):
 class Steady(Impatient):
     """Its silence is long enough for a busy machine to send in."""
 
-    silence_seconds = 1.2
+    silence_seconds = 2.0
 
 
 async def length_of_body(scope: Any, receive: Any, send: Any) -> None:

@@ -99,7 +99,7 @@ async def test_who_cannot_be_handled_fails_alone(world: World) -> None:
 
 
 async def test_who_is_late_fails_alone_and_the_others_take_effect(world: World) -> None:
-    orders = Orders(world.process().unit_of_work, stuck=(4,), transaction_seconds=1.0, turns_seconds=30)
+    orders = Orders(world.process().unit_of_work, stuck=(4,), transaction_seconds=2.0, turns_seconds=30)
     ended = await orders.place([order(number) for number in range(8)])
     assert [number for number, error in enumerate(ended) if error is not None] == [4]
     assert isinstance(ended[4], TransientError)

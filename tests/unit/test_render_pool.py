@@ -364,7 +364,7 @@ async def test_the_event_loop_stays_free(pool: RenderPool, large: Path, tmp_path
         before_seconds = time.monotonic() - waited_for_cpu_seconds()
         await asyncio.sleep(0.001)
         longest_seconds = max(longest_seconds, time.monotonic() - waited_for_cpu_seconds() - before_seconds)
-    assert longest_seconds < 0.25
+    assert longest_seconds < 0.75
     with pytest.raises(TransientError):
         await slow
 
