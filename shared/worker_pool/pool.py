@@ -281,6 +281,16 @@ class WorkerPool(Generic[W, A]):
                 await self._quiet.wait()
         except TimeoutError:
             _log.warning("killing %d workers whose orders did not end within %g s", self._active, deadline_seconds)
+        finally:
+            # Also for a caller that is cancelled meanwhile: nobody else would.
+            ending = asyncio.create_task(self._end_workers())
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                await asyncio.wait([ending])
+                raise
+
+    async def _end_workers(self) -> None:
         for task in self._replacing:
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)

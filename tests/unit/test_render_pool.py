@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import signal
 import socket
@@ -281,13 +282,29 @@ async def test_closing_finishes_what_runs_and_turns_away_what_waits(large: Path,
     assert not is_running(pid)
 
 
+async def test_closing_that_is_cancelled_leaves_no_worker(large: Path, tmp_path: Path) -> None:
+    async with RenderPool(SETTINGS) as pool:
+        slow, _ = await start_slow(pool, large, tmp_path)
+        pids = pool.worker_pids
+        assert len(pids) == SETTINGS.workers
+        closing = asyncio.create_task(pool.close(deadline_seconds=120))
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert not any(is_running(pid) for pid in pids)
+        with pytest.raises(TransientError):
+            await slow
+
+
 async def test_opening_that_is_cancelled_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker is ready by then and one is not."""
+    starts = itertools.count()
     ready: list[_Worker] = []
     start = _Worker.start
 
     async def start_only_one(*how: Any) -> _Worker:
-        if ready:
+        if next(starts):
             await asyncio.Event().wait()
         ready.append(await start(*how))
         return ready[0]
