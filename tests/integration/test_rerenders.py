@@ -252,6 +252,16 @@ async def ends_told(site: IngestSite, parent_id: str) -> list[tuple[str, int, in
     return [(body["status"], body["completed"], body["failed"], body["cancelled"]) for body in bodies]
 
 
+async def test_selections_that_take_long_hold_up_nobodys_end(site: IngestSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_api.bulk_ends.LOOKED_AT_ONCE", 1)
+    slow_id, _ = await planned(site, mediaIds=[str(await stored_medium(site))])
+    quick_id, (command,) = await planned(site, mediaIds=[str(await stored_medium(site))])
+    await site.handlers.deliver(outcome(command))
+    looks = [await ends_told(site, quick_id) for _ in range(20)]
+    assert looks[-1] == [("completed", 1, 0, 0)]
+    assert await ends_told(site, slow_id) == []
+
+
 async def test_a_cancelled_selection_ends_when_what_was_queued_is_answered(
     site: IngestSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

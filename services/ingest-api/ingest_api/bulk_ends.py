@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Final
+from uuid import UUID
 
 from ingest_api.catalogue import ChangedJob
 from ingest_api.repositories.bulk_jobs import BulkJobRepository
@@ -15,7 +16,7 @@ from shared.work_list import work_off
 log = logging.getLogger(__name__)
 
 LOOKED_AT_ONCE: Final = 50
-"""Parents that have not ended are few: what they queue is bounded for all of them together."""
+"""The others have their turn a second later: many that take long hold up nobody's end."""
 
 
 class BulkEnds:
@@ -27,6 +28,7 @@ class BulkEnds:
 
     def __init__(self, unit_of_work: UnitOfWork) -> None:
         self._unit_of_work = unit_of_work
+        self._behind: UUID | None = None
 
     async def run(self) -> None:
         """Tell of ends for as long as the process lives."""
@@ -37,7 +39,8 @@ class BulkEnds:
         async with self._unit_of_work.begin() as tx:
             parents = BulkJobRepository(tx.connection)
             ended = []
-            for parent_id, requester in (await parents.lock_ends_to_tell(LOOKED_AT_ONCE)).items():
+            looked_at = await parents.lock_ends_to_tell(self._behind, LOOKED_AT_ONCE)
+            for parent_id, requester in looked_at.items():
                 job = await parents.get(parent_id, children=0)
                 if job is not None and job.has_ended:
                     await parents.note_end_told(parent_id)
@@ -45,4 +48,5 @@ class BulkEnds:
             for job, requester in ended:
                 changed = ChangedJob(job.id, None, requester)
                 await NoticeRepository(tx.connection).add("jobs:progress", changed, job.notice())
+        self._behind = max(looked_at) if len(looked_at) == LOOKED_AT_ONCE else None
         return False

@@ -114,7 +114,7 @@ SELECT FROM bulk_jobs WHERE id = $1 FOR NO KEY UPDATE;
 -- What is queued is answered by who would render it. Of a parent that was planned to its end, what had left the
 -- selection before is no part of it.
 UPDATE bulk_jobs
-SET is_planned = true, cancelled_at = clock_timestamp(), cancelled_by = $2, media_ids = NULL,
+SET is_planned = true, cancelled_at = clock_timestamp(), cancelled_by = $2, media_ids = NULL, end_to_tell = true,
     selected = CASE WHEN is_planned THEN items ELSE selected END
 WHERE id = $1 AND cancelled_at IS NULL AND (
     NOT is_planned
@@ -127,7 +127,11 @@ RETURNING uploader, kind, cancelled_at;
 
 -- name: lock_ends_to_tell
 -- Of several replicas one looks whether a parent has ended, so its end is told once.
-SELECT id, uploader FROM bulk_jobs WHERE end_to_tell AND is_planned ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED;
+SELECT id, uploader FROM bulk_jobs
+WHERE end_to_tell AND is_planned AND ($1::uuid IS NULL OR id > $1)
+ORDER BY id
+LIMIT $2
+FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: note_end_told
 UPDATE bulk_jobs SET end_to_tell = false WHERE id = $1 AND end_to_tell;

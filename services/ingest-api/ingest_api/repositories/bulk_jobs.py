@@ -101,12 +101,12 @@ class BulkJobRepository:
         row = await self._connection.fetchrow(QUERIES["cancel"], bulk_id, cancelled_by)
         return None if row is None else CancelledParent(**row)
 
-    async def lock_ends_to_tell(self, limit: int) -> Mapping[UUID, UUID]:
-        """Who asked for the selections of whose end nobody was told, by their ids; those that have not ended too.
+    async def lock_ends_to_tell(self, behind: UUID | None, limit: int) -> Mapping[UUID, UUID]:
+        """Who asked for the next selections of whose end nobody was told, by their ids; those that have not ended too.
 
         They are locked until the transaction ends; what another replica looks at is left out.
         """
-        rows = await self._connection.fetch(QUERIES["lock_ends_to_tell"], limit)
+        rows = await self._connection.fetch(QUERIES["lock_ends_to_tell"], behind, limit)
         return {row["id"]: row["uploader"] for row in rows}
 
     async def note_end_told(self, bulk_id: UUID) -> None:
