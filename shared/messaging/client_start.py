@@ -27,5 +27,7 @@ async def start(client: Startable) -> None:
             await asyncio.wait([starting], timeout=CUT_OFF_SECONDS)
         finally:
             starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.wait([starting], timeout=CUT_OFF_SECONDS)
+        if starting.done() and not starting.cancelled():
+            starting.exception()
         raise

@@ -27,6 +27,7 @@ from shared.events import (
     VariantSettings,
 )
 from shared.identifiers import new_id
+from shared.messaging import client_start
 from shared.messaging.topics import SETTINGS_EVENTS, ensure_topics
 from shared.settings_feed import SettingsFeed
 from shared.testing.waiting import eventually
@@ -104,6 +105,7 @@ async def test_a_feed_that_is_stopped_while_it_connects_leaves_no_connection(
 
     with monkeypatch.context() as slow:
         slow.setattr(AIOKafkaConnection, "send", send_slowly)
+        slow.setattr(client_start, "CUT_OFF_SECONDS", 60.0)
         feed = asyncio.create_task(SettingsFeed(kafka.bootstrap, DEFAULTS).run())
         await eventually(lambda: bool(asked), why="it asks the first broker")
         feed.cancel()

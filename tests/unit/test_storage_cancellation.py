@@ -18,7 +18,7 @@ from shared.storage.settings import S3Settings
 from shared.storage.staging import BucketStaging, StagedFile
 from shared.testing.waiting import eventually
 
-DEADLINE_SECONDS: Final = 10.0
+DEADLINE_SECONDS: Final = 30.0
 LARGE_BYTES: Final = 9 * 1024 * 1024
 
 
