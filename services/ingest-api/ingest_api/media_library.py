@@ -19,6 +19,7 @@ THUMBNAIL_PX: Final = 400
 """The long side that a thumbnail should have at least, for screens of twice the usual density."""
 
 MediumState = Literal["waiting", "active", "completed", "failed"]
+JobStatus = MediumState | Literal["cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class JobState:
     """How the newest job of a medium fares."""
 
     id: UUID
-    status: MediumState
+    status: JobStatus
     progress: int
     attempts: int
     error_code: str | None
