@@ -66,6 +66,10 @@ class Visitors:
         """
         self._watch.expect(pattern)
 
+    def allow_trouble(self, pattern: str) -> None:
+        """As `expect_trouble`, for what depends on the moment in which something happens elsewhere."""
+        self._watch.allow(pattern)
+
     async def assert_accessible(self, page: Page) -> None:
         """axe-core finds nothing serious or critical on the page as it stands, in light and in dark colours."""
         if self._axe is None:

@@ -20,6 +20,7 @@ class Watch:
 
     troubles: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
 
     async def over(self, context: BrowserContext) -> None:
         await context.add_init_script(_REPORT_BROKEN_POLICY)
@@ -33,14 +34,17 @@ class Watch:
         """Troubles in which this is found are meant to happen in this test, at least one of them."""
         self.expected.append(pattern)
 
+    def allow(self, pattern: str) -> None:
+        """Troubles in which this is found depend on the moment: they may happen in this test."""
+        self.allowed.append(pattern)
+
     def verdict(self) -> list[str]:
         """What went wrong unexpectedly, and what was expected to and did not.
 
         To be asked once the contexts are closed: their last words have been heard then.
         """
-        unexpected = [
-            trouble for trouble in self.troubles if not any(re.search(pattern, trouble) for pattern in self.expected)
-        ]
+        known = [*self.expected, *self.allowed]
+        unexpected = [trouble for trouble in self.troubles if not any(re.search(pattern, trouble) for pattern in known)]
         absent = [
             f"expected, and did not happen: {pattern}"
             for pattern in self.expected
