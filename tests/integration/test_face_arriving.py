@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,7 +28,7 @@ from shared.db.pool import Database
 from shared.db.unit_of_work import UnitOfWork
 from shared.events import AddEventPhotoV1, BucketObjectV1, IndexPhotoV1, PhotoStatus
 from shared.identifiers import new_id
-from shared.messaging.errors import Postponed
+from shared.messaging.errors import Postponed, TransientError
 from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
@@ -220,6 +221,27 @@ async def test_a_preview_of_our_own_does_not_bring_a_deleted_photo_back(site: Si
         await Photos(transaction.connection).note_made(site.photo, made.sha256)
     await site.bucket.delete(site.photo.image_key)
     await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
+    assert await S3Store.stat(site.bucket, site.photo.s3_key) is None, "nobody else would remove it"
+    await site.hear(site.photo.s3_key)
+    assert await site.orders() == []
+
+
+async def test_a_preview_that_was_remade_while_its_photo_was_deleted_goes_too(site: Site) -> None:
+    assert site.photo.image_key is not None
+    await site.indexes_by_itself()
+    await site.index()
+    replaced = await site.bucket.put_bytes(site.photo.image_key, b"another original")
+    async with site.work.begin() as transaction:
+        photos = Photos(transaction.connection)
+        (remaking,) = await photos.make({site.photo.photo_id: (replaced.key, replaced.etag)})
+        remade = await site.bucket.put_bytes(site.photo.s3_key, b"made of the other original")
+        assert remade.sha256 is not None
+        await photos.note_made(remaking, remade.sha256)
+    # Whoever removed the files has kept the preview: it is another one than when the photo was deleted.
+    await site.bucket.delete(site.photo.image_key)
+    await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
+    assert await S3Store.stat(site.bucket, site.photo.s3_key) is None
+    assert (await site.told())[-1]["status"] == "removed"
     assert await site.orders() == []
 
 
@@ -264,6 +286,71 @@ async def test_no_preview_comes_of_a_photo_that_is_deleted_meanwhile(site: Site)
     await indexing.index(order, delivery_of(order))
     assert await S3Store.stat(site.bucket, site.photo.s3_key) is None
     assert [told["status"] for told in await site.told()] == ["removed"]
+
+
+@pytest.mark.parametrize("is_deleted", ["before it is put", "while it is put", "before it is tried again"])
+async def test_a_preview_that_is_put_after_its_photo_was_deleted_goes_again(
+    site: Site, is_deleted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.indexes_by_itself()
+
+    async def deleted() -> None:
+        assert site.photo.image_key is not None
+        await site.bucket.delete(site.photo.image_key)
+        await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
+
+    async def put_bytes(*arguments: Any, **options: Any) -> ObjectInfo:
+        async def put_meanwhile() -> None:
+            await put(*arguments, **options)
+
+        if is_deleted == "while it is put":
+            # The bucket is asked before the preview lies there, and the photo is removed after.
+            site.meanwhile = put_meanwhile
+        await deleted()
+        stored = await put(*arguments, **options)
+        # The bucket tells of it before anybody has taken it away.
+        await site.hear(site.photo.s3_key)
+        if is_deleted == "before it is tried again":
+            raise TransientError("test", "the process was killed")
+        return stored
+
+    put = site.bucket.put_bytes
+    monkeypatch.setattr(site.bucket, "put_bytes", put_bytes)
+    order = site.photo.order(None)
+    indexing = Indexing(
+        site.work, site.bucket, Looking(lambda: asyncio.sleep(0)), limit_bytes=2**20, limit_seconds=60.0
+    )
+    delivery = delivery_of(order)
+    if is_deleted == "before it is tried again":
+        with pytest.raises(TransientError, match="killed"):
+            await indexing.index(order, delivery)
+    await indexing.index(order, delivery)
+    assert await S3Store.stat(site.bucket, site.photo.s3_key) is None
+    assert await site.orders() == []
+    assert [told["status"] for told in await site.told()] == ["removed"]
+
+
+async def test_a_photo_that_is_done_while_its_deletion_is_heard_takes_its_preview_with_it(site: Site) -> None:
+    assert site.photo.image_key is not None
+    order = site.photo.order(None)
+    await site.bucket.delete(site.photo.image_key)
+
+    async def done() -> None:
+        info = await site.bucket.put_bytes(site.photo.s3_key, b"a preview of our own")
+        assert info.sha256 is not None
+        result = Result(PhotoStatus.INDEXED, preview_etag=info.etag, makes_preview=True)
+        async with site.work.begin() as transaction:
+            photos = Photos(transaction.connection)
+            await photos.note_made(site.photo, info.sha256)
+            assert await photos.record(site.photo, result) is not None
+
+    site.meanwhile = done
+    await site.hear(site.photo.s3_key, happened="removed", told_by="deletion")
+    assert await S3Store.stat(site.bucket, site.photo.s3_key) is None
+    assert [told["status"] for told in await site.told()] == ["removed"]
+    indexing = Indexing(site.work, site.bucket, Looking(done), limit_bytes=2**20, limit_seconds=60.0)
+    await indexing.index(order, delivery_of(order))
+    assert await site.orders() == []
 
 
 async def test_what_was_seen_of_a_photo_is_told(site: Site) -> None:

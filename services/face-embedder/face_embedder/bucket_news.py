@@ -31,8 +31,10 @@ class _Place:
     found: ObjectInfo | None
     is_deleted: bool
     """Whether somebody has deleted its photo; what is found there all the same came later."""
+    photo: Photo | None = None
+    """As it was before the bucket was asked."""
     original: ObjectInfo | None = None
-    """That of the photo whose preview this is; of one that is deleted, and of one that may have none yet."""
+    """That of the photo whose preview this is; of one that is or was deleted, and of one that may have none yet."""
 
     @property
     def is_wanted(self) -> bool:
@@ -67,18 +69,22 @@ class BucketNews:
             if news.happened == "created" and delivery.postponed < MOST_WAITS:
                 raise failures.event_not_told(key.number)
             return
-        found = await self._bucket.stat(news.object_key)
-        place = _Place(key, event, found, is_deleted=news.told_by == "deletion")
-        if place.is_deleted:
-            if photo is not None and photo.image_key is not None:
-                place = replace(place, original=await self._bucket.stat(photo.image_key))
-        elif key.folder is Folder.PREVIEWS and place.is_wanted and (photo is None or photo.image_key is None):
+        place = await self._look(_Place(key, event, None, is_deleted=news.told_by == "deletion"), photo)
+        is_linked = photo is not None and photo.image_key is not None
+        if key.folder is Folder.PREVIEWS and place.is_wanted and not place.is_deleted and not is_linked:
             # The photo is known before the originals are listed: one that comes later than that finds it by itself.
             async with self._unit_of_work.begin() as transaction:
                 await self._bring_in_line(transaction, place)
             place = replace(place, original=await self._original_of(key))
         async with self._unit_of_work.begin(delivery) as transaction:
             await self._bring_in_line(transaction, place)
+
+    async def _look(self, place: _Place, photo: Photo | None) -> _Place:
+        """The place with what lies there now."""
+        found, original = await self._bucket.stat(str(place.key)), None
+        if photo is not None and photo.image_key is not None and (place.is_deleted or not _is_there(photo)):
+            original = await self._bucket.stat(photo.image_key)
+        return replace(place, photo=photo, found=found, original=original)
 
     async def _bring_in_line(self, transaction: Transaction, place: _Place) -> None:
         await Events(transaction.connection).lock(place.event.event_id)
@@ -91,6 +97,8 @@ class BucketNews:
         photos = Photos(transaction.connection)
         known = await photos.lock_keys(place.event.event_id, [str(place.key)])
         photo = known[0] if known else None
+        if photo is not None and (place.is_deleted or not _is_there(photo)):
+            place = await self._without_left_over(place, photo)
         if place.is_deleted and photo is not None and _is_there(photo):
             await self._deleted(transaction, place, photo)
         elif place.found is None:
@@ -100,6 +108,20 @@ class BucketNews:
                 await _remove(transaction, photo)
         elif place.is_wanted:
             await self._wanted(transaction, place, place.found, photo)
+
+    async def _without_left_over(self, place: _Place, photo: Photo) -> _Place:
+        """The place as if no preview lay there that was made of what is gone: it brings no deleted photo back.
+
+        Whoever is told of the deletion removes it, for it may have been put after the other files went. The photo is
+        locked: a preview of a newer content is put only once that is noted with it.
+        """
+        if photo != place.photo:
+            place = await self._look(place, photo)
+        if not photo.is_left_over(place.found, place.original):
+            return place
+        if place.is_deleted:
+            await self._bucket.delete(photo.s3_key)
+        return replace(place, found=None)
 
     async def _wanted(self, transaction: Transaction, place: _Place, found: ObjectInfo, photo: Photo | None) -> None:
         photos = Photos(transaction.connection)

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from face_embedder import failures
 from face_embedder.analysis import Analysis
@@ -18,7 +19,7 @@ from face_embedder.photos import Photo
 from face_embedder.repositories.erasures import Erasures
 from face_embedder.repositories.events import Events
 from face_embedder.repositories.faces import Faces
-from face_embedder.repositories.photos import Photos, Result
+from face_embedder.repositories.photos import DuePhoto, Photos, Result
 from face_embedder.repositories.second_looks import SecondLooks
 from face_embedder.repositories.tasks import Outcome, Tasks
 from face_embedder.tasks import last_words
@@ -73,30 +74,51 @@ class Indexing:
         """Find the faces of a photo's content, unless a newer one is known.
 
         What is wrong with the photo is recorded with it, and so is what still fails at the last attempt. Raises what
-        may be tried again.
+        may be tried again. No preview of a photo that was deleted meanwhile is left behind.
         """
         async with self._unit_of_work.database.connection() as connection:
             due = await Photos(connection).due(command.photo_id, command.generation)
-        if due is None:
-            return
+        # Where it is due no more, a preview may have been put by an attempt that did not come to its end.
+        if due is None or not await self._is_recorded(due, delivery):
+            await self._remove_left_over(command.photo_id)
+
+    async def _is_recorded(self, due: DuePhoto, delivery: Delivery) -> bool:
+        """Look at the photo; False where its content is another by now, or it is gone."""
         photo, pack = due.photo, self._pool.packs.for_photo(due.event_pack)
         try:
             if not due.keeps_faces:
                 raise failures.not_kept()
-            await self._record(photo, await self._looked(photo, pack), delivery)
+            return await self._record(photo, await self._looked(photo, pack), delivery)
         except _Outdated:
-            return
+            return False
         except (AlreadyHandled, InfrastructureUnavailable, Postponed):
             raise
         except PermanentError as error:
-            await self._record_failure(photo, error, delivery)
+            return await self._record_failure(photo, error, delivery)
         except Exception as error:
             if delivery.attempt < RETRIES.attempts:
                 raise
             # Or the photo would wait for ever, and its sync with it.
             log.exception("a photo could not be indexed", extra={"photo_id": str(photo.photo_id)})
             known = error if isinstance(error, MessageError) else failures.unforeseen(type(error).__name__)
-            await self._record_failure(photo, known, delivery)
+            return await self._record_failure(photo, known, delivery)
+
+    async def _remove_left_over(self, photo_id: UUID) -> None:
+        """Take away a preview that was put after the files of its photo had been removed."""
+        async with self._unit_of_work.database.connection() as connection:
+            photo = await Photos(connection).of_id(photo_id)
+        if photo is None or not await self._is_left_over(photo):
+            return
+        async with self._unit_of_work.begin() as transaction:
+            # Locked, and so nobody puts a preview of a newer content: that is noted with the photo before.
+            if await Photos(transaction.connection).lock_keys(photo.event_id, [photo.s3_key]) == [photo]:
+                await self._bucket.delete(photo.s3_key)
+
+    async def _is_left_over(self, photo: Photo) -> bool:
+        if photo.status is not PhotoStatus.REMOVED or photo.made_sha256 is None:
+            return False
+        original = None if photo.image_key is None else await self._bucket.stat(photo.image_key)
+        return photo.is_left_over(await self._bucket.stat(photo.s3_key), original)
 
     async def _looked(self, photo: Photo, pack: PackId) -> Looked:
         try:
@@ -141,7 +163,7 @@ class Indexing:
     async def _read(self, key: str) -> Content:
         return await read(self._bucket, key, self._limit_bytes)
 
-    async def _record(self, photo: Photo, looked: Looked, delivery: Delivery) -> None:
+    async def _record(self, photo: Photo, looked: Looked, delivery: Delivery) -> bool:
         async with self._unit_of_work.begin(delivery) as transaction:
             erasures = Erasures(transaction.connection)
             erased = await erasures.places(photo, looked.preview_etag)
@@ -164,7 +186,7 @@ class Indexing:
             )
             recorded = await Photos(transaction.connection).record(photo, result)
             if recorded is None:
-                return
+                return False
             await Faces(transaction.connection).replace(recorded, analysis)
             await erasures.note_size(recorded, analysis.width_px, analysis.height_px)
             await SecondLooks(transaction.connection).owe(recorded, analysis.pack_id)
@@ -172,19 +194,21 @@ class Indexing:
             transaction.publish(recorded.told())
             await count(transaction, recorded, outcome)
         metrics.face_photos_total.labels(result.status.value).inc()
+        return True
 
-    async def _record_failure(self, photo: Photo, error: MessageError, delivery: Delivery) -> None:
+    async def _record_failure(self, photo: Photo, error: MessageError, delivery: Delivery) -> bool:
         log.warning("a photo failed", extra={"photo_id": str(photo.photo_id), "code": error.code})
         result = Result(PhotoStatus.FAILED, code=error.code, detail=error.detail, makes_preview=photo.makes_preview)
         async with self._unit_of_work.begin(delivery) as transaction:
             recorded = await Photos(transaction.connection).record(photo, result)
             if recorded is None:
-                return
+                return False
             # The faces of an older content are not on this one.
             await Faces(transaction.connection).remove([recorded.photo_id])
             transaction.publish(recorded.told())
             await count(transaction, recorded, Outcome(failed=1))
         metrics.face_photos_total.labels(result.status.value).inc()
+        return True
 
 
 async def count(transaction: Transaction, photo: Photo, outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from face_embedder.layout import PhotoKey
 from shared.events import EventPhotoChangedV1, IndexPhotoV1, PhotoStatus
+from shared.storage.object_store import ObjectInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,12 @@ class Photo:
     def is_settled(self) -> bool:
         """Whether nothing is under way for it."""
         return self.status is not PhotoStatus.PENDING
+
+    def is_left_over(self, preview: ObjectInfo | None, original: ObjectInfo | None) -> bool:
+        """Whether the preview was made here, of an original that is not there any more; `original` is what is there."""
+        if preview is None or preview.sha256 is None or preview.sha256 != self.made_sha256:
+            return False
+        return original is None or (original.key, original.etag) != (self.image_key, self.original_etag)
 
 
 class Seen(Enum):

@@ -12,6 +12,9 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', true);
 -- name: lock_keys
 SELECT * FROM photos WHERE event_id = $1 AND s3_key = ANY ($2::text[]) ORDER BY s3_key FOR UPDATE;
 
+-- name: of_id
+SELECT * FROM photos WHERE photo_id = $1;
+
 -- name: of_key
 SELECT * FROM photos WHERE event_id = $1 AND s3_key = $2;
 

@@ -93,6 +93,11 @@ class Photos:
     async def lock_keys(self, event_id: UUID, s3_keys: Sequence[str]) -> list[Photo]:
         return [photo_of(row) for row in await self._connection.fetch(QUERIES["lock_keys"], event_id, s3_keys)]
 
+    async def of_id(self, photo_id: UUID) -> Photo | None:
+        """The photo as it is at the moment."""
+        row = await self._connection.fetchrow(QUERIES["of_id"], photo_id)
+        return None if row is None else photo_of(row)
+
     async def of_key(self, event_id: UUID, s3_key: str) -> Photo | None:
         """The photo with this preview, as it is at the moment."""
         row = await self._connection.fetchrow(QUERIES["of_key"], event_id, s3_key)
