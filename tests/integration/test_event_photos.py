@@ -271,6 +271,9 @@ async def test_what_was_kept_of_a_deleted_photo_is_told_for_a_time(
         removals = EventPhotoRepository(connection)
         await removals.add_removal(removal, new_id(), 0)
     await site.photo_desk.photos.sweep_once()
+    # To versions that remove whatever lies there it is one that is not due.
+    due = "SELECT count(*) FROM photo_removals WHERE photo_id = $1 AND due_at <= clock_timestamp() + interval '1 day'"
+    assert await site.rows.fetchval(due, photo.photo_id) == 0
     async with site.database.connection() as connection:
         removals = EventPhotoRepository(connection)
         assert await removals.remove_completed_removals(3600, 10) == 0

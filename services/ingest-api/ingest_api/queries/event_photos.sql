@@ -70,8 +70,9 @@ SELECT removed_at, completed_at, kept_keys FROM photo_removals WHERE event_id = 
 -- name: end_removal
 DELETE FROM photo_removals WHERE photo_id = $1;
 
+-- Never due again: a replica of a version that knows of no kept files would take them for files to remove.
 -- name: end_removal_keeping
-UPDATE photo_removals SET completed_at = clock_timestamp(), kept_keys = $2 WHERE photo_id = $1;
+UPDATE photo_removals SET completed_at = clock_timestamp(), kept_keys = $2, due_at = 'infinity' WHERE photo_id = $1;
 
 -- name: remove_completed_removals
 DELETE FROM photo_removals WHERE photo_id IN (
