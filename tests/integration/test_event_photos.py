@@ -282,6 +282,39 @@ async def test_what_was_kept_of_a_deleted_photo_is_told_for_a_time(
         assert await removals.removal(photo.event_id, photo.photo_id) is None
 
 
+async def test_a_removal_that_ends_late_does_not_end_the_next_one_of_its_photo(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = photo_of(event, "a.jpg", image_key=None)
+    await bucket.put_bytes(photo.s3_key, b"x")
+    await tell(site, photo)
+    url = f"{EVENTS}/{event['uuid']}/photos/{photo.photo_id}"
+    remove = bucket.delete
+
+    async def away(*_: Any) -> None:
+        raise StoreUnavailable("s3", "it is away")
+
+    async def removed_and_deleted_again(key: str) -> None:
+        await remove(key)
+        # The store has told of it, the photo has come back, and is deleted again.
+        await tell(site, photo.model_copy(update={"version": 2, "status": PhotoStatus.REMOVED}))
+        await bucket.put_bytes(key, b"another")
+        await tell(site, photo.model_copy(update={"version": 3}))
+        with monkeypatch.context() as broken:
+            broken.setattr(bucket, "delete", away)
+            assert (await site.api.delete(url)).status_code == 204
+
+    with monkeypatch.context() as slow:
+        slow.setattr(bucket, "delete", removed_and_deleted_again)
+        assert (await site.api.delete(url)).status_code == 204
+    assert (await site.api.get(f"{url}/removal")).json()["status"] == "removing"
+    assert await told_of_bucket(site, event) == [], "the photo that is there by now has not gone yet"
+    await sweep(site)
+    assert await bucket.stat(photo.s3_key) is None
+    assert await told_of_bucket(site, event) == [photo.s3_key]
+    assert (await site.api.get(f"{url}/removal")).status_code == 404
+
+
 async def removal_of(site: IngestSite, event: dict[str, Any]) -> dict[str, Any]:
     """How far it is, after a turn that is due now."""
     await site.rows.execute("UPDATE event_removals SET due_at = now() WHERE event_id = $1", UUID(event["uuid"]))

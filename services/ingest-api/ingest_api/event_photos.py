@@ -68,7 +68,7 @@ class EventPhotos:
             if known is None:
                 raise Problem(404, "not_found", "This event has no such photo.")
             removal = Removal.of(photo_id, event.id, event.folder, known, seen or {})
-            await photos.add_removal(removal, deleted_by, AGAIN_SECONDS)
+            removal = await photos.add_removal(removal, deleted_by, AGAIN_SECONDS)
         if seen is not None:
             await self._remove_files(removal)
 
@@ -126,7 +126,8 @@ class EventPhotos:
     async def _remove_and_tell(self, bucket: S3Store, removal: Removal) -> None:
         kept = await self._remove(bucket, removal)
         async with self._unit_of_work.begin() as transaction:
-            await EventPhotoRepository(transaction.connection).end_removal(removal.photo_id, kept)
+            if not await EventPhotoRepository(transaction.connection).end_removal(removal, kept):
+                return  # Whoever ended it has told, and by now the photo may be another one.
             # The store tells of it too, if its notifications are set; whoever hears looks at the object.
             transaction.publish(*(told_gone(bucket.bucket, key) for key in removal.keys))
         if kept:

@@ -43,11 +43,15 @@ class AskedFile:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The files of a deleted photo, in the order in which they go; the event is None where it was forgotten before."""
+    """The files of a deleted photo, in the order in which they go; the event is None where it was forgotten before.
+
+    `removed_at`, once it is recorded, tells it from another removal of the same photo, which may come back.
+    """
 
     photo_id: UUID
     event_id: UUID | None
     files: tuple[AskedFile, ...]
+    removed_at: datetime | None = None
 
     @classmethod
     def of(cls, photo_id: UUID, event_id: UUID, folder: str, known: PhotoFiles, seen: Mapping[str, str | None]) -> Self:

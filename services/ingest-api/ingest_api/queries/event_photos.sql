@@ -53,7 +53,8 @@ INSERT INTO photo_removals (photo_id, event_id, object_keys, etags, removed_by, 
 VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
 ON CONFLICT (photo_id) DO UPDATE
 SET event_id = excluded.event_id, object_keys = excluded.object_keys, etags = excluded.etags, kept_keys = '{}',
-    removed_by = excluded.removed_by, removed_at = clock_timestamp(), due_at = excluded.due_at, completed_at = NULL;
+    removed_by = excluded.removed_by, removed_at = clock_timestamp(), due_at = excluded.due_at, completed_at = NULL
+RETURNING removed_at;
 
 -- Of several replicas one works on a removal, and it comes up again if that one goes.
 -- name: claim_removal
@@ -62,17 +63,19 @@ WHERE photo_id = (
     SELECT photo_id FROM photo_removals WHERE completed_at IS NULL AND due_at <= statement_timestamp()
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING photo_id, event_id, object_keys, etags;
+RETURNING photo_id, event_id, object_keys, etags, removed_at;
 
 -- name: removal
 SELECT removed_at, completed_at, kept_keys FROM photo_removals WHERE event_id = $1 AND photo_id = $2;
 
+-- A photo that came back and was deleted again has its id: what was promised since is not ended with what was promised before.
 -- name: end_removal
-DELETE FROM photo_removals WHERE photo_id = $1;
+DELETE FROM photo_removals WHERE photo_id = $1 AND removed_at = $2;
 
 -- Never due again: a replica of a version that knows of no kept files would take them for files to remove.
 -- name: end_removal_keeping
-UPDATE photo_removals SET completed_at = clock_timestamp(), kept_keys = $2, due_at = 'infinity' WHERE photo_id = $1;
+UPDATE photo_removals SET completed_at = clock_timestamp(), kept_keys = $3, due_at = 'infinity'
+WHERE photo_id = $1 AND removed_at = $2;
 
 -- name: remove_completed_removals
 DELETE FROM photo_removals WHERE photo_id IN (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,13 @@ class EventPhotoRepository:
         row = await self._connection.fetchrow(QUERIES["hide"], event_id, photo_id)
         return None if row is None else PhotoFiles(**row)
 
-    async def add_removal(self, removal: Removal, removed_by: UUID, due_seconds: float) -> None:
-        """Have the files taken out of the bucket, by the sweep unless somebody does it before."""
+    async def add_removal(self, removal: Removal, removed_by: UUID, due_seconds: float) -> Removal:
+        """Have the files taken out of the bucket, by the sweep unless somebody does it before; the removal recorded."""
         etags = [file.etag for file in removal.files]
-        await self._connection.execute(
+        removed_at = await self._connection.fetchval(
             QUERIES["add_removal"], removal.photo_id, removal.event_id, removal.keys, etags, removed_by, due_seconds
         )
+        return replace(removal, removed_at=removed_at)
 
     async def claim_removal(self, again_seconds: float) -> Removal | None:
         """One that is due; it comes up again after so long unless it is ended."""
@@ -125,14 +126,16 @@ class EventPhotoRepository:
         keys = row["object_keys"]
         etags = row["etags"] or [None] * len(keys)
         files = tuple(AskedFile(key, etag) for key, etag in zip(keys, etags, strict=True))
-        return Removal(row["photo_id"], row["event_id"], files)
+        return Removal(row["photo_id"], row["event_id"], files, row["removed_at"])
 
-    async def end_removal(self, photo_id: UUID, kept_keys: Sequence[str]) -> None:
-        """Nothing is left to do; it is remembered where newer files were kept."""
+    async def end_removal(self, removal: Removal, kept_keys: Sequence[str]) -> bool:
+        """Nothing is left to do; it is remembered where newer files were kept. False where it had ended before."""
+        which = (removal.photo_id, removal.removed_at)
         if kept_keys:
-            await self._connection.execute(QUERIES["end_removal_keeping"], photo_id, list(kept_keys))
+            ended = await self._connection.execute(QUERIES["end_removal_keeping"], *which, list(kept_keys))
         else:
-            await self._connection.execute(QUERIES["end_removal"], photo_id)
+            ended = await self._connection.execute(QUERIES["end_removal"], *which)
+        return affected_rows(ended) > 0
 
     async def removal(self, event_id: UUID, photo_id: UUID) -> RemovalState | None:
         """How far it is; None where there is none, or nothing is left of it."""
