@@ -353,6 +353,17 @@ async def test_a_photo_that_is_done_while_its_deletion_is_heard_takes_its_previe
     assert await site.orders() == []
 
 
+async def test_no_preview_comes_into_the_folder_of_an_event_that_is_deleted_meanwhile(site: Site) -> None:
+    def deleted() -> Awaitable[object]:
+        return site.rows("UPDATE events SET is_deleted = true WHERE event_id = $1 RETURNING 1", site.event_id)
+
+    order = site.photo.order(None)
+    indexing = Indexing(site.work, site.bucket, Looking(deleted), limit_bytes=2**20, limit_seconds=60.0)
+    await indexing.index(order, delivery_of(order))
+    assert await S3Store.stat(site.bucket, site.photo.s3_key) is None
+    assert [(told["status"], told["code"]) for told in await site.told()] == [("failed", "faces_not_kept")]
+
+
 async def test_what_was_seen_of_a_photo_is_told(site: Site) -> None:
     await site.indexes_by_itself()
     key = f"events/{site.number}/previews/b.jpg"

@@ -149,6 +149,10 @@ class Indexing:
         async with self._unit_of_work.begin() as transaction:
             if not await Photos(transaction.connection).note_made(photo, sha256):
                 raise _Outdated
+            # The folder of a deleted event is emptied once, and finding the faces may have lasted until after that.
+            event = await Events(transaction.connection).get(photo.event_id)
+            if event is None or not event.keeps_faces:
+                raise failures.not_kept()
         # Once more, for finding the faces takes a while. What comes in the moment from here on is overwritten.
         if await self._is_anothers(photo.s3_key, photo.made_sha256, sha256):
             return await self._look(photo, pack)
