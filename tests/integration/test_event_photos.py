@@ -21,6 +21,7 @@ from shared.db.unit_of_work import UnitOfWork
 from shared.events import EventPhotoChangedV1, PhotoStatus
 from shared.identifiers import new_id
 from shared.storage.errors import StoreUnavailable
+from shared.storage.object_store import ObjectInfo
 from shared.storage.s3 import S3Store
 from shared.storage.settings import S3Settings
 from shared.testing.databases import TestDatabases
@@ -400,6 +401,29 @@ async def test_what_comes_after_an_event_was_deleted_stays(
     assert await told_of_bucket(site, event) == [made]
     page = await site.api.get(f"/admin/events/{event['uuid']}/removal", headers={"Accept": "text/html"})
     assert "2 files that came after the deletion stay" in page.text
+
+
+async def test_late_previews_of_a_deleted_event_are_looked_at_several_at_once(
+    site: IngestSite, event: dict[str, Any], bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    previews = [f"events/{event['id']}/previews/{number}.jpg" for number in range(3)]
+    await site.api.delete(f"{EVENTS}/{event['uuid']}", params={"photos": "remove"})
+    await site.rows.execute(
+        "UPDATE event_removals SET asked_at = asked_at - interval '1 hour' WHERE event_id = $1", UUID(event["uuid"])
+    )
+    for key in previews:
+        await bucket.put_bytes(key, b"x")
+    stat, together = bucket.stat, asyncio.Barrier(len(previews))
+
+    async def stat_together(key: str) -> ObjectInfo | None:
+        async with asyncio.timeout(30):
+            await together.wait()
+        return await stat(key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket, "stat", stat_together)
+        ended = await removal_of(site, event)
+    assert (ended["status"], ended["files_removed"], ended["files_kept"]) == ("completed", len(previews), 0)
 
 
 async def test_keys_outside_the_event_are_neither_shown_nor_removed(

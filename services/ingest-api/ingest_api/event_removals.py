@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Final
@@ -31,7 +31,7 @@ AGAIN_SECONDS: Final = 120.0
 LOOK_EVERY_SECONDS: Final = 20.0
 ON_THEIR_WAY_SECONDS: Final = 60.0
 """Files that come so soon after the deletion go with it; more than clocks and slow answers make of a time."""
-REMOVALS_AT_ONCE: Final = 16
+REQUESTS_AT_ONCE: Final = 16
 ROWS_AT_ONCE: Final = 2000
 
 
@@ -120,27 +120,38 @@ class EventRemovals:
         """What goes of a page: what lay there, and previews that were just being made of it."""
         # By the store's own clock, which the page has told.
         last = bucket.clock() - timedelta(seconds=asked_seconds_ago - ON_THEIR_WAY_SECONDS)
-        going = []
-        for info in page:
-            if info.modified_at <= last or (
-                info.key.startswith(event.previews_prefix) and await _is_made(bucket, info.key)
-            ):
-                going.append(info)
-        return going
+        made: set[str] = set()
+
+        async def look(info: ObjectInfo) -> None:
+            if await _is_made(bucket, info.key):
+                made.add(info.key)
+
+        late = [info for info in page if info.modified_at > last and info.key.startswith(event.previews_prefix)]
+        await _for_each(late, look)
+        return [info for info in page if info.modified_at <= last or info.key in made]
 
     async def _remove(self, bucket: S3Store, going: Sequence[ObjectInfo]) -> None:
-        """Remove the objects; raises the first error once all have ended. Removing one twice is no error."""
-        left = iter(going)
+        """Remove the objects. Removing one twice is no error."""
 
-        async def worker() -> None:
-            for info in left:
-                # What is put under its key in the moment between the listing and this goes too.
-                await bucket.delete(info.key)
+        async def remove(info: ObjectInfo) -> None:
+            # What is put under its key in the moment between the listing and this goes too.
+            await bucket.delete(info.key)
 
-        outcomes = await asyncio.gather(*(worker() for _ in range(REMOVALS_AT_ONCE)), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await _for_each(going, remove)
+
+
+async def _for_each(objects: Sequence[ObjectInfo], ask: Callable[[ObjectInfo], Awaitable[None]]) -> None:
+    """Ask the bucket about some objects at once; raises the first error once all have ended."""
+    left = iter(objects)
+
+    async def worker() -> None:
+        for info in left:
+            await ask(info)
+
+    outcomes = await asyncio.gather(*(worker() for _ in range(REQUESTS_AT_ONCE)), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def _is_made(bucket: S3Store, key: str) -> bool:
