@@ -119,18 +119,24 @@ class Swept:
         return [(event["happened"], event["object_key"].removeprefix(self.prefix)) for event in events]
 
 
+def run_command(**changes: Any) -> StartReconcileRunV1:
+    """What the clock asks for at night, but for the changes."""
+    wanted: dict[str, Any] = {
+        "run_id": new_id(),
+        "scope": ReconcileScope(kind="products"),
+        "remove_orphaned": True,
+        "recreate_missing": False,
+        "approves": True,
+        "requested_by": None,
+        "requested_at": datetime.now(UTC),
+    }
+    return StartReconcileRunV1(**{**wanted, **changes})
+
+
 async def ended_run(
     reconciler: Reconciler, alerts: Alerts, stage: Stage = Stage.COMPLETED, *, by_clock: bool = True, **counts: Any
 ) -> None:
-    command = StartReconcileRunV1(
-        run_id=new_id(),
-        scope=ReconcileScope(kind="products"),
-        remove_orphaned=True,
-        recreate_missing=False,
-        approves=True,
-        requested_by=None if by_clock else new_id(),
-        requested_at=datetime.now(UTC),
-    )
+    command = run_command(requested_by=None if by_clock else new_id())
     async with reconciler.work.begin() as transaction:
         runs = Runs(transaction.connection)
         await runs.add(command)
@@ -140,15 +146,7 @@ async def ended_run(
 
 async def kept_run(reconciler: Reconciler, stage: Stage, items: Sequence[PlanItem], status: str) -> UUID:
     """A run whose items ended with this status."""
-    command = StartReconcileRunV1(
-        run_id=new_id(),
-        scope=ReconcileScope(kind="products"),
-        remove_orphaned=True,
-        recreate_missing=False,
-        approves=True,
-        requested_by=None,
-        requested_at=datetime.now(UTC),
-    )
+    command = run_command()
     async with reconciler.work.begin() as transaction:
         runs = Runs(transaction.connection)
         await runs.add(command)

@@ -23,7 +23,6 @@ from shared.events import (
     FilePlace,
     ProductChangedV1,
     ReconcileScope,
-    StartReconcileRunV1,
 )
 from shared.identifiers import new_id
 from shared.messaging.topics import Topic
@@ -34,7 +33,7 @@ from shared.storage.s3 import S3Store
 from shared.storage.staging import LocalStaging
 from shared.storage.stores import Stores
 from shared.testing.waiting import eventually
-from tests.integration.reconciling.reconciler_world import Swept, stored_file
+from tests.integration.reconciling.reconciler_world import Swept, run_command, stored_file
 from tests.skewed_store import skewed_store
 
 pytestmark = pytest.mark.stack
@@ -51,15 +50,7 @@ async def compared(swept: Swept, product_id: UUID) -> tuple[str, str | None, lis
     """Stage, error and planned keys of a run over the product that wants everything repaired."""
     reconciler = swept.reconciler
     settings = reconciler.settings(object_grace_seconds=0)
-    command = StartReconcileRunV1(
-        run_id=new_id(),
-        scope=ReconcileScope(kind="product", product_id=product_id),
-        remove_orphaned=True,
-        recreate_missing=False,
-        approves=True,
-        requested_by=new_id(),
-        requested_at=datetime.now(UTC),
-    )
+    command = run_command(scope=ReconcileScope(kind="product", product_id=product_id), requested_by=new_id())
     async with LocalDiskStore(reconciler.folder) as disk:
         stores = Stores(disk, swept.store, LocalStaging(disk))
         looking = Looking(stores, Heard("unused", "reconciler"), settings)

@@ -30,27 +30,24 @@ from shared.events import (
     ProductImageChangedV1,
     ProductImageType,
     ReconcileRunChangedV1,
-    ReconcileScope,
     RunFileTaskV1,
-    StartReconcileRunV1,
 )
 from shared.identifiers import new_id
 from shared.storage.local_disk import LocalDiskStore
-from tests.integration.reconciling.reconciler_world import Reconciler, decide, delivery_of, kept_run, removal
+from tests.integration.reconciling.reconciler_world import (
+    Reconciler,
+    decide,
+    delivery_of,
+    kept_run,
+    removal,
+    run_command,
+)
 
 pytestmark = pytest.mark.stack
 
 
 async def test_quarantine_ends_after_its_time_and_once(reconciler: Reconciler) -> None:
-    command = StartReconcileRunV1(
-        run_id=new_id(),
-        scope=ReconcileScope(kind="products"),
-        remove_orphaned=True,
-        recreate_missing=False,
-        approves=True,
-        requested_by=None,
-        requested_at=datetime.now(UTC),
-    )
+    command = run_command()
     items = [
         PlanItem(Action.REMOVE, FileClass.ORPHANED_IN_BUCKET, f"products/{name}.png", FilePlace.BUCKET, 1)
         for name in ("old", "young", "failed")

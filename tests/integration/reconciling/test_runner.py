@@ -24,13 +24,20 @@ from shared.events import (
     DecideOnPlanV1,
     ReconcileRunChangedV1,
     ReconcileScope,
-    StartReconcileRunV1,
 )
 from shared.identifiers import new_id
 from shared.messaging.retry import RetryPolicy
 from shared.storage.errors import StoreUnavailable
 from shared.testing.waiting import eventually
-from tests.integration.reconciling.reconciler_world import Reconciler, decide, delivery_of, ended_run, kept_run, removal
+from tests.integration.reconciling.reconciler_world import (
+    Reconciler,
+    decide,
+    delivery_of,
+    ended_run,
+    kept_run,
+    removal,
+    run_command,
+)
 
 pytestmark = pytest.mark.stack
 
@@ -75,15 +82,7 @@ async def working(reconciler: Reconciler, work: Comparing | Executing) -> AsyncI
 
 
 async def started_run(reconciler: Reconciler) -> UUID:
-    command = StartReconcileRunV1(
-        run_id=new_id(),
-        scope=ReconcileScope(kind="products"),
-        remove_orphaned=True,
-        recreate_missing=False,
-        approves=True,
-        requested_by=new_id(),
-        requested_at=datetime.now(UTC),
-    )
+    command = run_command(requested_by=new_id())
     async with reconciler.work.begin() as transaction:
         await Runs(transaction.connection).add(command)
     return command.run_id
