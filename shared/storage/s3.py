@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from aiohttp import ClientResponse, StreamReader
 
+from shared.seeing_through import to_its_end
 from shared.storage.atomic_file import disk_error
 from shared.storage.errors import ObjectNotFound, StoreRefused, StoreUnavailable
 from shared.storage.keys import validated, validated_prefix
@@ -37,7 +38,7 @@ from shared.storage.s3_answers import (
     time_of,
 )
 from shared.storage.s3_client import presigned_url
-from shared.storage.s3_connection import RangeOutside, S3Connection, store_errors, to_its_end
+from shared.storage.s3_connection import RangeOutside, S3Connection, store_errors
 from shared.storage.s3_listing import PAGE_OBJECTS, ListedPage, likely_last_key, listing_query, read_page
 from shared.storage.s3_parts import abort_unfinished, put_in_parts
 from shared.storage.s3_wire import BytesBody, FileBody, SourceUnreadable, encoded

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from aiohttp import ClientError as BrokenAnswer
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
@@ -71,22 +71,6 @@ class S3Connection:
                 raise error_of(error.refusal, self.bucket, key, sha256) from error
             except ClientError as error:
                 raise error_of(Refusal.of(error), self.bucket, key, sha256) from error
-
-
-async def to_its_end(request: Coroutine[Any, Any, _T]) -> _T:
-    """Send a request that changes something, and see it through even when the caller is cancelled.
-
-    Cut off half-way it could still take effect, after its caller has cleaned up. The wait ends with the request's own
-    deadline.
-    """
-    sending = asyncio.ensure_future(request)
-    try:
-        return await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        await asyncio.wait([sending])
-        if not sending.cancelled():
-            sending.exception()
-        raise
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from shared.seeing_through import to_its_end
 from shared.storage.errors import ChecksumMismatch, ObjectNotFound, StoreRefused, StoreUnavailable
 from shared.storage.object_store import ObjectInfo
 from shared.storage.s3_answers import SHA256, bare, require, time_of
 from shared.storage.s3_client import HashedBody
-from shared.storage.s3_connection import S3Connection, to_its_end
+from shared.storage.s3_connection import S3Connection
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import CompletedPartTypeDef, MultipartUploadTypeDef

@@ -26,6 +26,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from shared.messaging.errors import InfrastructureUnavailable, MessageError, PermanentError
+from shared.seeing_through import to_its_end
 from shared.worker_pool.turns import Turns, Urgency
 from shared.worker_pool.worker import FRAME, Order
 
@@ -283,12 +284,7 @@ class WorkerPool(Generic[W, A]):
             _log.warning("killing %d workers whose orders did not end within %g s", self._active, deadline_seconds)
         finally:
             # Also for a caller that is cancelled meanwhile: nobody else would.
-            ending = asyncio.create_task(self._end_workers())
-            try:
-                await asyncio.shield(ending)
-            except asyncio.CancelledError:
-                await asyncio.wait([ending])
-                raise
+            await to_its_end(self._end_workers())
 
     async def _end_workers(self) -> None:
         for task in self._replacing:
